@@ -1,0 +1,24 @@
+"""The `p2zoo` command. A command's module imports heavy things inside the command, so `--help` is quick."""
+
+import sys
+
+import typer
+
+from leaderboard.errors import P2Error
+
+app = typer.Typer(
+    name="p2zoo",
+    help="How many post-training tokens does a pruned LLM need? Prune, post-train, log, fit, rank, ask for a budget.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run a command; an error the user can mend is one message, not a traceback."""
+    try:
+        app()
+    except P2Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
