@@ -1,0 +1,101 @@
+"""How to prune, as data: method, rate, importance, calibration.
+
+A rate is the share of ALL parameters that goes, tied ones counted once. Which rates a model can reach
+is plan.py; a spec only refuses what no model could.
+"""
+
+from dataclasses import dataclass
+
+from leaderboard.errors import P2Error, unknown_name
+
+# method -> importance scores; the first is the default
+IMPORTANCE: dict[str, tuple[str, ...]] = {
+    "depth": ("block-influence",),
+    "width": ("minitron",),
+    "2:4": ("wanda", "magnitude"),
+}
+METHODS = tuple(IMPORTANCE)
+AXES = ("hidden", "ffn", "heads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneSpec:
+    """How to prune one model.
+
+    `rate` is None for 2:4, which always zeroes half of its matrices. `contiguous` is for depth: the
+    layers that go form one block. `axes` is for width: what may get narrower. `seed` chooses the
+    calibration text; the scores themselves draw nothing at random.
+    """
+
+    method: str
+    rate: float | None = None  # share of all parameters removed, 0 < rate < 1
+    importance: str | None = None  # None: the method's default
+    contiguous: bool = False
+    axes: tuple[str, ...] = AXES
+    calibration_tokens: int = 16_384
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_method(self.method)
+        _check_rate(self.method, self.rate)
+        if self.importance is not None and self.importance not in IMPORTANCE[self.method]:
+            known = IMPORTANCE[self.method]
+            raise unknown_name(f"importance for {self.method}", self.importance, known, "prune.importance")
+        _check_contiguous(self.method, self.contiguous)
+        _check_axes(self.method, self.axes)
+        _check_count("calibration_tokens", self.calibration_tokens, 1)
+        _check_count("seed", self.seed, 0)
+
+    @property
+    def criterion(self) -> str:
+        """The importance score in force: the one asked for, or the method's default."""
+        return self.importance or IMPORTANCE[self.method][0]
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether the scores need a forward pass over text; magnitude looks at weights only."""
+        return self.criterion != "magnitude"
+
+
+def _check_method(method: object) -> None:
+    if method == 124 and type(method) is int:  # what YAML makes of an unquoted 2:4 (base 60)
+        raise P2Error("prune.method: got the number 124, which is how YAML reads an unquoted 2:4; quote it: '2:4'.")
+    if method not in IMPORTANCE:
+        raise unknown_name("pruning method", method, METHODS, "prune.method")
+
+
+def _check_rate(method: str, rate: object) -> None:
+    if method == "2:4":
+        if rate is not None:
+            raise P2Error(f"prune.rate: got {rate!r}, but 2:4 zeroes half of its matrices and takes no rate; remove it.")
+        return
+    if rate is None:
+        raise P2Error(f"prune.rate: missing, and {method} needs one in (0, 1); 0.25 removes a quarter.")
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise P2Error(f"prune.rate: got {rate!r} ({type(rate).__name__}), allowed is a number in (0, 1), e.g. 0.25.")
+    if not 0 < rate < 1:
+        raise P2Error(f"prune.rate: got {rate}, allowed is a share in (0, 1); 0.25 removes a quarter.")
+
+
+def _check_contiguous(method: str, contiguous: object) -> None:
+    if type(contiguous) is not bool:
+        raise P2Error(f"prune.contiguous: got {contiguous!r}, allowed are true and false.")
+    if contiguous and method != "depth":
+        raise P2Error(f"prune.contiguous: is for depth, where one block of layers goes; {method} has none: remove it.")
+
+
+def _check_axes(method: str, axes: object) -> None:
+    if not isinstance(axes, tuple) or not axes:
+        raise P2Error(f"prune.axes: got {axes!r}, allowed is a list of one or more of {', '.join(AXES)}.")
+    for axis in axes:
+        if axis not in AXES:
+            raise unknown_name("axis", axis, AXES, "prune.axes")
+    if len(set(axes)) < len(axes):
+        raise P2Error(f"prune.axes: got {list(axes)}; name each axis once.")
+    if method != "width" and set(axes) != set(AXES):
+        raise P2Error(f"prune.axes: is for width; {method} has no axes to choose: remove it.")
+
+
+def _check_count(name: str, value: object, low: int) -> None:
+    if type(value) is not int or value < low:
+        raise P2Error(f"prune.{name}: got {value!r}, allowed is a whole number of {low} or more.")
