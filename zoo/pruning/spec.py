@@ -60,7 +60,7 @@ class PruneSpec:
 def _check_method(method: object) -> None:
     if method == 124 and type(method) is int:  # what YAML makes of an unquoted 2:4 (base 60)
         raise P2Error("prune.method: got the number 124, which is how YAML reads an unquoted 2:4; quote it: '2:4'.")
-    if method not in IMPORTANCE:
+    if method not in METHODS:
         raise unknown_name("pruning method", method, METHODS, "prune.method")
 
 
