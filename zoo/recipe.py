@@ -1,0 +1,225 @@
+"""A recipe: one experiment as frozen data. Model, pruning, text, training, evaluation.
+
+Tokens and parameters are counts, rates shares of all parameters. Reading YAML is recipe_file.py; what a
+recipe costs is dryrun.py. Everything that a recipe alone can get wrong is refused here.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from leaderboard.errors import P2Error, unknown_name
+from leaderboard.runlog import canonical_json
+from zoo.grid import GRIDS
+from zoo.pruning.spec import PruneSpec
+from zoo.strict import plain
+
+SCHEDULES = ("constant", "cosine", "linear")
+OPTIMIZERS = ("adamw",)
+PACKINGS = ("wrapped", "bfd_split")
+PRECISIONS = ("fp32", "fp32-master-bf16-autocast", "bf16-master")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """The model before pruning: a Hub id, or a folder beside the recipe written with a leading `./` or `../`."""
+
+    name: str
+    revision: str | None = None  # commit, tag or branch; for Hub ids
+    family: str | None = None  # a key of zoo.families.FAMILIES; None: told by the config
+
+    def __post_init__(self) -> None:
+        if self.local and self.revision is not None:
+            raise P2Error("model.revision: a folder has none; remove it, or name a model on the Hub.")
+
+    @property
+    def local(self) -> bool:
+        return self.name.startswith((".", "/"))
+
+    @property
+    def label(self) -> str:
+        """The name that goes into the log: a Hub id, or a folder's own name."""
+        return PurePosixPath(self.name).name if self.local else self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSpec:
+    """Documents: a file beside the recipe (text, jsonl, parquet) or a data set on the Hub, one slice of it."""
+
+    file: str | None = None
+    dataset: str | None = None
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    column: str = "text"
+    skip: int = 0  # documents passed over at the start
+    take: int | None = None  # documents used after those; None: all
+
+    def __post_init__(self) -> None:
+        if (self.file is None) == (self.dataset is None):
+            raise P2Error("data: give exactly one of `file` and `dataset` for each of train and heldout.")
+        if self.file is not None and (self.subset or self.revision or self.split != "train"):
+            raise P2Error("data: subset, split and revision are for a `dataset`; a `file` has none of them.")
+        if self.skip < 0 or (self.take is not None and self.take < 1):
+            raise P2Error(f"data: skip must be 0 or more and take 1 or more, got {self.skip} and {self.take}.")
+
+    @property
+    def label(self) -> str:
+        """The name that goes into the log: no folder of this machine in it."""
+        if self.file is not None:
+            name = PurePosixPath(self.file).name
+        else:
+            name = "/".join(part for part in (self.dataset, self.subset, self.split) if part)
+        if not self.skip and self.take is None:
+            return name
+        return f"{name}[{self.skip}:{'' if self.take is None else self.skip + self.take}]"
+
+    def overlaps(self, other: "TextSpec") -> bool:
+        """Whether some document is in both slices."""
+        if (self.file, self.dataset, self.subset, self.split) != (other.file, other.dataset, other.subset, other.split):
+            return False
+        first, second = sorted((self, other), key=lambda spec: spec.skip)
+        return first.take is None or first.skip + first.take > second.skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Text to train on and text to measure on; no document may be in both."""
+
+    train: TextSpec
+    heldout: TextSpec
+
+    def __post_init__(self) -> None:
+        if self.train.overlaps(self.heldout):
+            raise P2Error(
+                f"data.heldout: shares documents with data.train ({self.train.label}); "
+                "use another file or split, or set skip and take so that the slices are apart."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """Continued pre-training on fresh tokens; every budget is in tokens."""
+
+    tokens: int
+    batch_tokens: int  # in one optimiser step
+    seq_len: int
+    lr_peak: float
+    checkpoint_tokens: int  # between two checkpoints
+    micro_batch: int = 8  # sequences in one forward pass
+    schedule: str = "constant"
+    warmup_tokens: int = 0
+    packing: str = "wrapped"
+    optimizer: str = "adamw"
+    precision: str = "fp32-master-bf16-autocast"
+    gradient_checkpointing: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_packing(self.packing)
+        _check_precision(self.precision)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        if self.seq_len < 2:
+            raise P2Error(f"train.seq_len: got {self.seq_len}, allowed is 2 or more: one token predicts the next.")
+        if self.micro_batch < 1 or self.batch_tokens < 1 or self.batch_tokens % (self.seq_len * self.micro_batch):
+            raise P2Error(
+                f"train.batch_tokens: got {self.batch_tokens:,}, allowed is a multiple of seq_len x micro_batch = "
+                f"{self.seq_len} x {self.micro_batch} = {self.seq_len * self.micro_batch:,}."
+            )
+        if self.tokens < self.batch_tokens:
+            raise P2Error(f"train.tokens: got {self.tokens:,}, allowed is one step ({self.batch_tokens:,}) or more.")
+        if not 0 < self.lr_peak < 1:
+            raise P2Error(f"train.lr_peak: got {self.lr_peak}, allowed is a rate in (0, 1), e.g. 0.0003.")
+        if not 0 <= self.warmup_tokens < self.tokens:
+            raise P2Error(f"train.warmup_tokens: got {self.warmup_tokens:,}, allowed is 0 to below train.tokens.")
+        if self.checkpoint_tokens < 1:
+            raise P2Error(f"train.checkpoint_tokens: got {self.checkpoint_tokens}, allowed is 1 or more.")
+        if self.seed < 0:
+            raise P2Error(f"train.seed: got {self.seed}, allowed is 0 or more.")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps; a budget between two steps is rounded up to the next."""
+        return -(-self.tokens // self.batch_tokens)
+
+    @property
+    def planned_tokens(self) -> int:
+        return self.steps * self.batch_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSpec:
+    """When and on how much held-out text the loss is measured; see zoo.grid for the grid."""
+
+    tokens: int = 16_384
+    grid: str = "log-then-linear"
+    log_points: int = 6
+    linear_points: int = 6
+    linear_from: float = 0.3  # share of the budget where the linear part begins
+
+    def __post_init__(self) -> None:
+        if self.grid not in GRIDS:
+            raise unknown_name("grid", self.grid, GRIDS, "evaluate.grid")
+        if self.tokens < 2:
+            raise P2Error(f"evaluate.tokens: got {self.tokens}, allowed is 2 or more.")
+        if self.log_points < 1 or self.linear_points < 1:
+            raise P2Error("evaluate: log_points and linear_points must both be 1 or more.")
+        if not 0 < self.linear_from < 1:
+            raise P2Error(f"evaluate.linear_from: got {self.linear_from}, allowed is a share in (0, 1).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One experiment. `folder` is where relative paths start; it is not part of the experiment."""
+
+    name: str
+    model: ModelSpec
+    prune: PruneSpec
+    data: DataSpec
+    train: TrainSpec
+    evaluate: EvalSpec = field(default_factory=EvalSpec)
+    contributor: str = "anonymous"
+    folder: Path = field(default=Path(), compare=False, repr=False, init=False)
+
+    def path(self, written: str) -> Path:
+        """A path of the recipe as one of this machine."""
+        return (self.folder / written).resolve()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the resolved recipe; local paths count by their last part, so it is the same everywhere."""
+        data = as_data(self)
+        data["model"]["name"] = self.model.label
+        for part in data["data"].values():
+            if "file" in part:
+                part["file"] = PurePosixPath(part["file"]).name
+        return hashlib.sha256(canonical_json(data)).hexdigest()
+
+
+def as_data(recipe: Recipe) -> dict:
+    """The recipe as plain mappings, in reading order, ready for YAML."""
+    return {key: value for key, value in plain(recipe).items() if key != "folder"}
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise unknown_name(name, value, known, f"train.{name}")
+
+
+def _check_packing(packing: str) -> None:
+    if packing == "bfd":
+        raise P2Error(
+            "train.packing: 'bfd' cuts every document at seq_len and drops the rest, half of the text and more; "
+            "use 'bfd_split', which keeps it, or 'wrapped'."
+        )
+    _one_of("packing", packing, PACKINGS)
+
+
+def _check_precision(precision: str) -> None:
+    if precision in ("bf16", "bfloat16"):
+        raise P2Error(
+            f"train.precision: {precision!r} alone would keep the weights in bf16, where small updates are lost. Use "
+            "'fp32-master-bf16-autocast' (bf16 arithmetic, fp32 weights), or say 'bf16-master' if you mean it."
+        )
+    _one_of("precision", precision, PRECISIONS)
