@@ -1,0 +1,163 @@
+"""`fit(law, frame)`: a law with numbers, and how far they can be trusted.
+
+Pins what the data cannot tell apart, solves, and names the outcome. Objectives are sums over rows, residuals in nats
+(`ls`, `huber`) or in log nats (`log-ls`, `log-huber`). Parameters are for parameters and tokens in billions.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+
+from leaderboard.errors import FitError, unknown_name
+from leaderboard.law import Array, Inputs, Law
+from leaderboard.runlog import GROUP, usable
+from leaderboard.solve import LOSSES, Problem, Solution, objective, solve
+
+WITHIN_BASE = ("rate", "damage")  # across base models these move together with the size
+FLAT = 1e7  # condition of the scaled Jacobian from which a direction is called flat
+
+
+class Status(StrEnum):
+    """How a fit ended. All but `not_converged` are optima."""
+
+    OK = "ok"
+    AT_BOUND = "at_bound"  # a parameter ended at its bound: the optimum may lie outside
+    FLAT = "flat"  # some parameters trade against each other; predictions inside the data hold
+    NOT_CONVERGED = "not_converged"  # the best point seen
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted law. `pinned` says which parameters were held and why; `notes` are codes for programs."""
+
+    law: Law
+    params: dict[str, float]
+    objective: float
+    status: Status
+    loss: str
+    delta: float
+    rmse: float  # nats per token over the fitted rows
+    gradient: float  # largest entry of the scaled gradient at the end
+    condition: float  # of the scaled Jacobian at the end
+    n_rows: int
+    n_runs: int
+    pinned: dict[str, str]
+    notes: tuple[str, ...]
+    second: float | None  # objective of the next best basin that was found
+
+    def predict(self, frame: pd.DataFrame) -> Array:
+        """Loss in nats per token, shape (n,), from the law's input columns; NaN where the law is undefined."""
+        _require(self.law, frame, ())
+        return self.law.value(self.params, self.law.read(frame))
+
+
+def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3) -> Fit:
+    """Fit `law` to the usable rows of `frame` (run-log columns, counts and nats).
+
+    `loss`: `ls` 0.5 sum r^2, `huber` sum Huber_delta(r), or the same of log residuals (`log-ls`, `log-huber`).
+    Raises FitError when nothing can be fitted and P2Error on a column that is missing.
+    """
+    if loss not in LOSSES:
+        raise unknown_name("loss", loss, LOSSES, "fit")
+    _require(law, frame, ("loss",))
+    _one_text(frame)
+    rows = usable(frame)
+    x, y = law.read(rows), rows["loss"].to_numpy(dtype=float)
+    known = np.isfinite(y) & (y > 0) & np.isfinite(np.stack(list(x.values()))).all(axis=0)
+    keep = known & law.domain(x)
+    if not keep.any():
+        raise FitError("no_rows", f"{law.name}: no usable row (tokens > warmup_tokens, finite, pruned) to fit.")
+    rows, x, y = rows[keep], {name: v[keep] for name, v in x.items()}, y[keep]
+    held, pinned = pins(law, x, rows)
+    problem = Problem(law, x, y, loss.startswith("log-"), delta if "huber" in loss else None, held)
+    if len(y) < len(problem.free):
+        raise FitError("too_few_rows", f"{law.name}: {len(y)} rows cannot fix {len(problem.free)} free parameters.")
+    found = solve(problem)
+    if not found:
+        raise FitError("no_finite_start", f"{law.name}: no start of its grid gives finite losses on these rows.")
+    return _result(problem, found, rows, loss, delta, pinned)
+
+
+def pins(law: Law, x: Inputs, rows: pd.DataFrame) -> tuple[Array, dict[str, str]]:
+    """Pinned values by parameter (NaN = free), and the reason for each that the data forced."""
+    held, reasons = np.full(len(law.parameters), np.nan), {}
+    for i, q in enumerate(law.parameters):
+        if q.pin is None:
+            continue
+        levels = _levels(q.pin.of, x, rows) if q.pin.of else -1
+        if levels < q.pin.levels:
+            held[i] = q.pin.value
+            if q.pin.of:
+                within = " in any base model" if q.pin.of in WITHIN_BASE else ""
+                reasons[q.name] = (
+                    f"held at {q.pin.value:g}: needs {q.pin.levels} values of {q.pin.of}{within}, has {levels}"
+                )
+    return held, reasons
+
+
+def _levels(name: str, x: Inputs, rows: pd.DataFrame) -> int:
+    """How many different values an input takes; for rate and damage, within the base model that has most."""
+    values = pd.Series(x[name].round(9))
+    if name not in WITHIN_BASE:
+        return values.nunique()
+    base = rows["base_model"] if "base_model" in rows else rows["n0"] if "n0" in rows else pd.Series(0, rows.index)
+    return int(values.groupby(base.to_numpy(), observed=True).nunique().max())
+
+
+def _result(
+    problem: Problem, found: list[Solution], rows: pd.DataFrame, loss: str, delta: float, pinned: dict[str, str]
+) -> Fit:
+    best, law = found[0], problem.law
+    params = {q.name: float(v) for q, v in zip(law.parameters, best.z, strict=True)}
+    error = law.value(params, problem.x) - problem.loss
+    other = [s.objective for s in found[1:] if s.objective > best.objective * (1 + 1e-6) + 1e-300]
+    notes = [f"pinned:{name}" for name in pinned]
+    notes += ["families_or_methods_pooled"] if not law.pool and _mixed(rows, ("family", "method")) else []
+    return Fit(
+        law=law,
+        params=params,
+        objective=objective(problem.residuals(best.z)[0], problem.delta),
+        status=_status(problem, best),
+        loss=loss,
+        delta=delta,
+        rmse=float(np.sqrt(np.mean(error**2))),
+        gradient=best.gradient,
+        condition=best.condition,
+        n_rows=len(rows),
+        n_runs=rows["run_id"].nunique() if "run_id" in rows else 1,
+        pinned=pinned,
+        notes=tuple(notes),
+        second=other[0] if other else None,
+    )
+
+
+def _status(problem: Problem, best: Solution) -> Status:
+    low, high = problem.bounds()
+    nonlinear = problem.free[problem.free < len(problem.law.nonlinear)]
+    if not best.converged:
+        return Status.NOT_CONVERGED
+    if ((best.z <= low) | (best.z >= high))[nonlinear].any():
+        return Status.AT_BOUND
+    return Status.FLAT if best.condition > FLAT else Status.OK
+
+
+def _require(law: Law, frame: pd.DataFrame, also: tuple[str, ...]) -> None:
+    missing = [c for c in (*law.inputs, *also) if c not in frame]
+    if missing:
+        raise FitError("missing_column", f"{law.name}: needs the columns {', '.join(missing)}; got {list(frame)}.")
+
+
+def _mixed(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:
+    return [c for c in columns if c in frame and frame[c].nunique() > 1]
+
+
+def _one_text(frame: pd.DataFrame) -> None:
+    """Losses on different text, or under another objective, share no fit."""
+    if mixed := _mixed(frame, GROUP[2:]):
+        raise FitError(
+            "mixed_groups",
+            f"fit: the frame mixes {' and '.join(f'{frame[c].nunique()} values of {c}' for c in mixed)}; "
+            "fit one at a time, e.g. frame[frame.eval_data == ...].",
+        )
