@@ -5,6 +5,7 @@ import sys
 import typer
 
 from leaderboard.errors import P2Error
+from zoo.cli import hub
 
 app = typer.Typer(
     name="p2zoo",
@@ -22,3 +23,6 @@ def main() -> None:
     except P2Error as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+app.add_typer(hub.app, name="hub")
