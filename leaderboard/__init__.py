@@ -1,0 +1,37 @@
+"""How many post-training tokens does a pruned LLM need? Run logs, laws, ASD, ranking and budgets.
+
+    logs = load_logs()                       # bundled seed; or a file, a folder, a Hub dataset id
+    table = rank(logs.frame)                 # a row a law
+    recommend_tokens(logs.frame, family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72).tokens
+"""
+
+from leaderboard.asd import asd, asd_doubling, noise_floor
+from leaderboard.budget import Budget, recommend_tokens
+from leaderboard.errors import FitError, P2Error
+from leaderboard.fit import Fit, fit
+from leaderboard.law import Law, Linear, Nonlinear, Pin, Powers
+from leaderboard.laws import LAWS
+from leaderboard.logs import Logs, load_logs
+from leaderboard.rank import rank, score_cells
+
+__all__ = [
+    "LAWS",
+    "Budget",
+    "Fit",
+    "FitError",
+    "Law",
+    "Linear",
+    "Logs",
+    "Nonlinear",
+    "P2Error",
+    "Pin",
+    "Powers",
+    "asd",
+    "asd_doubling",
+    "fit",
+    "load_logs",
+    "noise_floor",
+    "rank",
+    "recommend_tokens",
+    "score_cells",
+]

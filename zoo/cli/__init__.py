@@ -5,7 +5,7 @@ import sys
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli import hub
+from zoo.cli import hub, leaderboard
 
 app = typer.Typer(
     name="p2zoo",
@@ -26,3 +26,4 @@ def main() -> None:
 
 
 app.add_typer(hub.app, name="hub")
+leaderboard.register(app)

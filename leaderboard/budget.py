@@ -1,0 +1,237 @@
+"""How many tokens? Inverts a fitted law for one planned run, and says how far that is from what was measured."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+
+from leaderboard.errors import P2Error, unknown_name
+from leaderboard.fit import Fit, fit
+from leaderboard.hardware import gpu_hours
+from leaderboard.law import Law
+from leaderboard.laws import LAWS, P2
+from leaderboard.rank import NEW_MODEL, rank, score_cells
+from leaderboard.runlog import usable
+
+MOST_TOKENS = 1e13
+GRID = np.geomspace(1e3, MOST_TOKENS, 2001)
+GAIN = 0.01  # nats that the next doubling must win to be worth it
+
+
+class BudgetStatus(StrEnum):
+    """Whether the goal can be met."""
+
+    REACHED = "reached"
+    ALREADY_MET = "already_met"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The answer. `loss` is predicted at `tokens`, or the floor when unreachable. `extrapolation` gives factors beyond
+    the measured range (1 = inside) for size, rate and tokens, and whether the family is new. `why` is for people."""
+
+    tokens: int | None
+    loss: float
+    status: BudgetStatus
+    law: str
+    group: dict[str, str]
+    extrapolation: dict[str, float | bool]
+    why: tuple[str, ...]
+    goal: str
+    tokens_80: tuple[float, float] | None = None
+    tokens_95: tuple[float, float] | None = None
+    gpu_hours: float | None = None
+    cost: float | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON form, in the contract's keys."""
+        keys = "tokens tokens_80 tokens_95 loss status law group extrapolation gpu_hours cost".split()
+        return {k: getattr(self, k) for k in keys} | {"status": str(self.status), "why": list(self.why)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One planned run: parameters as a count, losses in nats per token, rate as a share of all parameters."""
+
+    family: str
+    method: str
+    rate: float
+    n0: float
+    l0: float
+    l_pruned: float | None = None
+    target_loss: float | None = None
+    excess: float | None = None
+    gain: float | None = None
+
+    def __post_init__(self) -> None:
+        checks = [
+            ("rate", 0 < self.rate < 1, "a share of all parameters between 0 and 1, 0.25 for 25 %"),
+            ("n0", self.n0 >= 1e4, "a number of parameters, 8e9 for 8B"),
+            ("l0", 0 < self.l0 < 30, "the held-out loss before pruning, in nats per token"),
+            ("l_pruned", self.l_pruned is None or 0 < self.l_pruned < 100, "a loss in nats per token"),
+            ("excess", self.excess is None or math.isfinite(self.excess), "nats above l0"),
+            ("target_loss", self.target_loss is None or self.target_loss > 0, "a loss in nats per token"),
+            ("gain", self.gain is None or self.gain > 0, "nats won by the next doubling, above 0"),
+        ]
+        for name, fine, allowed in checks:
+            if not fine:
+                raise P2Error(f"budget: {name} is {getattr(self, name)!r}; it must be {allowed}.")
+        if sum(v is not None for v in (self.target_loss, self.excess, self.gain)) > 1:
+            raise P2Error("budget: give one goal: a target loss, an excess over l0, or a marginal gain.")
+
+    @property
+    def target(self) -> float | None:
+        """The loss to reach; None when the goal is a marginal gain."""
+        return self.l0 + self.excess if self.excess is not None else self.target_loss
+
+    @property
+    def goal(self) -> str:
+        """The goal in words."""
+        if self.target is None:
+            return f"the next doubling of tokens wins less than {self.gain or GAIN:g} nats"
+        above = f" ({self.excess:g} above l0)" if self.excess is not None else ""
+        return f"a held-out loss of {self.target:.3f} nats per token{above}"
+
+    def curve(self, tokens: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> pd.DataFrame:
+        """The run as law inputs at the given token counts."""
+        known = {"n0": self.n0, "rate": self.rate, "l0": self.l0, "n_pruned": self.n0 * (1 - self.rate)}
+        return pd.DataFrame({"tokens": tokens, **known, "l_pruned": self.l_pruned})
+
+
+def recommend_tokens(
+    frame: pd.DataFrame,
+    *,
+    family: str,
+    method: str,
+    rate: float,
+    n0: float,
+    l0: float,
+    l_pruned: float | None = None,
+    target_loss: float | None = None,
+    excess: float | None = None,
+    gain: float | None = None,
+    eval_data: str | None = None,
+    objective: str | None = None,
+    law: str | Law | None = None,
+    gpu: str | None = None,
+) -> Budget:
+    """Post-training tokens that reach a goal: a target loss, an excess over l0, or (default) a marginal gain of 0.01.
+
+    `frame` holds run logs; `eval_data` and `objective` default to the group with most runs, and l0, l_pruned and the
+    target are losses on that text. `law` defaults to the one that predicts unseen sizes and rates best; laws driven by
+    the damage need `l_pruned`. Raises P2Error on impossible values and on a family or method without data.
+    """
+    asked = Question(
+        family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
+        target_loss=target_loss, excess=excess, gain=gain,
+    )  # fmt: skip
+    text, group = _same_text(usable(frame), family, method, eval_data, objective)
+    chosen, why = _choose(text, law, l_pruned)
+    rows = text if chosen.pool else _group_rows(text, family, method, chosen)
+    fitted = fit(chosen, rows)
+    tokens, loss, status = invert(fitted, asked)
+    why += [] if tokens is not None else [_floor_words(asked, loss)]
+    hours, cost = (None, None) if gpu is None or tokens is None else gpu_hours(tokens, n0, rate, method, gpu)
+    return Budget(
+        tokens=tokens,
+        loss=loss,
+        status=status,
+        law=chosen.name,
+        group={"family": family, "method": method, **group},
+        extrapolation=_extrapolation(rows, asked, tokens),
+        why=tuple(why),
+        goal=asked.goal,
+        gpu_hours=hours,
+        cost=cost,
+    )
+
+
+def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatus]:
+    """Tokens, loss there and status for a fitted law; without an answer below 1e13 tokens, the lowest loss."""
+    if asked.target is not None and asked.l_pruned is not None and asked.l_pruned <= asked.target:
+        return 0, asked.l_pruned, BudgetStatus.ALREADY_MET
+
+    def miss(tokens: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> "np.ndarray":
+        here = fitted.predict(asked.curve(tokens))
+        if asked.target is not None:
+            return here - asked.target
+        return here - fitted.predict(asked.curve(2 * tokens)) - (asked.gain or GAIN)
+
+    over = miss(GRID)
+    met = np.flatnonzero(over <= 0)
+    if not len(met):
+        return None, float(np.nanmin(fitted.predict(asked.curve(GRID)))), BudgetStatus.UNREACHABLE
+    i = int(met[0])
+    tokens = GRID[0] if i == 0 else brentq(lambda d: float(miss(np.array([d]))[0]), GRID[i - 1], GRID[i], rtol=1e-10)
+    return math.ceil(tokens), float(fitted.predict(asked.curve(np.array([tokens])))[0]), BudgetStatus.REACHED
+
+
+def _floor_words(asked: Question, floor: float) -> str:
+    if asked.target is None:
+        return "Every doubling up to 1e13 tokens still wins more than that: the base model itself is still improving."
+    return f"The floor is {floor:.4f} nats per token at 1e13 tokens, above the goal of {asked.target:.4f}."
+
+
+def _same_text(
+    frame: pd.DataFrame, family: str, method: str, eval_data: str | None, objective: str | None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """All rows on one held-out text and objective: the named ones, else where this family and method has most runs."""
+    for name, wanted in (("eval_data", eval_data), ("objective", objective)):
+        if wanted is not None:
+            if wanted not in set(frame[name]):
+                raise unknown_name(name, wanted, frame[name].astype(str).unique(), "budget")
+            frame = frame[frame[name] == wanted]
+    own = frame[(frame["family"] == family) & (frame["method"] == method)]
+    most = (own if len(own) else frame).groupby(["eval_data", "objective"], observed=True)["run_id"].nunique()
+    if most.empty:
+        raise P2Error("budget: these logs hold no usable rows (tokens > warmup_tokens, something pruned).")
+    text = dict(zip(("eval_data", "objective"), most.idxmax(), strict=True))
+    return frame[(frame["eval_data"] == text["eval_data"]) & (frame["objective"] == text["objective"])], text
+
+
+def _choose(text: pd.DataFrame, law: str | Law | None, l_pruned: float | None) -> tuple[Law, list[str]]:
+    """The law to answer with, and why it is that one."""
+    if isinstance(law, str) and law not in LAWS:
+        raise unknown_name("law", law, LAWS, "budget")
+    if law is not None:
+        chosen = LAWS[law] if isinstance(law, str) else law
+        if l_pruned is None and "l_pruned" in chosen.inputs:
+            raise P2Error(f"budget: the law {chosen.name} needs l_pruned, the loss right after pruning (--l-pruned).")
+        return chosen, [f"The law {chosen.name} was asked for."]
+    usable_laws = {n: v for n, v in LAWS.items() if l_pruned is not None or "l_pruned" not in v.inputs}
+    table = rank(text, cells=score_cells(text, usable_laws, NEW_MODEL))
+    if not table["recommended"].any():
+        return P2, ["These logs cannot test laws on unseen sizes or rates, so the paper's own law answers."]
+    best = table.loc[table["recommended"]].iloc[0]
+    why = [f"{best['law']} predicts unseen sizes and rates best here (held-out RMSE {best['rmse_heldout']:.3f} nats)."]
+    if l_pruned is None:
+        why.append(
+            "Without l_pruned only laws that do not need it could answer; measure the loss once after pruning and pass "
+            "it: laws driven by that damage predict new models better."
+        )
+    return LAWS[best["law"]], why
+
+
+def _group_rows(text: pd.DataFrame, family: str, method: str, law: Law) -> pd.DataFrame:
+    """Rows of one family and method, which a law that pools nothing needs."""
+    for name, wanted in (("family", family), ("method", method)):
+        if wanted not in set(text[name]):
+            raise unknown_name(name, wanted, text[name].astype(str).unique(), f"budget, law {law.name}")
+    rows = text[(text["family"] == family) & (text["method"] == method)]
+    if rows.empty:
+        raise P2Error(f"budget: no run of {family} by {method} on this text, and the law {law.name} pools nothing.")
+    return rows
+
+
+def _extrapolation(rows: pd.DataFrame, asked: Question, tokens: int | None) -> dict[str, float | bool]:
+    """Factors beyond the range of the fitted rows, 1 inside."""
+    asks = {"size": ("n0", asked.n0), "rate": ("rate", asked.rate), "tokens": ("tokens", tokens or None)}
+    out: dict[str, float | bool] = {}
+    for name, (column, value) in asks.items():
+        low, high = float(rows[column].min()), float(rows[column].max())
+        out[name] = 1.0 if value is None else max(1.0, value / high, low / value)
+    return out | {"family": asked.family not in set(rows["family"])}

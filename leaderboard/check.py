@@ -1,0 +1,183 @@
+"""Judging run logs: files in, one good frame and a report for every file out.
+
+A log passes when it is readable, has exactly the contract's columns and types (schema), breaks no rule (rules.py) and
+repeats no other log. A bad file is reported and left out; it never stops the good ones.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from leaderboard.findings import ERROR, WARNING, Finding, Report
+from leaderboard.rules import RULES, Rows
+from leaderboard.runlog import BY_NAME, COLUMNS, schema
+
+MAX_BYTES = 5_000_000
+MAX_ROWS = 100_000
+NEAR_DUPLICATE_ROWS = 3
+NEAR_DUPLICATE_LOSS = 1e-9
+_TEXT = [c.name for c in COLUMNS if c.kind == "text"]
+_REQUIRED = [c.name for c in COLUMNS if not c.nullable]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The good rows of many files with a column `file` (place in `reports`), and a report for each file."""
+
+    frame: pd.DataFrame
+    reports: tuple[Report, ...]
+
+
+def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Checked:
+    """Read and judge log files. `names` are what reports call them (default: the paths)."""
+    names = [str(p) for p in paths] if names is None else names
+    tables: dict[int, pa.Table] = {}
+    findings: dict[int, list[Finding]] = defaultdict(list)
+    for i, path in enumerate(paths):
+        table, found = read_table(path)
+        findings[i] += found
+        if table is not None:
+            tables[i] = table
+    frame = _frame(tables)
+    if len(frame):
+        for i, finding in _judge(frame):
+            findings[i].append(finding)
+        for i, finding in _repeats(frame, {i for i in tables if any(f.severity == ERROR for f in findings[i])}):
+            findings[i].append(finding)
+    reports = tuple(Report(name, tuple(findings[i])) for i, name in enumerate(names))
+    good = np.array([r.ok for r in reports], dtype=bool)
+    return Checked(frame[good[frame["file"]]].reset_index(drop=True) if len(frame) else frame, reports)
+
+
+def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:
+    """A log as an arrow table in the contract's column order, or the findings that say why it is none."""
+    try:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            return None, [_file("too_large", f"{size:,} bytes", f"{MAX_BYTES:,} bytes", "Evaluate less often.")]
+        with pq.ParquetFile(path, read_dictionary=_TEXT) as file:
+            if found := _schema_findings(file.schema_arrow, file.metadata.num_rows):
+                return None, found
+            table = file.read(use_threads=False).select([c.name for c in COLUMNS])
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        return None, [_file("unreadable", reason, "a whole parquet file", "Write it again with `p2zoo run --resume`.")]
+    nulls = [name for name in _REQUIRED if table[name].null_count]
+    return (None, [_null(name) for name in nulls]) if nulls else (table, [])
+
+
+def _file(code: str, got: str, allowed: str, fix: str) -> Finding:
+    return Finding(code, ERROR, "file", got, allowed, fix)
+
+
+def _null(name: str) -> Finding:
+    return Finding("null", ERROR, name, "null", "a value in every row", f"{name}: {BY_NAME[name].meaning}.")
+
+
+def _schema_findings(found: pa.Schema, rows: int) -> list[Finding]:
+    """Columns that are missing, extra or of another type, and row counts no log has."""
+    out = []
+    if not 0 < rows <= MAX_ROWS:
+        out.append(_file("row_count", f"{rows:,} rows", f"1 to {MAX_ROWS:,} rows", "One row is one evaluation."))
+    if len(found.names) != len(set(found.names)):
+        out.append(_file("repeated_column", "a column name twice", "each column once", "Drop the copy."))
+    for name in sorted(set(found.names) - set(BY_NAME)):
+        fix = "Drop it: one file with an extra column breaks the dataset for every reader."
+        out.append(Finding("extra_column", ERROR, name[:80], "a column", "only the contract's columns", fix))
+    for wanted in schema():
+        if wanted.name not in found.names:
+            meaning = f"Add it: {BY_NAME[wanted.name].meaning}."
+            out.append(Finding("missing_column", ERROR, wanted.name, "no such column", str(wanted.type), meaning))
+            continue
+        got = found.field(found.get_field_index(wanted.name)).type if found.names.count(wanted.name) == 1 else None
+        plain = got.value_type if got is not None and pa.types.is_dictionary(got) else got
+        if plain is not None and plain != wanted.type and not (pa.types.is_null(plain) and wanted.nullable):
+            out.append(Finding("column_type", ERROR, wanted.name, str(got), str(wanted.type), "Write that type."))
+    return out
+
+
+def _frame(tables: dict[int, pa.Table]) -> pd.DataFrame:
+    """All rows, text as categories, with the column `file`."""
+    if not tables:
+        return schema().empty_table().to_pandas().assign(file=np.array([], dtype=np.int64))
+    whole = pa.concat_tables(tables.values(), promote_options="permissive").unify_dictionaries()
+    frame = whole.to_pandas()
+    for name in _TEXT:
+        frame[name] = frame[name].astype("category")
+    sizes = [t.num_rows for t in tables.values()]
+    return frame.assign(file=np.repeat(np.fromiter(tables, dtype=np.int64), sizes))
+
+
+def _judge(frame: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
+    """Findings of the rules: for each rule and file the first row that breaks it."""
+    file = frame["file"].to_numpy()
+    opens = np.flatnonzero(np.diff(file, prepend=-1))
+    first = np.repeat(opens, np.diff(np.append(opens, len(file))))
+    rows = Rows(frame, file, first)
+    for name in (c.name for c in COLUMNS if c.kind == "float"):
+        yield from _first_rows(rows, _not_finite(frame, name), "not_finite", name, ERROR, "a finite number", "Log it.")
+    with np.errstate(all="ignore"):
+        for rule in RULES:
+            yield from _first_rows(
+                rows, rule.broken(rows), rule.code, rule.where, rule.severity, rule.allowed, rule.fix
+            )
+
+
+def _not_finite(frame: pd.DataFrame, name: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
+    """NaN or infinity; null is another thing, and only allowed where the column is nullable."""
+    values = frame[name].to_numpy(dtype=float, na_value=np.nan)
+    return np.isinf(values) | (np.isnan(values) & (not BY_NAME[name].nullable))
+
+
+def _first_rows(
+    rows: Rows, broken: np.ndarray, code: str, where: str, severity: str, allowed: str, fix: str
+) -> Iterable[tuple[int, Finding]]:
+    at = np.flatnonzero(broken)
+    files, place = np.unique(rows.file[at], return_index=True)
+    for i, row in zip(files, at[place], strict=True):
+        got = repr(rows.frame[where].iloc[row])[:120]
+        yield int(i), Finding(code, severity, f"{where}, row {row - rows.first[row]}", got, allowed, fix)
+
+
+def _repeats(frame: pd.DataFrame, bad: set[int]) -> Iterable[tuple[int, Finding]]:
+    """Duplicates, replicates and near-duplicates among the good files; the first to come is kept."""
+    good = frame[~frame["file"].isin(bad)]
+    heads = good.drop_duplicates("file")[["file", "run_id", "contributor"]].astype({"run_id": str, "contributor": str})
+    yield from _same_run(heads)
+    yield from _same_losses(good, dict(zip(heads["file"], heads["run_id"], strict=True)))
+
+
+def _same_run(heads: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
+    for run, same in heads[heads.duplicated("run_id", keep=False)].groupby("run_id"):
+        seen: set[str] = set()
+        for i, who in zip(same["file"], same["contributor"], strict=True):
+            if who in seen:
+                fix = "Send a run once; to correct it, replace the file."
+                yield i, Finding("duplicate", ERROR, "run_id", str(run), "one file a run and contributor", fix)
+            elif seen:
+                yield i, Finding("replicate", WARNING, "run_id", str(run), "any", "Somebody else ran this too: welcome.")
+            seen.add(who)
+
+
+def _same_losses(good: pd.DataFrame, runs: dict[int, str]) -> Iterable[tuple[int, Finding]]:
+    """Files under another run_id that share losses at three token counts or more."""
+    trained = good[good["tokens"] > 0]
+    key = pd.DataFrame(
+        {"file": trained["file"], "tokens": trained["tokens"], "loss": (trained["loss"] / NEAR_DUPLICATE_LOSS).round()}
+    )
+    alike = key[key.duplicated(["tokens", "loss"], keep=False)]
+    shared: dict[tuple[int, int], int] = defaultdict(int)
+    for _, rows in alike.groupby(["tokens", "loss"]):
+        files = rows["file"].tolist()
+        for other in files[1:]:
+            shared[files[0], other] += 1
+    for (one, other), n in shared.items():
+        if n >= NEAR_DUPLICATE_ROWS and runs[one] != runs[other]:
+            got = f"{n} losses of run {runs[one]}"
+            fix = "Two experiments do not share losses to 1e-9; send the one that was measured."
+            yield other, Finding("near_duplicate", ERROR, "loss", got, "losses of its own", fix)

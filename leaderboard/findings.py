@@ -1,0 +1,37 @@
+"""What a check found, as data: a code for programs and words for people."""
+
+from dataclasses import asdict, dataclass, field
+
+ERROR, WARNING = "error", "warning"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing wrong with a log: where, what came, what is allowed, what to do. Only errors quarantine a log."""
+
+    code: str
+    severity: str
+    where: str
+    got: str
+    allowed: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.severity} {self.code}: {self.where}: got {self.got}; allowed: {self.allowed}. {self.fix}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings about one file."""
+
+    path: str
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether the file may be read: no error among the findings."""
+        return all(f.severity != ERROR for f in self.findings)
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON form: path, ok, findings."""
+        return {"path": self.path, "ok": self.ok, "findings": [asdict(f) for f in self.findings]}

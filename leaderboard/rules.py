@@ -1,0 +1,269 @@
+"""The sense a run log must make, as data: every rule marks the rows that break it.
+
+Rules look at whole columns of many logs at once, so judging ten thousand files costs little more than judging one.
+`Rows` gives them the columns as arrays and knows where each file begins. Schema and files are check.py's.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from leaderboard.findings import ERROR, WARNING
+from leaderboard.law import Array
+from leaderboard.runlog import COLUMNS, VOLATILE, run_id
+
+METHODS = ("depth", "width", "2:4", "unstructured")
+CONTROL = "none"
+MAX_TEXT = 2_000
+RATE_TOLERANCE = 1e-6
+LOSS_TOLERANCE = 1e-6
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of many logs, file after file: `file` (n,) numbers them and `first` (n,) points at each file's first row."""
+
+    frame: pd.DataFrame
+    file: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+    def number(self, name: str) -> Array:
+        """A numeric column as floats, null as NaN."""
+        return self.frame[name].to_numpy(dtype=float, na_value=np.nan)
+
+    def text(self, name: str, judge: Callable[[str], bool]) -> Mask:
+        """Rows whose text `judge` says yes to; each different text is judged once, null never."""
+        column = self.frame[name].astype("category")
+        verdict = np.array([judge(str(v)) for v in column.cat.categories] + [False])
+        return verdict[column.cat.codes]
+
+    @property
+    def starts(self) -> Mask:
+        """Rows that open a file."""
+        return self.first == np.arange(len(self.first))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`broken` marks rows; the first one in a file becomes that file's finding, with the value at `where`."""
+
+    code: str
+    where: str
+    broken: Callable[[Rows], Mask]
+    allowed: str
+    fix: str
+    severity: str = ERROR
+
+
+def _control(rows: Rows) -> Mask:
+    return rows.text("method", CONTROL.__eq__)
+
+
+def _known_method(method: str) -> bool:
+    parts = method.split("+")
+    return method == CONTROL or (len(set(parts)) == len(parts) and set(parts) <= set(METHODS))
+
+
+def _rate_outside(rows: Rows) -> Mask:
+    rate = rows.number("rate")
+    return ~np.where(_control(rows), rate == 0, (rate > 0) & (rate < 1))
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _foreign_run_id(rows: Rows) -> Mask:
+    names = [c.name for c in COLUMNS if c.defines_run]
+    heads = rows.frame.loc[rows.starts, [*names, "run_id"]].astype(object)
+    heads = heads.where(heads.notna(), None)
+    wrong = [run_id(head) != head["run_id"] for head in heads.to_dict("records")]
+    broken = np.zeros(len(rows.frame), dtype=bool)
+    broken[rows.starts] = wrong
+    return broken
+
+
+def _varies(name: str) -> Callable[[Rows], Mask]:
+    def broken(rows: Rows) -> Mask:
+        values, _ = pd.factorize(rows.frame[name], use_na_sentinel=False)
+        return values != values[rows.first]
+
+    return broken
+
+
+def _not_rising(rows: Rows) -> Mask:
+    tokens = rows.number("tokens")
+    return ~rows.starts & (np.diff(tokens, prepend=-1) <= 0)
+
+
+def _too_high(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: rows.number(name) > 1.5 * np.log(np.maximum(rows.number("vocab_size"), 2))
+
+
+def _percent(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: rows.number(name) > 1
+
+
+def _off_batch(rows: Rows) -> Mask:
+    batch = np.maximum(rows.number("batch_tokens"), 1)
+    return rows.text("packing", "wrapped".__eq__) & (rows.number("tokens") % batch != 0)
+
+
+def _request_missing(rows: Rows) -> Mask:
+    missing = np.isnan(rows.number("rate_requested"))
+    return missing != (rows.text("method", "2:4".__eq__))
+
+
+def _outside(name: str, low: float | None, high: float | None) -> Callable[[Rows], Mask]:
+    def broken(rows: Rows) -> Mask:
+        values = rows.number(name)
+        return (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
+
+    return broken
+
+
+_SHARE = "Rates are shares of all parameters: write 0.25 for 25 %."
+_RANGES = [
+    Rule("percent_rate", c.name, _percent(c.name), "a share, 0 to 1", _SHARE)
+    if c.unit == "share"
+    else Rule(
+        "out_of_range",
+        c.name,
+        _outside(c.name, c.low, c.high),
+        f"{'any' if c.low is None else f'{c.low:g}'} to {'any' if c.high is None else f'{c.high:g}'}",
+        f"{c.name}: {c.meaning}.",
+    )
+    for c in COLUMNS
+    if c.kind in ("int", "float") and (c.low is not None or c.high is not None)
+]
+_CONSTANT = [
+    Rule("varies", c.name, _varies(c.name), "one value in all rows", "One file is one run; split the file.")
+    for c in COLUMNS
+    if not c.curve and c.name not in VOLATILE
+]
+_TEXT = [
+    Rule(
+        "text_too_long",
+        c.name,
+        lambda rows, name=c.name: rows.text(name, lambda v: len(v) > MAX_TEXT),
+        f"{MAX_TEXT} characters",
+        "Shorten it.",
+    )
+    for c in COLUMNS
+    if c.kind == "text"
+]
+
+RULES: tuple[Rule, ...] = (
+    *_RANGES,
+    *_TEXT,
+    *_CONSTANT,
+    Rule(
+        "unknown_method",
+        "method",
+        lambda rows: ~rows.text("method", _known_method),
+        f"{', '.join(METHODS)}, joined by +, or {CONTROL}",
+        "Name the method as p2zoo does.",
+    ),
+    Rule("rate_range", "rate", _rate_outside, "0 < rate < 1 (exactly 0 for the method none)", _SHARE),
+    Rule(
+        "rate_mismatch",
+        "rate",
+        lambda rows: abs(rows.number("rate") - (1 - rows.number("n_pruned") / rows.number("n0"))) > RATE_TOLERANCE,
+        "1 - n_pruned / n0",
+        "Count tied parameters once and masked zeros as removed.",
+    ),
+    Rule(
+        "rate_requested",
+        "rate_requested",
+        _request_missing,
+        "null for the method 2:4, a rate for every other",
+        "2:4 has no rate to request; its achieved rate goes into `rate`.",
+    ),
+    Rule(
+        "nonembedding_above_total",
+        "n0_nonembedding",
+        lambda rows: rows.number("n0_nonembedding") > rows.number("n0"),
+        "at most n0",
+        "n0 counts all parameters, n0_nonembedding those outside the embeddings.",
+    ),
+    Rule(
+        "no_zero_row",
+        "tokens",
+        lambda rows: rows.starts & (rows.number("tokens") != 0),
+        "0 in the first row",
+        "Log the held-out loss before training as the row with tokens 0.",
+    ),
+    Rule(
+        "tokens_order",
+        "tokens",
+        _not_rising,
+        "strictly increasing tokens",
+        "Sort the rows by tokens and drop repeated ones.",
+    ),
+    Rule(
+        "tokens_off_batch",
+        "tokens",
+        _off_batch,
+        "multiples of batch_tokens under wrapped packing",
+        "Count the tokens of whole optimiser steps.",
+    ),
+    Rule(
+        "zero_row_loss",
+        "loss",
+        lambda rows: (rows.number("tokens") == 0)
+        & (abs(rows.number("loss") - rows.number("l_pruned")) > LOSS_TOLERANCE),
+        "l_pruned at tokens 0",
+        "One evaluation function must give l0, l_pruned and every loss.",
+    ),
+    *(
+        Rule(
+            "loss_not_positive",
+            name,
+            lambda rows, name=name: rows.number(name) <= 0,
+            "above 0 nats per token",
+            "Log the mean cross-entropy in nats per token.",
+        )
+        for name in ("loss", "l0", "l_pruned")
+    ),
+    *(
+        Rule(
+            "loss_too_high",
+            name,
+            _too_high(name),
+            "at most 1.5 ln(vocab_size)",
+            "Worse than guessing: check that the loss is per token and in nats, and that training did not diverge.",
+        )
+        for name in ("loss", "l0")
+    ),
+    Rule(
+        "software_not_json",
+        "software",
+        lambda rows: rows.text("software", lambda v: not _is_json_object(v)),
+        "a JSON object of package versions",
+        'Write e.g. {"torch": "2.13.0"}.',
+    ),
+    Rule(
+        "foreign_run_id",
+        "run_id",
+        _foreign_run_id,
+        "the hash of the columns that define the run",
+        "Let `leaderboard.runlog.build_table` fill it in; do not edit a log by hand.",
+    ),
+    Rule(
+        "unfinished",
+        "tokens_planned",
+        lambda rows: rows.starts
+        & (pd.Series(rows.number("tokens")).groupby(rows.file).transform("max").to_numpy() < 0.9 * rows.number("tokens_planned")),
+        "a curve that reaches the planned tokens",
+        "Resume the run, or say why it ended early.",
+        WARNING,
+    ),
+)

@@ -1,0 +1,264 @@
+"""`p2zoo check|fit|rank|budget`: the leaderboard half from a terminal, for people (tables) and programs (`--json`)."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leaderboard.errors import P2Error
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from leaderboard.budget import Budget
+    from leaderboard.findings import Report
+
+Logs = Annotated[str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def check(
+    path: Annotated[Path, typer.Argument(help="A log, a run folder, or a folder of logs.")], as_json: Json = False
+) -> None:
+    """Judge run logs: exit 0 when clean, 1 when one has an error.
+
+    Examples: `p2zoo check runs/depth/log.parquet`, `p2zoo check runs --json`
+    """
+    from leaderboard.check import check_files
+    from leaderboard.logs import log_files
+
+    if not path.exists():
+        raise P2Error(f"check: {path} does not exist; give a log file, a run folder or a folder of logs.")
+    files = log_files(path)
+    if not files:
+        raise P2Error(f"check: no parquet file under {path}.")
+    reports = check_files(files).reports
+    if as_json:
+        _print_json({"files": [r.as_dict() for r in reports]})
+    else:
+        _show_findings(reports)
+    raise typer.Exit(0 if all(r.ok for r in reports) else 1)
+
+
+def fit(
+    logs: Logs = None,
+    law: Annotated[str, typer.Option(help="Name of the law.")] = "p2",
+    loss: Annotated[str, typer.Option(help="ls, log-ls, huber or log-huber.")] = "ls",
+    delta: Annotated[float, typer.Option(help="Width of the Huber loss.")] = 1e-3,
+    as_json: Json = False,
+) -> None:
+    """Fit one law in every group and show its numbers (for parameters and tokens in billions).
+
+    Examples: `p2zoo fit`, `p2zoo fit my-logs/ --law damage-drift --json`
+    """
+    from leaderboard import LAWS, load_logs
+    from leaderboard import fit as fit_law
+    from leaderboard.errors import FitError, unknown_name
+    from leaderboard.tracks import groups
+
+    if law not in LAWS:
+        raise unknown_name("law", law, LAWS, "fit")
+    read = load_logs(logs)
+    _warn_quarantined(read.quarantined)
+    rows: list[dict[str, Any]] = []
+    for key, group in groups(read.frame[read.frame["method"] != "none"]):
+        try:
+            f = fit_law(LAWS[law], group, loss=loss, delta=delta)
+        except FitError as error:
+            rows.append({"group": key, "status": error.code, "message": str(error)})
+            continue
+        rows.append(
+            {"group": key, "status": str(f.status), "params": f.params, "objective": f.objective, "rmse": f.rmse}
+            | {"runs": f.n_runs, "pinned": f.pinned, "notes": list(f.notes)}
+        )
+    if as_json:
+        _print_json({"data": _data(read), "law": law, "loss": loss, "latex": LAWS[law].latex, "fits": rows})
+    else:
+        _show_fits(law, LAWS[law].latex, rows)
+
+
+def rank(logs: Logs = None, as_json: Json = False) -> None:
+    """Rank all laws by how well they predict the slope of unseen curves (ASD).
+
+    Examples: `p2zoo rank`, `p2zoo rank my-logs/ --json`
+    """
+    from leaderboard import load_logs, noise_floor, score_cells
+    from leaderboard import rank as rank_laws
+
+    read = load_logs(logs)
+    _warn_quarantined(read.quarantined)
+    with _status("fitting every law on every track"):
+        cells = score_cells(read.frame)
+        table = rank_laws(read.frame, cells=cells)
+    floor = noise_floor(read.frame)
+    if as_json:
+        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": _rank_json(table, cells)})
+    else:
+        _show_rank(table, floor)
+
+
+def budget(
+    logs: Logs = None,
+    *,
+    family: Annotated[str, typer.Option(help="Model family, e.g. llama-3.")],
+    method: Annotated[str, typer.Option(help="Pruning method: depth, width or 2:4.")],
+    rate: Annotated[float, typer.Option(help="Share of all parameters removed.")],
+    n0: Annotated[float, typer.Option(help="Parameters before pruning, e.g. 8e9.")],
+    l0: Annotated[float, typer.Option(help="Held-out loss before pruning, nats/token.")],
+    l_pruned: Annotated[float | None, typer.Option(help="Held-out loss right after pruning, when measured.")] = None,
+    target_loss: Annotated[float | None, typer.Option(help="Goal: this loss.")] = None,
+    excess: Annotated[float | None, typer.Option(help="Goal: this far above l0.")] = None,
+    gain: Annotated[float | None, typer.Option(help="Goal: the next doubling wins less (default 0.01).")] = None,
+    law: Annotated[str | None, typer.Option(help="Law to use; default: the best predictor here.")] = None,
+    eval_data: Annotated[str | None, typer.Option(help="Held-out text; default: the one with most runs.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Also GPU-hours and cost on this GPU, e.g. h100.")] = None,
+    as_json: Json = False,
+) -> None:
+    """How many post-training tokens does this pruned model need?
+
+    Example: `p2zoo budget --family llama-3 --method depth --rate 0.25 --n0 34e6 --l0 2.72 --excess 0.05 --gpu h100`
+    """
+    from leaderboard import load_logs, recommend_tokens
+
+    read = load_logs(logs)
+    _warn_quarantined(read.quarantined)
+    with _status("ranking laws and fitting the best"):
+        answer = recommend_tokens(
+            read.frame, family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
+            target_loss=target_loss, excess=excess, gain=gain, law=law, eval_data=eval_data, gpu=gpu,
+        )  # fmt: skip
+    if as_json:
+        _print_json(answer.as_dict())
+    else:
+        _show_budget(answer, read.source)
+
+
+def _data(read: Any) -> dict[str, Any]:
+    date = read.date.isoformat() if read.date else None
+    runs = int(read.frame["run_id"].nunique())
+    return {"source": read.source, "revision": read.revision, "date": date, "runs": runs} | {
+        "quarantined": [r.as_dict() for r in read.quarantined]
+    }
+
+
+def _rank_json(table: "pd.DataFrame", cells: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Laws in rank order, each with its cells, as the contract names the keys."""
+    from leaderboard.rank import METRICS
+    from leaderboard.runlog import GROUP
+
+    laws = []
+    for row in table.to_dict("records"):
+        own = cells[cells["law"] == row["law"]].to_dict("records")
+        rank_of = None if row["rank"] is None or row["rank"] != row["rank"] else int(row["rank"])
+        laws.append(
+            {"law": row["law"], "rank": rank_of, "score": row["score"], "score_doubling": row["score_doubling"]}
+            | {"rmse_heldout": row["rmse_heldout"], "recommended": bool(row["recommended"])}
+            | {
+                "cells": [
+                    {"group": {g: c.get(g) for g in GROUP}, "track": c["track"], "status": c["status"]}
+                    | {m: c[m] for m in METRICS}
+                    for c in own
+                ]
+            }
+        )
+    return laws
+
+
+def _print_json(data: Any) -> None:
+    """JSON on standard output; NaN is null."""
+    print(json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return float(value) if abs(value) < float("inf") else None
+    return value.item() if hasattr(value, "item") else value
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _status(words: str) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True).status(words)
+
+
+def _warn_quarantined(reports: "tuple[Report, ...]") -> None:
+    for report in reports:
+        print(f"left out: {report.path}: {report.findings[0]}", file=sys.stderr)
+
+
+def _show_findings(reports: "tuple[Report, ...]") -> None:
+    from rich.table import Table
+
+    table = Table("file", "severity", "code", "where", "got", "allowed", "what to do")
+    for report in reports:
+        for f in report.findings:
+            table.add_row(report.path, f.severity, f.code, f.where, f.got, f.allowed, f.fix)
+    if table.row_count:
+        _console().print(table)
+    bad = sum(not r.ok for r in reports)
+    print(f"{len(reports)} log(s) checked: {len(reports) - bad} clean, {bad} with errors")
+
+
+def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
+    """A row a group, a column a parameter; held parameters in brackets."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    names = next((list(row["params"]) for row in rows if "params" in row), [])
+    table = Table("family", "method", "runs", "RMSE", *names, "status", title=f"{law}: L = {latex}", box=SIMPLE_HEAD)
+    for row in rows:
+        group, params, held = row["group"], row.get("params", {}), row.get("pinned", {})
+        numbers = [f"({v:.3g})" if k in held else f"{v:.3g}" for k, v in params.items()] or [""] * len(names)
+        rmse = f"{row['rmse']:.4f}" if "rmse" in row else ""
+        table.add_row(group["family"], group["method"], str(row.get("runs", "")), rmse, *numbers, row["status"])
+    _console().print(table)
+    print("For parameters and tokens in billions; (held) ones cannot be told apart by these runs.")
+
+
+def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    shown = Table("rank", "law", "ASD ratio", "per doubling", "RMSE new models", "", box=SIMPLE_HEAD)
+    for row in table.to_dict("records"):
+        rank_of = "" if row["rank"] is None or row["rank"] != row["rank"] else str(int(row["rank"]))
+        figures = [f"{row[k]:.3f}" if row[k] == row[k] else "" for k in ("score", "score_doubling", "rmse_heldout")]
+        shown.add_row(rank_of, row["law"], *figures, "recommended" if row["recommended"] else "")
+    _console().print(shown)
+    print("ASD ratio: a law's ASD over the best law's, mean over held-out cells; 1 would win them all.")
+    print("RMSE new models: nats per token on unseen sizes and rates; recommended = lowest.")
+    if floor["asd"] == floor["asd"]:
+        print(f"Noise floor between seeds: ASD {floor['asd']:.2f} nats/Gtoken, {floor['asd_doubling']:.4f} per doubling.")
+
+
+def _show_budget(answer: "Budget", source: str) -> None:
+    tokens = "no number of" if answer.tokens is None else f"{answer.tokens:,}"
+    verb = {"reached": "reach", "already_met": "already meet", "unreachable": "reach"}[answer.status]
+    print(f"{tokens} tokens {verb} the goal: {answer.goal}.")
+    print(f"  predicted loss {answer.loss:.4f} nats/token, by the law {answer.law} from {source}")
+    for line in answer.why:
+        print(f"  {line}")
+    far = [f"{name} {v:.3g}x" for name, v in answer.extrapolation.items() if name != "family" and v > 1.1]
+    far += ["a family without data"] if answer.extrapolation["family"] else []
+    if far:
+        print(f"  Beyond the measured range: {', '.join(far)}. Treat the answer as a guess.")
+    if answer.gpu_hours is not None:
+        print(f"  {answer.gpu_hours:.3g} GPU-hours, about ${answer.cost:.2f}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (check, fit, rank, budget):
+        app.command()(command)
