@@ -67,7 +67,9 @@ def _check_method(method: object) -> None:
 def _check_rate(method: str, rate: object) -> None:
     if method == "2:4":
         if rate is not None:
-            raise P2Error(f"prune.rate: got {rate!r}, but 2:4 zeroes half of its matrices and takes no rate; remove it.")
+            raise P2Error(
+                f"prune.rate: got {rate!r}, but 2:4 zeroes half of its matrices and takes no rate; remove it."
+            )
         return
     if rate is None:
         raise P2Error(f"prune.rate: missing, and {method} needs one in (0, 1); 0.25 removes a quarter.")

@@ -1,0 +1,105 @@
+"""Prune a model as planned, and prove by counting that the plan was met."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from leaderboard.errors import P2Error, RunFailed
+from zoo.families import FAMILIES, Shape, shape_of
+from zoo.pruning.depth import layers_to_remove, remove_layers
+from zoo.pruning.masks import check_2of4
+from zoo.pruning.plan import Plan
+from zoo.pruning.scores import Scores, calibration_sha256, scores
+from zoo.pruning.sparsity import sparse_linears, zero_2of4
+from zoo.pruning.width import Kept, choose, slice_width
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned model, and what went.
+
+    `removed` is JSON-ready: layers; or hidden, ffn (by layer) and heads (by layer), in the numbering of
+    the full model; or the number of zeroed matrices. `calibration_sha256` is None if no text was needed.
+    """
+
+    model: PreTrainedModel
+    plan: Plan
+    removed: dict[str, Any]
+    calibration_sha256: str | None
+
+
+def prune(
+    model: PreTrainedModel,
+    plan: Plan,
+    batches: Sequence[Tensor],
+    cache_dir: Path | None = None,
+    cache_key: str | None = None,
+) -> Pruned:
+    """Prune `model` as planned. The model is used up: the result shares its tensors.
+
+    `batches` are calibration token ids, (batch, sequence) each; `cache_dir` keeps scores for the next rate
+    under `cache_key`, the name of the weights. Raises RunFailed if the counted parameters differ from the plan.
+    """
+    if shape_of(model.config.to_dict()) != plan.shape:
+        raise P2Error(f"prune: the plan is for another model than this one: {plan.shape}.")
+    needed = plan.spec.needs_calibration
+    found = scores(model, batches, cache_dir, cache_key) if needed else None
+    pruned, removed = _METHODS[plan.spec.method](model, plan, found or {})
+    _check_counts(pruned, plan)
+    return Pruned(pruned, plan, removed, calibration_sha256(batches) if needed else None)
+
+
+def _depth(model: PreTrainedModel, plan: Plan, found: Scores) -> tuple[PreTrainedModel, dict[str, Any]]:
+    count = plan.shape.layers - plan.target.layers
+    layers = layers_to_remove(found["change"], count, plan.spec.contiguous)
+    return remove_layers(model, layers), {"layers": layers}
+
+
+def _width(model: PreTrainedModel, plan: Plan, found: Scores) -> tuple[PreTrainedModel, dict[str, Any]]:
+    kept = choose(found, plan.shape, plan.target)
+    return slice_width(model, kept, plan.target), _gone(kept, plan.shape)
+
+
+def _gone(kept: Kept, shape: Shape) -> dict[str, Any]:
+    def rest(stays: Tensor, size: int) -> list[int]:
+        return sorted(set(range(size)) - set(stays.tolist()))
+
+    return {
+        "hidden": rest(kept.hidden, shape.hidden),
+        "ffn": [rest(row, shape.ffn) for row in kept.ffn],
+        "heads": [rest(row, shape.heads) for row in kept.heads],
+    }
+
+
+def _sparse(model: PreTrainedModel, plan: Plan, found: Scores) -> tuple[PreTrainedModel, dict[str, Any]]:
+    zero_2of4(model, plan.spec.criterion, found or None)
+    return model, {"matrices": sum(1 for _ in sparse_linears(model))}
+
+
+_METHODS = {"depth": _depth, "width": _width, "2:4": _sparse}
+
+
+def _check_counts(model: PreTrainedModel, plan: Plan) -> None:
+    """Counts on the real tensors must equal the plan's, with and without embeddings."""
+    total, inner = count(model)
+    if plan.spec.method == "2:4":
+        check_2of4(model)
+        zeros = sum(linear.weight.numel() // 2 for _, _, linear in sparse_linears(model))
+        total, inner = total - zeros, inner - zeros
+    if (total, inner) != (plan.n_pruned, plan.n_pruned_nonembedding):
+        raise RunFailed(
+            f"prune: counted {total:,} parameters ({inner:,} non-embedding), planned {plan.n_pruned:,} "
+            f"({plan.n_pruned_nonembedding:,})."
+        )
+
+
+def count(model: PreTrainedModel) -> tuple[int, int]:
+    """Parameters of a model, all and non-embedding; tied ones once, zeros included."""
+    modules = FAMILIES[model.config.model_type].modules
+    outer = {id(model.get_submodule(name).weight) for name in (modules.embedding, modules.head)}
+    sizes = [(id(p) in outer, p.numel()) for p in model.parameters()]
+    return sum(n for _, n in sizes), sum(n for is_outer, n in sizes if not is_outer)
