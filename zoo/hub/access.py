@@ -88,7 +88,7 @@ async def readable(hub: TheHub, user: Caller, owner: str, name: str, kind: str =
     """The repository in the path, if the caller may know of it."""
     repo = repos.find(hub.store, kind, owner, name)
     if repo is None or (repo.private and user != owner):
-        raise login_needed() if user is None else repo_not_found()
+        raise repo_not_found(user)
     return repo
 
 

@@ -31,8 +31,9 @@ def forbidden(message: str) -> HubError:
     return HubError(403, message)
 
 
-def repo_not_found() -> HubError:
-    return HubError(404, "Repository not found", "RepoNotFound")
+def repo_not_found(user: str | None) -> HubError:
+    """Absent or private; who is not logged in gets 401, for logging in might help."""
+    return HubError(404 if user else 401, "Repository not found", "RepoNotFound")
 
 
 def revision_not_found(revision: str) -> HubError:

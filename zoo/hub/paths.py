@@ -37,9 +37,9 @@ class _Segment(_Kind):
 
 
 class _Rest(_Segment):
-    """Everything that is left."""
+    """Everything that is left, line breaks too."""
 
-    regex = ".+"
+    regex = "(?s:.+)"
 
 
 for _name, _convertor in {"kind": _Kind(), "segment": _Segment(), "rest": _Rest()}.items():

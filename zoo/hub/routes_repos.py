@@ -66,7 +66,7 @@ async def delete_repo(request: Request, hub: TheHub, user: LoggedIn, payload: Re
     owner = payload.organization or user
     repo = repos.find(hub.store, payload.type, owner, payload.name)
     if repo is None or (repo.private and owner != user):
-        raise repo_not_found()
+        raise repo_not_found(user)
     if owner != user:
         raise forbidden(f"Only {owner} may delete {repo.id}")
     repos.delete(hub.store, repo)
