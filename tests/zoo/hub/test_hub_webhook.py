@@ -34,7 +34,7 @@ class Receiver(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
-    def do_POST(self) -> None:  # noqa: N802 (the base class's name)
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.received.put((self.headers["X-Webhook-Secret"], WebhookPayload(**body)))
         self.send_response(next(self.server.answers, 200))
