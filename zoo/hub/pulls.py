@@ -43,22 +43,27 @@ class Discussion:
         return self.status in ("open", "draft")
 
 
-def start(
-    store: Store, repo: Repo, author: str, title: str, text: str, *, status: str = "open", target: str | None = None
+def start(store: Store, repo: Repo, author: str, title: str, text: str) -> Discussion:
+    """Open a discussion with its first comment."""
+    return _start(store, repo, author, title, text, status="open")
+
+
+def start_pull(
+    store: Store, repo: Repo, author: str, title: str, text: str, *, status: str, target: str, base: str
 ) -> Discussion:
-    """Open a discussion with its first comment; with a `target` branch, a pull request that starts at its head."""
+    """Open a pull request that wants to reach the branch `target` and starts at the commit `base`."""
+    pull = _start(store, repo, author, title, text, status=status, target=target, base=base)
+    store.set_ref(repo.key, pull.ref, base)
+    return pull
+
+
+def _start(store: Store, repo: Repo, author: str, title: str, text: str, **fields: str) -> Discussion:
     if not title.strip():
         raise bad_request("A discussion needs a title.")
     last = store.row("SELECT max(num) AS num FROM discussions WHERE repo = ?", repo.key)
     num = ((last["num"] if last else None) or 0) + 1
-    base = store.resolve(repo.key, target) if target else None
-    store.insert(
-        "discussions", repo=repo.key, num=num, title=title, author=author, created=now(), status=status,
-        target=target, base=base,
-    )  # fmt: skip
+    store.insert("discussions", repo=repo.key, num=num, title=title, author=author, created=now(), **fields)
     add_event(store, repo, num, author, "comment", comment(text))
-    if base:
-        store.set_ref(repo.key, f"refs/pr/{num}", base)
     return find(store, repo, num)
 
 

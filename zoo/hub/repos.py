@@ -104,6 +104,8 @@ def info(store: Store, repo: Repo, commit: str, blobs: bool = False) -> dict[str
     }
     if repo.kind == "model":
         out |= {"modelId": repo.id, **{key: card[key] for key in ("library_name", "pipeline_tag") if card.get(key)}}
+    if repo.kind == "space":
+        out["sdk"] = card.get("sdk")
     return out
 
 

@@ -118,10 +118,10 @@ async def commit(
 def _commit_as_pull(
     request: Request, hub: Hub, repo: Repo, user: str, target: str, header: Value, operations: list[Line]
 ) -> dict[str, Any]:
+    base = _base(hub, repo, header.parentCommit, hub.store.resolve(repo.key, target))
+    told = (hub.store, repo, user, header.summary, header.description)
     with hub.store.transaction():
-        pull = pulls.start(hub.store, repo, user, header.summary, header.description, target=target)
-        base = _base(hub, repo, header.parentCommit, pull.base or "")
-        hub.store.execute("UPDATE discussions SET base = ? WHERE repo = ? AND num = ?", base, repo.key, pull.num)
+        pull = pulls.start_pull(*told, status="open", target=target, base=base)
         oid = _add(hub, repo, user, pull.ref, base, header, operations)
     announce(hub, request, repo, "discussion", "create", discussion=pull)
     announce(hub, request, repo, "repo.content", "update", moved=(pull.ref, None, oid))

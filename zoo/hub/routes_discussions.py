@@ -51,9 +51,13 @@ async def list_discussions(
 async def open_discussion(
     request: Request, hub: TheHub, repo: Readable, user: LoggedIn, payload: NewDiscussion
 ) -> dict[str, Any]:
-    status, target = ("draft", MAIN) if payload.pullRequest else ("open", None)
+    told = (hub.store, repo, user, payload.title, payload.description)
     with hub.store.transaction():
-        new = pulls.start(hub.store, repo, user, payload.title, payload.description, status=status, target=target)
+        if payload.pullRequest:
+            base = hub.store.resolve(repo.key, MAIN)
+            new = pulls.start_pull(*told, status="draft", target=MAIN, base=base)
+        else:
+            new = pulls.start(*told)
     announce(hub, request, repo, "discussion", "create", discussion=new)
     url = f"{base_url(request)}/{repo.page}/discussions/{new.num}"
     return {"num": new.num, "url": url, "pullRequest": new.is_pull}

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -14,6 +15,8 @@ from zoo.hub.errors import entry_not_found, forbidden
 
 router = APIRouter()
 _PREFIXES = ("", "/{kind:kind}s")
+_BYTES = "application/octet-stream"
+_AT_ONCE_BYTES = 1_000_000
 
 
 class LfsObject(BaseModel):
@@ -51,7 +54,7 @@ async def lfs_upload(request: Request, hub: TheHub, oid: str, signature: Annotat
     return Response()
 
 
-async def resolve(hub: TheHub, repo: Readable, revision: str, path: str) -> FileResponse:
+async def resolve(request: Request, hub: TheHub, repo: Readable, revision: str, path: str) -> Response:
     """A file, or the range of it that is asked for; HEAD tells commit, ETag and size."""
     commit = hub.store.resolve(repo.key, revision)
     file = hub.store.tree(repo.key, commit).get(path)
@@ -61,7 +64,16 @@ async def resolve(hub: TheHub, repo: Readable, revision: str, path: str) -> File
     headers = {"X-Repo-Commit": commit, "ETag": etag, "Accept-Ranges": "bytes"}
     if file.lfs:
         headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(file.size)}
-    return FileResponse(hub.store.objects.path(file.sha256), headers=headers, media_type="application/octet-stream")
+    return _contents(request, hub.store.objects.path(file.sha256), file.size, headers)
+
+
+def _contents(request: Request, path: Path, size: int, headers: dict[str, str]) -> Response:
+    """A small file at once, which takes half the time; a large one, or a range, as a stream."""
+    if request.method == "HEAD":
+        return Response(headers=headers | {"Content-Length": str(size)}, media_type=_BYTES)
+    if size <= _AT_ONCE_BYTES and "range" not in request.headers:
+        return Response(path.read_bytes(), headers=headers, media_type=_BYTES)
+    return FileResponse(path, headers=headers, media_type=_BYTES)
 
 
 for prefix in _PREFIXES:

@@ -50,8 +50,8 @@ class Store:
     """The state below one folder."""
 
     def __init__(self, folder: Path):
+        self._db = _open_database(folder)  # first: whoever holds it has the folder for themselves
         self.objects = Objects(folder / "objects")
-        self._db = _open_database(folder / "hub.sqlite")
         self._trees: dict[tuple[int, str], trees.Tree] = {}
 
     def close(self) -> None:
@@ -157,8 +157,12 @@ class Store:
             del self._trees[next(iter(self._trees))]
 
 
-def _open_database(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=1)
+def _open_database(folder: Path) -> sqlite3.Connection:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(folder / "hub.sqlite", check_same_thread=False, isolation_level=None, timeout=1)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise P2Error(f"hub: {folder} cannot hold a hub ({error}); choose a folder that can be written.") from error
     db.row_factory = sqlite3.Row
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -168,7 +172,7 @@ def _open_database(path: Path) -> sqlite3.Connection:
         db.executescript(_SCHEMA)
     except sqlite3.OperationalError as error:
         db.close()
-        raise P2Error(f"hub: {path} cannot be opened ({error}); is another server running on this folder?") from error
+        raise P2Error(f"hub: {folder} cannot be opened ({error}); is another server running on it?") from error
     return db
 
 

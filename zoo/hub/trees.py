@@ -5,11 +5,14 @@ Not git: a commit id covers its parent and its changes, and a directory's id onl
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
 from zoo.hub.errors import bad_request
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def parents(path: str) -> Iterator[str]:
 def check_path(path: str) -> str:
     """A path that git could hold: relative, no empty, dotted or `.git` part, no control character."""
     parts = path.split("/")
-    if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts) or not path.isprintable():
+    if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts) or _CONTROL.search(path):
         raise bad_request(f"Not a path inside a repository: {path!r}.")
     return path
 

@@ -68,6 +68,12 @@ def test_a_taken_port_is_named(tmp_path: Path):
     assert f"cannot listen on 127.0.0.1:{port}" in said
 
 
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(P2Error, match="cannot hold a hub"), serve(tmp_path / "file", {"owner": "hf_secret"}):
+        pass
+
+
 def test_importing_the_command_line_and_the_helper_loads_no_web_server():
     script = "import sys, zoo.cli, zoo.hub; print({'fastapi', 'uvicorn', 'starlette'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
