@@ -12,7 +12,7 @@ def log_then_linear(steps: int, log_points: int, linear_points: int, linear_from
     turn = max(1.0, steps * linear_from)
     early = np.geomspace(1, turn, log_points)
     late = np.linspace(turn, steps, linear_points + 1)[1:]
-    return sorted({int(round(step)) for step in (*early, *late)})
+    return sorted({round(step) for step in (*early, *late)})
 
 
 GRIDS = {"log-then-linear": log_then_linear}

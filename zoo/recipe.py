@@ -7,6 +7,7 @@ recipe costs is dryrun.py. Everything that a recipe alone can get wrong is refus
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.runlog import canonical_json
@@ -197,7 +198,7 @@ class Recipe:
         return hashlib.sha256(canonical_json(data)).hexdigest()
 
 
-def as_data(recipe: Recipe) -> dict:
+def as_data(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain mappings, in reading order, ready for YAML."""
     return {key: value for key, value in plain(recipe).items() if key != "folder"}
 

@@ -15,6 +15,7 @@ from leaderboard.errors import P2Error
 from zoo.recipe import Recipe, as_data
 from zoo.strict import build
 
+Data = dict[str, Any]
 _PATHS = (("model", "name"), ("data", "train", "file"), ("data", "heldout", "file"))
 
 
@@ -28,7 +29,7 @@ def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
     return parse_recipe(data, path.parent, origin, str(path))
 
 
-def parse_recipe(data: dict, folder: Path, origin: dict[str, str] | None = None, where: str = "recipe") -> Recipe:
+def parse_recipe(data: Data, folder: Path, origin: dict[str, str] | None = None, where: str = "recipe") -> Recipe:
     """A recipe from plain data; `origin` says which place set a dotted key, `where` stands for the rest."""
     try:
         recipe = build(Recipe, {key: value for key, value in data.items() if key != "folder"})
@@ -52,7 +53,7 @@ def default_name(path: Path) -> str:
     return f"{folder}-{path.stem}" if folder else path.stem
 
 
-def _read_chain(path: Path, target: Path, above: tuple[Path, ...]) -> tuple[dict, dict[str, str]]:
+def _read_chain(path: Path, target: Path, above: tuple[Path, ...]) -> tuple[Data, dict[str, str]]:
     """Merged data of a file and its parents, and which file set each dotted key."""
     if path.resolve() in above:
         raise P2Error(f"{above[-1]}: extends: {path} is already in the chain; a recipe cannot extend itself.")
@@ -68,7 +69,7 @@ def _read_chain(path: Path, target: Path, above: tuple[Path, ...]) -> tuple[dict
     return _merge(base, data), base_origin | origin
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> Data:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
@@ -85,7 +86,7 @@ def _read(path: Path) -> dict:
 class _Loader(yaml.SafeLoader):
     """YAML that refuses a key written twice; plain YAML silently keeps the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Data:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
         if twice is not None:
@@ -93,7 +94,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _override(data: dict, origin: dict[str, str], item: str) -> None:
+def _override(data: Data, origin: dict[str, str], item: str) -> None:
     dotted, equals, text = item.partition("=")
     if not equals or not dotted:
         raise P2Error(f"--set {item}: allowed is KEY=VALUE with a dotted key, e.g. --set prune.rate=0.25.")
@@ -111,7 +112,7 @@ def _override(data: dict, origin: dict[str, str], item: str) -> None:
     origin[dotted] = "--set"
 
 
-def _merge(base: dict, over: dict) -> dict:
+def _merge(base: Data, over: Data) -> Data:
     """`over` on top of `base`; mappings are merged, everything else is replaced."""
     merged = dict(base)
     for key, value in over.items():
@@ -120,14 +121,14 @@ def _merge(base: dict, over: dict) -> dict:
     return merged
 
 
-def _leaves(data: dict, above: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(data: Data, above: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in data.items():
         yield f"{above}{key}", value
         if isinstance(value, dict):
             yield from _leaves(value, f"{above}{key}.")
 
 
-def _move_paths(data: dict, old: Path, new: Path) -> None:
+def _move_paths(data: Data, old: Path, new: Path) -> None:
     """Rewrite relative paths that start at folder `old` so that they start at `new`."""
     for *parents, last in _PATHS:
         place: Any = data

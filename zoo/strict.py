@@ -77,12 +77,14 @@ def _described(kind: Any) -> str:
     return _WORDS.get(options[0], "a mapping" if dataclasses.is_dataclass(options[0]) else "a list")
 
 
-def _required(field: dataclasses.Field) -> bool:
+def _required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _shown(value: object) -> str:
-    name = {str: "text", dict: "a mapping", list: "a list", type(None): "nothing"}.get(type(value), type(value).__name__)
+    name = {str: "text", dict: "a mapping", list: "a list", type(None): "nothing"}.get(
+        type(value), type(value).__name__
+    )
     return "nothing" if value is None else f"{value!r} ({name})"
 
 

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli import hub, leaderboard
+from zoo.cli import hub, leaderboard, run
 
 app = typer.Typer(
     name="p2zoo",
@@ -27,3 +27,5 @@ def main() -> None:
 
 app.add_typer(hub.app, name="hub")
 leaderboard.register(app)
+app.command()(run.run)
+app.add_typer(run.recipes, name="recipes")

@@ -1,0 +1,92 @@
+"""`p2zoo run` and `p2zoo recipes`: prune, post-train and log as a recipe says."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from leaderboard.errors import P2Error
+
+recipes = typer.Typer(help="The recipes that ship with p2zoo.", no_args_is_help=True)
+
+
+def run(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe file, or a bundled name (p2zoo recipes list).")
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder; default runs/<recipe name>.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be given several times."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the resolved recipe and its cost, and stop.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; messages go to stderr.")] = False,
+) -> None:
+    """Prune a model, post-train it and log its held-out loss, as RECIPE says.
+
+    Examples:
+
+    - `p2zoo run quickstart/depth`
+
+    - `p2zoo run my.yaml --set prune.rate=0.25 --set train.tokens=1_000_000 --dry-run`
+
+    - `p2zoo run my.yaml --out runs/first --resume`
+    """
+    from rich.console import Console
+
+    from zoo.catalog import find_recipe
+    from zoo.dryrun import estimate, report
+    from zoo.recipe_file import load_recipe
+
+    found = load_recipe(find_recipe(recipe), set_ or [])
+    if dry_run:
+        planned = estimate(found)
+        print(json.dumps(planned.as_dict(), indent=2) if as_json else report(planned))
+        return
+    folder = out or Path("runs") / found.name
+    result = _trainer()(found, folder, resume, Console(stderr=as_json))
+    print(json.dumps(result, indent=2) if as_json else summary(result, folder))
+
+
+def summary(result: dict[str, Any], folder: Path) -> str:
+    """What came out of a run, for people."""
+    won = "" if result["recovered"] is None else f", which wins back {result['recovered']:.0%} of the damage"
+    rate, inner = result["rate"], result["rate_nonembedding"]
+    return "\n".join(
+        [
+            f"removed      {rate:.1%} of all parameters, {inner:.1%} without embeddings",
+            f"loss         {result['l0']:.4f} before pruning, {result['l_pruned']:.4f} after it",
+            f"             {result['loss']:.4f} after {result['tokens']:,} tokens of post-training{won}",
+            f"speed        {result['tokens_per_second']:,.0f} tokens a second on {result['hardware']}",
+            f"results      {folder}: model/, log.parquet, curve.png, run.json, recipe.yaml (run {result['run_id']})",
+        ]
+    )
+
+
+def _trainer() -> Any:
+    """The run function; the training stack is an extra."""
+    try:
+        from zoo.run import run as start
+    except ModuleNotFoundError as error:
+        raise P2Error(f"p2zoo run: {error.name} is not installed; pip install 'p2zoo[train]'.") from error
+    return start
+
+
+@recipes.command("list")
+def list_() -> None:
+    """Names of the bundled recipes, ready for `p2zoo run NAME`."""
+    from zoo.catalog import recipe_names
+
+    print("\n".join(recipe_names()))
+
+
+@recipes.command()
+def copy(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for them.")]) -> None:
+    """Copy the bundled recipes, with the quickstart's model and text, to change them."""
+    from zoo.catalog import copy_recipes
+
+    print("\n".join(str(path) for path in copy_recipes(folder)))

@@ -1,0 +1,143 @@
+"""What happens between training steps: measure on the token grid, save on the token interval, stop on NaN.
+
+A checkpoint is complete when its `complete.json` is there, which is written last and holds what the
+next row of the log needs. Resuming takes the latest complete one and drops log rows after it.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback
+
+from leaderboard.errors import RunFailed
+from zoo.pruning.masks import MaskKeeper
+from zoo.runfolder import write_atomic
+
+MARKER = "complete.json"
+
+
+class Curve(TrainerCallback):
+    """Writes the loss curve of one post-training and keeps its checkpoints.
+
+    `tokens[step]` are tokens trained, `measure` gives the held-out loss, `write` takes a finished row and
+    `tick` the progress of a step. `masks` is for 2:4 models.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokens: np.ndarray,
+        grid: list[int],
+        checkpoint_tokens: int,
+        measure: Callable[[], float],
+        write: Callable[[dict[str, Any]], None],
+        tick: Callable[[int, float, float], None],
+        masks: MaskKeeper | None,
+        start: Mapping[str, Any],
+    ):
+        self.tokens, self.grid, self.every = tokens, set(grid), checkpoint_tokens
+        self.measure, self.write, self.tick, self.masks = measure, write, tick, masks
+        self.loss_sum, self.loss_steps = start["loss_sum"], start["loss_steps"]
+        self.saved, self.train_s = start["tokens"], start["train_s"]
+        self.trainer: Any = None
+        self.clock = 0.0
+        self.lr = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.clock = time.perf_counter()
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.lr = float(self.trainer.optimizer.param_groups[0]["lr"])
+        if not math.isfinite(self.trainer.step_loss):
+            raise self._diverged("training loss", self.trainer.step_loss, state.global_step)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.masks is not None:
+            self.masks.reapply()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        step, tokens = state.global_step, int(self.tokens[state.global_step])
+        loss, self.trainer.step_loss = self.trainer.step_loss, 0.0
+        self.loss_sum += loss
+        self.loss_steps += 1
+        self._stop_clock()
+        self.tick(tokens, loss, self.train_s)
+        last = step == len(self.tokens) - 1
+        if step in self.grid or last:
+            self._measure(step, tokens)
+        if last or tokens - self.saved >= self.every:
+            self._check_weights(step)
+            self.saved, control.should_save = tokens, True
+        self.clock = time.perf_counter()
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        marker = {
+            "step": state.global_step,
+            "tokens": int(self.tokens[state.global_step]),
+            "loss_sum": self.loss_sum,
+            "loss_steps": self.loss_steps,
+            "train_s": self.train_s,
+        }
+        write_atomic(folder / MARKER, json.dumps(marker))
+        for other in folder.parent.glob("checkpoint-*"):
+            if other != folder:
+                shutil.rmtree(other)
+        self.clock = time.perf_counter()
+
+    def _measure(self, step: int, tokens: int) -> None:
+        loss = self.measure()
+        if not math.isfinite(loss):
+            raise self._diverged("held-out loss", loss, step)
+        self.write(
+            {
+                "tokens": tokens,
+                "loss": loss,
+                "train_loss": self.loss_sum / self.loss_steps,
+                "lr": self.lr,
+                "wall_s": round(self.train_s, 3),
+            }
+        )
+        self.loss_sum, self.loss_steps = 0.0, 0
+
+    def _check_weights(self, step: int) -> None:
+        """Nothing broken is ever saved: finite weights, and the 2:4 pattern where there is one."""
+        if self.masks is not None:
+            self.masks.check()
+        with torch.no_grad():
+            if not all(bool(torch.isfinite(p).all()) for p in self.trainer.model.parameters()):
+                raise self._diverged("a weight", math.nan, step)
+
+    def _stop_clock(self) -> None:
+        """Add training time; evaluations and saves are not in it."""
+        self.train_s += time.perf_counter() - self.clock
+
+    def _diverged(self, what: str, value: float, step: int) -> RunFailed:
+        return RunFailed(
+            f"post-training: {what} became {value} at step {step:,} ({int(self.tokens[step]):,} tokens). The last good "
+            f"checkpoint, at {self.saved:,} tokens, is kept. Lower train.lr_peak or lengthen train.warmup_tokens."
+        )
+
+
+FRESH: Mapping[str, Any] = {"step": 0, "tokens": 0, "loss_sum": 0.0, "loss_steps": 0, "train_s": 0.0}
+
+
+def last_complete(folder: Path) -> tuple[Path | None, Mapping[str, Any]]:
+    """The latest complete checkpoint and its marker; incomplete ones are removed."""
+    best: tuple[Path | None, Mapping[str, Any]] = (None, FRESH)
+    for checkpoint in folder.glob("checkpoint-*"):
+        marker = checkpoint / MARKER
+        if not marker.is_file():
+            shutil.rmtree(checkpoint)
+            continue
+        state = json.loads(marker.read_text())
+        if state["step"] > best[1]["step"]:
+            best = (checkpoint, state)
+    return best

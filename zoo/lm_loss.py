@@ -1,0 +1,92 @@
+"""Next-token loss straight from hidden states, without keeping the logits.
+
+A full-size vocabulary makes the logits the largest tensor of a step. Here the output layer is applied
+to a few rows at a time, and the gradients of those rows are taken while their logits are at hand, so
+nothing is computed twice and memory stays flat. Losses are sums in nats; the softmax is in fp32, the
+sum over rows in float64.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.packing import Blocks
+
+IGNORE = -100  # label of a position that predicts nothing
+_LOGITS = 2**24  # fp32 logits held at once: 64 MiB
+
+
+def nll_sum(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """Sum of -log p(label) over rows whose label is not IGNORE.
+
+    Shapes: hidden (rows, width), weight (vocab, width), labels (rows,) int64. Differentiable in hidden
+    and weight. Under autocast the products are in its dtype, the softmax always in fp32.
+    """
+    kept = labels != IGNORE
+    return _NllSum.apply(hidden[kept], weight, labels[kept])
+
+
+def next_token_nll(model: Any, input_ids: Tensor, labels: Tensor, **inputs: Tensor) -> Tensor:
+    """Sum over a batch of -log p(next token), in nats.
+
+    Shapes: input_ids, labels (batch, seq_len). Labels stand where their token stands and are IGNORE where
+    nothing predicts it; they are shifted here.
+    """
+    hidden = model.get_decoder()(input_ids=input_ids, use_cache=False, **inputs).last_hidden_state
+    head = model.get_output_embeddings()
+    return nll_sum(hidden[:, :-1].flatten(0, 1), head.weight, labels[:, 1:].flatten())
+
+
+def as_inputs(blocks: Blocks, rows: Any) -> dict[str, Tensor]:
+    """Tensors for `next_token_nll` from some blocks; position_ids only where a block holds several pieces."""
+    positions = torch.from_numpy(blocks.positions[rows].astype(np.int64))
+    ids = torch.from_numpy(blocks.ids[rows].astype(np.int64))
+    inputs = {"input_ids": ids, "labels": ids.masked_fill(positions <= 0, IGNORE)}
+    if not torch.equal(positions, torch.arange(positions.shape[1]).expand_as(positions)):
+        inputs["position_ids"] = positions.clamp(min=0)  # a step other than 1 starts a new piece
+    return inputs
+
+
+class _NllSum(torch.autograd.Function):
+    """Forward computes loss and gradients together, a chunk of rows at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+        kind = hidden.device.type
+        low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+        with torch.autocast(kind, enabled=False):
+            matrix = weight.to(low)
+            want_hidden, want_weight = ctx.needs_input_grad[:2]
+            d_hidden = torch.empty_like(hidden) if want_hidden else None
+            d_weight = torch.zeros_like(weight) if want_weight else None
+            total = hidden.new_zeros((), dtype=torch.float64)
+            size = max(1, _LOGITS // len(weight))
+            for start in range(0, len(labels), size):
+                part = slice(start, start + size)
+                x, y = hidden[part].to(low), labels[part, None]
+                logits = (x @ matrix.T).float()
+                norm = logits.logsumexp(1, keepdim=True)
+                total += (norm - logits.gather(1, y)).sum()
+                if d_hidden is None and d_weight is None:
+                    continue
+                slope = logits.sub_(norm).exp_()  # d loss / d logits = softmax - onehot
+                slope.scatter_add_(1, y, slope.new_full(y.shape, -1.0))
+                slope = slope.to(low)
+                if d_hidden is not None:
+                    d_hidden[part] = slope @ matrix
+                if d_weight is not None:
+                    d_weight.addmm_(slope.T, x) if low == weight.dtype else d_weight.add_(slope.T @ x)
+        ctx.save_for_backward(d_hidden, d_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        d_hidden, d_weight = ctx.saved_tensors
+        (scale,) = grads
+        return (
+            None if d_hidden is None else d_hidden * scale,
+            None if d_weight is None else d_weight * scale,
+            None,
+        )

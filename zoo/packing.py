@@ -1,0 +1,198 @@
+"""Token lists of documents -> blocks of one length, the unit of training and of held-out loss.
+
+`wrapped` joins documents and cuts every `seq_len` tokens: nothing is padded, documents see each other.
+`bfd_split` cuts long documents into pieces and fits the pieces into blocks, best fit decreasing: no
+document sees another, the rest of a block is padding. Plain best fit, which drops what is longer than a
+block, is not offered.
+"""
+
+import bisect
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+PADDING = -1  # in `positions`
+_WINDOW = 4_194_304  # tokens that bfd_split looks at together
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Packed tokens: `ids` and `positions`, both (blocks, seq_len) int32.
+
+    A position counts from the start of its piece of text; PADDING marks what is no token. Of `seen` tokens
+    packing kept `packed`; the blocks here may be a selection of those.
+    """
+
+    ids: np.ndarray
+    positions: np.ndarray
+    seen: int
+    packed: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens in each block, padding excluded."""
+        return (self.positions != PADDING).sum(axis=1)
+
+    @property
+    def tokens(self) -> int:
+        return int(self.lengths.sum())
+
+    @property
+    def kept(self) -> float:
+        """Share of the text that packing kept."""
+        return self.packed / self.seen
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of what is trained on: tokens and where each piece begins."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.ids, "<i4").data)
+        digest.update(np.ascontiguousarray(self.positions, "<i4").data)
+        return digest.hexdigest()
+
+    @property
+    def padding(self) -> float:
+        """Share of the places in the blocks that hold no token."""
+        return 1 - self.tokens / max(self.ids.size, 1)
+
+    def draw(self, tokens: int, step: int, seed: int) -> "Blocks":
+        """Blocks in random order, as many whole steps of `step` blocks as `tokens` tokens take; all if too few."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        enough = int(np.searchsorted(np.cumsum(self.lengths[order]), tokens)) + 1
+        order = order[: min(-(-enough // step), len(self) // step) * step]
+        return self._select(order)
+
+    def spread(self, blocks: int) -> "Blocks":
+        """`blocks` of them, evenly spaced over the whole text."""
+        rows = np.linspace(0, len(self) - 1, blocks).round().astype(int)
+        return self._select(rows)
+
+    def _select(self, rows: np.ndarray) -> "Blocks":
+        return Blocks(self.ids[rows], self.positions[rows], self.seen, self.packed)
+
+
+def pack(documents: Iterable[list[int]], seq_len: int, packing: str, tokens: int) -> Blocks:
+    """Blocks in the order of the text that hold at least `tokens` tokens; fewer if the text ends before."""
+    counter = _Counter(documents)
+    blocks: list[Pair] = []
+    have = 0
+    for ids, positions in _PACKERS[packing](counter, seq_len, tokens):
+        blocks.append((ids, positions))
+        have += int((positions != PADDING).sum())
+        if have >= tokens:
+            return _stack(blocks, seq_len, have)
+    return _stack(blocks, seq_len, max(counter.seen, 1))
+
+
+def _stack(blocks: list[Pair], seq_len: int, seen: int) -> Blocks:
+    if not blocks:
+        empty = np.zeros((0, seq_len), np.int32)
+        return Blocks(empty, empty, seen, 0)
+    ids, positions = (np.stack(arrays) for arrays in zip(*blocks, strict=True))
+    return Blocks(ids, positions, seen, int((positions != PADDING).sum()))
+
+
+class _Counter:
+    """Passes documents on and counts their tokens."""
+
+    def __init__(self, documents: Iterable[list[int]]):
+        self.documents = documents
+        self.seen = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for document in self.documents:
+            self.seen += len(document)
+            yield document
+
+
+def _wrapped(documents: Iterable[list[int]], seq_len: int, tokens: int) -> Iterator[Pair]:
+    positions = np.arange(seq_len, dtype=np.int32)
+    waiting: list[int] = []
+    for document in documents:
+        waiting += document
+        cut = len(waiting) - len(waiting) % seq_len
+        for start in range(0, cut, seq_len):
+            yield np.array(waiting[start : start + seq_len], np.int32), positions
+        waiting = waiting[cut:]
+
+
+def _bfd_split(documents: Iterable[list[int]], seq_len: int, tokens: int) -> Iterator[Pair]:
+    for window in _windows(documents, min(_WINDOW, tokens + tokens // 8)):
+        pieces = [doc[start : start + seq_len] for doc in window for start in range(0, len(doc), seq_len)]
+        bins = best_fit([len(piece) for piece in pieces], seq_len)
+        yield from (_lay([pieces[i] for i in items], seq_len) for items in bins)
+
+
+def best_fit(lengths: list[int], size: int) -> list[list[int]]:
+    """Best fit decreasing: which items share a bin of `size`; no item is longer than a bin."""
+    bins: list[list[int]] = []
+    room: list[tuple[int, int]] = []  # (space left, bin), sorted
+    for item in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        at = bisect.bisect_left(room, (lengths[item], -1))
+        space, chosen = room.pop(at) if at < len(room) else (size, len(bins))
+        if chosen == len(bins):
+            bins.append([])
+        bins[chosen].append(item)
+        if space > lengths[item]:
+            bisect.insort(room, (space - lengths[item], chosen))
+    return bins
+
+
+def _windows(documents: Iterable[list[int]], size: int) -> Iterator[list[list[int]]]:
+    window: list[list[int]] = []
+    have = 0
+    for document in documents:
+        window.append(document)
+        have += len(document)
+        if have >= size:
+            yield window
+            window, have = [], 0
+    if window:
+        yield window
+
+
+def _lay(pieces: list[list[int]], seq_len: int) -> Pair:
+    ids = np.zeros(seq_len, np.int32)
+    positions = np.full(seq_len, PADDING, np.int32)
+    at = 0
+    for piece in pieces:
+        ids[at : at + len(piece)] = piece
+        positions[at : at + len(piece)] = np.arange(len(piece))
+        at += len(piece)
+    return ids, positions
+
+
+_PACKERS: dict[str, Callable[[Iterable[list[int]], int, int], Iterator[Pair]]] = {
+    "wrapped": _wrapped,
+    "bfd_split": _bfd_split,
+}
+
+
+def save_blocks(blocks: Blocks, folder: Path) -> None:
+    """Write blocks so that a long tokenization is done once; complete when `blocks.json` is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "ids.npy", blocks.ids)
+    np.save(folder / "positions.npy", blocks.positions)
+    (folder / "blocks.json").write_text(
+        json.dumps({"seen": blocks.seen, "packed": blocks.packed, "sha256": blocks.sha256})
+    )
+
+
+def load_blocks(folder: Path) -> Blocks | None:
+    """What `save_blocks` wrote, mapped from disk; None if it is not all there."""
+    try:
+        about = json.loads((folder / "blocks.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    ids, positions = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("ids", "positions"))
+    blocks = Blocks(ids, positions, about["seen"], about["packed"])
+    return blocks if blocks.sha256 == about["sha256"] else None

@@ -1,0 +1,199 @@
+"""One run, left to right: find, tokenize, load, l0, prune, gate, l_pruned, post-train, gate, finish.
+
+Each station writes what it found to the run folder before the next begins, so a killed run goes on from
+the last one. Everything that can be refused is refused in the first two stations.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from leaderboard.errors import P2Error, RunFailed
+from zoo import checkpoint, text
+from zoo.checkpoint import Source
+from zoo.curve import Curve, last_complete
+from zoo.dryrun import OPTIMIZER_BYTES, estimate, grid_steps
+from zoo.finish import finish
+from zoo.gate import gate
+from zoo.heldout import heldout_loss
+from zoo.materials import Materials, gather
+from zoo.posttrain import post_train, tokens_after
+from zoo.progress import TrainingBar
+from zoo.pruning.masks import MaskKeeper
+from zoo.pruning.plan import Plan, plan
+from zoo.pruning.prune import prune
+from zoo.quiet import quiet
+from zoo.recipe import Recipe
+from zoo.runfolder import RunFolder, disk, new_folder
+
+_PROBE_ROWS = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the stations share."""
+
+    recipe: Recipe
+    source: Source
+    plan: Plan
+    folder: RunFolder
+    console: Console
+    tokenizer: Any
+    materials: Materials
+
+    def say(self, message: str) -> None:
+        self.console.print(message, highlight=False, soft_wrap=True)
+
+
+def run(recipe: Recipe, out: Path, resume: bool = False, console: Console | None = None) -> dict[str, Any]:
+    """Run a recipe into folder `out` and return its run.json.
+
+    A finished run is returned as it is. Raises P2Error for what cannot be done as asked and RunFailed for
+    a step that failed; what was complete by then is kept for `resume`.
+    """
+    console = console or Console()
+    quiet()
+    estimate(recipe)  # refuses offline what it can
+    folder = RunFolder.open(out, {"name": recipe.name, "recipe_sha256": recipe.sha256}, resume)
+    if folder.finished:
+        console.print(f"{out}: this run is finished; nothing to do.", highlight=False, soft_wrap=True)
+        return folder.state
+    job = _prepare(recipe, folder, console)
+    model = _pruned_model(job)
+    model = _post_trained(job, model)
+    _save_final(job, model)
+    return finish(job.folder, recipe, job.source, job.plan, job.materials)
+
+
+def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
+    """Find the model and the text, pin them, plan the pruning, tokenize."""
+    source = checkpoint.resolve(recipe.model, recipe.folder)
+    planned = plan(source.shape, recipe.prune)
+    _check_room(folder.path, planned)
+    console.print(f"{recipe.name}: {planned.summary}", highlight=False, soft_wrap=True)
+    commits = {
+        part: text.fingerprint(spec, recipe.folder, f"data.{part}")
+        for part, spec in (("train", recipe.data.train), ("heldout", recipe.data.heldout))
+    }
+    _pin(folder, {"model": source.revision, **commits})
+    assert source.folder is not None
+    tokenizer = checkpoint.load_tokenizer(source.folder)
+    with disk(folder.work):
+        materials = gather(recipe, tokenizer, commits, folder.work / "train")
+    console.print(
+        f"text: {materials.train.tokens:,} training tokens ({recipe.train.packing} keeps {materials.train.kept:.1%} "
+        f"of the text, {materials.train.padding:.1%} padding), {materials.heldout.tokens:,} held-out tokens",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return Job(recipe, source, planned, folder, console, tokenizer, materials)
+
+
+def _pin(folder: RunFolder, inputs: Mapping[str, Any]) -> None:
+    """Note the exact inputs of a new run; a resumed one must find them unchanged."""
+    before = folder.state.get("inputs")
+    if before is None:
+        folder.update(inputs=dict(inputs))
+        return
+    changed = [name for name, value in inputs.items() if before[name] != value]
+    if changed:
+        raise P2Error(
+            f"{folder.path}: cannot go on: {', '.join(changed)} changed since the run began; choose another --out."
+        )
+
+
+def _check_room(path: Path, planned: Plan) -> None:
+    """Two checkpoints, the pruned and the final model must fit before anything is trained."""
+    needed = planned.n0 * (2 * OPTIMIZER_BYTES)
+    free = shutil.disk_usage(path).free
+    if free < needed:
+        raise RunFailed(
+            f"{path}: needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; choose another --out."
+        )
+
+
+def _pruned_model(job: Job) -> Any:
+    """The pruned model with l0 and l_pruned measured; from disk if an earlier call came this far."""
+    saved = job.folder.work / "pruned"
+    if "l_pruned" in job.folder.state:
+        return checkpoint.load_model(saved, job.recipe.train.precision)
+    assert job.source.folder is not None
+    model = checkpoint.load_model(job.source.folder, job.recipe.train.precision)
+    l0 = heldout_loss(model, job.materials.heldout)
+    job.say(f"before pruning   held-out {l0:.4f}")
+    key = f"{job.source.label}@{job.source.revision}"
+    pruned = prune(model, job.plan, job.materials.calibration, cache_folder(), key)
+    with new_folder(saved) as folder:
+        pruned.model.save_pretrained(folder)
+    report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method)
+    l_pruned = heldout_loss(pruned.model, job.materials.heldout)
+    job.say(f"after pruning    held-out {l_pruned:.4f}   loads back in a fresh process")
+    job.folder.update(
+        l0=l0,
+        l_pruned=l_pruned,
+        removed=pruned.removed,
+        calibration_sha256=pruned.calibration_sha256,
+        gate_pruned=asdict(report),
+    )
+    return pruned.model
+
+
+def _post_trained(job: Job, model: Any) -> Any:
+    """Train on, from the last complete checkpoint if there is one."""
+    folder, spec = job.folder, job.recipe.train
+    at, start = last_complete(folder.work / "checkpoints")
+    if at is None:
+        folder.keep_rows(-1)
+        folder.append({"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0})
+    else:
+        folder.keep_rows(start["tokens"])
+        job.say(f"resuming after {start['tokens']:,} tokens")
+    tokens = tokens_after(job.materials.train, spec)
+    with TrainingBar(job.console, int(tokens[-1]), start["tokens"]) as bar:
+
+        def write(row: dict[str, Any]) -> None:
+            folder.append(row)
+            bar.row(row)
+
+        curve = Curve(
+            tokens=tokens,
+            grid=grid_steps(job.recipe, len(tokens) - 1),
+            checkpoint_tokens=spec.checkpoint_tokens,
+            measure=lambda: heldout_loss(model, job.materials.heldout),
+            write=write,
+            tick=bar.tick,
+            masks=MaskKeeper(model, folder.work / "pruned") if job.recipe.prune.method == "2:4" else None,
+            start=start,
+        )
+        post_train(model, job.materials.train, spec, job.tokenizer, folder.work / "checkpoints", [curve], at)
+    folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]))
+    return model
+
+
+def _save_final(job: Job, model: Any) -> None:
+    """`model/` in the dtype of the checkpoint it came from; it takes its name only after the gate."""
+    config = job.source.config
+    dtype = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")
+    model = model.to(dtype).eval()
+    with new_folder(job.folder.path / "model") as folder:
+        model.save_pretrained(folder)
+        job.tokenizer.save_pretrained(folder)
+        report = gate(model, folder, _probe(job), job.recipe.prune.method)
+    loss = heldout_loss(model.float(), job.materials.heldout)
+    job.folder.update(gate_final=asdict(report), loss_saved=loss, dtype=str(dtype).removeprefix("torch."))
+    job.say(f"model/ loads back in a fresh process ({job.folder.state['dtype']}, held-out {loss:.4f})")
+
+
+def _probe(job: Job) -> torch.Tensor:
+    return torch.from_numpy(job.materials.heldout.ids[:_PROBE_ROWS].astype("int64"))
+
+
+def cache_folder() -> Path:
+    """Where importance scores are kept between runs; P2ZOO_CACHE moves it."""
+    return Path(os.environ.get("P2ZOO_CACHE") or Path.home() / ".cache" / "p2zoo")

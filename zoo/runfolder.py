@@ -1,0 +1,128 @@
+"""The run folder: `model/ log.parquet run.json recipe.yaml curve.png`, and `.work/` while it is not finished.
+
+Every file appears whole or not at all, and in an order that lets a killed run go on: `run.json` says
+what is done, `log.jsonl` holds a row for each evaluation, `.work/checkpoints` what training needs.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from leaderboard.errors import P2Error, RunFailed
+
+FINISHED = "finished"
+
+
+class RunFolder:
+    """One run's folder. `state` is run.json: plain values, written through after every change."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.work = path / ".work"
+        self.log = path / "log.jsonl"
+        self.state: dict[str, Any] = {}
+
+    @classmethod
+    def open(cls, path: Path, identity: Mapping[str, Any], resume: bool) -> "RunFolder":
+        """The folder, new or to go on with. `identity` must be what its run.json began with."""
+        run = cls(path)
+        if (path / "run.json").is_file():
+            run.state = read_state(path)
+            run._check_same(identity)
+            if run.state["status"] != FINISHED and not resume:
+                raise P2Error(
+                    f"{path}: holds an unfinished run; add --resume to go on with it, or choose another --out."
+                )
+            return run
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise P2Error(f"{path}: exists and holds no run; choose an empty or new folder with --out.")
+        with disk(path):
+            run.work.mkdir(parents=True, exist_ok=True)
+            run.update(status="running", **identity)
+        return run
+
+    @property
+    def finished(self) -> bool:
+        return self.state.get("status") == FINISHED
+
+    def update(self, **values: Any) -> None:
+        """Add to run.json, whole or not at all."""
+        self.state |= values
+        write_atomic(self.path / "run.json", json.dumps(self.state, indent=2, allow_nan=False) + "\n")
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row to the log and make sure it is on disk."""
+        with disk(self.log), self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows so far; a last line that a kill cut off does not count."""
+        if not self.log.is_file():
+            return []
+        lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def keep_rows(self, up_to: int) -> None:
+        """Drop rows after `up_to` tokens, which the resumed training will write again."""
+        rows = [row for row in self.rows() if row["tokens"] <= up_to]
+        write_atomic(self.log, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+    def _check_same(self, identity: Mapping[str, Any]) -> None:
+        for key, value in identity.items():
+            if self.state.get(key) != value:
+                raise P2Error(
+                    f"{self.path}: holds another run: its {key} is {self.state.get(key)}, this one's is {value}. "
+                    "Choose another --out."
+                )
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """run.json of a run folder."""
+    try:
+        state = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise P2Error(f"{path}: its run.json cannot be read: {error}; choose another --out.") from error
+    if not isinstance(state, dict) or "status" not in state:
+        raise P2Error(f"{path}: its run.json is not one of p2zoo's; choose another --out.")
+    return state
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old content or the new, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.new")
+    with disk(path):
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it takes the name `path` only when the block ends well."""
+    temporary = path.with_name(f".{path.name}.new")
+    with disk(path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def disk(path: Path) -> Iterator[None]:
+    """A full disk or a folder that cannot be written ends the run in words; what was complete stays."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFailed(
+            f"{path}: cannot be written: {error.strerror or error}. Make room or choose another --out; "
+            "nothing that was complete is lost, and --resume goes on from it."
+        ) from error

@@ -1,0 +1,149 @@
+"""Documents: from a text, jsonl or parquet file, or streamed from a data set on the Hub.
+
+The order is the file's own, or shuffled by a seed; the same seed gives the same documents. Only the
+data set library is heavy here, and it is imported when a Hub data set is read.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from leaderboard.errors import P2Error, unknown_name
+from zoo.recipe import TextSpec
+
+GONE = {"cerebras/SlimPajama-627B": "DKYoon/SlimPajama-6B"}  # data sets that left the Hub, and the closest copy
+SUGGESTED = "HuggingFaceFW/fineweb-edu (subset sample-10BT) or DKYoon/SlimPajama-6B"
+_SHUFFLE_BUFFER = 10_000  # documents
+_TOGETHER = 64  # documents tokenized in one call
+
+
+def check_text(spec: TextSpec, folder: Path, where: str) -> None:
+    """Refuse what can be known without a network: a file that is missing, empty or lacks the column."""
+    if spec.dataset in GONE:
+        raise _gone(spec.dataset, where)
+    if spec.file is not None and not any(text.strip() for text in documents(spec, folder, where)):
+        raise P2Error(f"{where}: {spec.label} holds no text in this slice; give a file with text in it.")
+
+
+def fingerprint(spec: TextSpec, folder: Path, where: str) -> str:
+    """What pins the text: the sha256 of a file, or the commit of a data set."""
+    if spec.file is not None:
+        return hashlib.sha256(_local(spec.file, folder, where).read_bytes()).hexdigest()
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    assert spec.dataset is not None
+    try:
+        return str(HfApi().dataset_info(spec.dataset, revision=spec.revision).sha)
+    except HfHubHTTPError as error:
+        raise _gone(spec.dataset, where) from error
+    except (OSError, OfflineModeIsEnabled) as error:
+        raise _offline(spec.dataset, where) from error
+
+
+def documents(
+    spec: TextSpec, folder: Path, where: str, seed: int | None = None, commit: str | None = None
+) -> Iterator[str]:
+    """The texts of a slice; `seed` shuffles them, None keeps their order. `where` is the key for messages."""
+    if spec.dataset is not None:
+        yield from _streamed(spec, where, seed, commit)
+        return
+    texts = _read(_local(str(spec.file), folder, where), spec.column, where)
+    texts = texts[spec.skip :] if spec.take is None else texts[spec.skip : spec.skip + spec.take]
+    order: Iterable[int] = range(len(texts)) if seed is None else np.random.default_rng(seed).permutation(len(texts))
+    yield from (texts[i] for i in order)
+
+
+def tokenize(texts: Iterable[str], tokenizer: Any) -> Iterator[list[int]]:
+    """Token ids of each document, its end marked by the end-of-text token."""
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise P2Error(
+            "model: its tokenizer has no end-of-text token, so documents cannot be told apart; set eos_token."
+        )
+    texts = iter(texts)
+    while batch := list(islice(texts, _TOGETHER)):
+        for ids in tokenizer(batch, return_attention_mask=False, verbose=False)["input_ids"]:
+            yield ids if ids and ids[-1] == end else [*ids, end]
+
+
+def _local(written: str, folder: Path, where: str) -> Path:
+    path = folder / written
+    if not path.is_file():
+        raise P2Error(
+            f"{where}.file: {written} is not a file beside the recipe; paths start at the file that names them."
+        )
+    return path
+
+
+def _read(path: Path, column: str, where: str) -> list[str]:
+    readers = {".parquet": _read_parquet, ".jsonl": _read_jsonl}
+    try:
+        return readers.get(path.suffix, _read_plain)(path, column, where)
+    except (UnicodeDecodeError, json.JSONDecodeError, pa.ArrowInvalid) as error:
+        kind = path.suffix.lstrip(".") or "text"
+        raise P2Error(f"{where}.file: {path.name} cannot be read as {kind}: {error}. Is it cut off?") from error
+
+
+def _read_parquet(path: Path, column: str, where: str) -> list[str]:
+    names = pq.read_schema(path).names
+    if column not in names:
+        raise unknown_name("column", column, names, f"{where}.column")
+    return [text or "" for text in pq.read_table(path, columns=[column]).column(column).to_pylist()]
+
+
+def _read_jsonl(path: Path, column: str, where: str) -> list[str]:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not isinstance(row.get(column), str):
+            raise P2Error(f"{where}.column: {path.name}, object {number}: no text under {column!r}.")
+    return [row[column] for row in rows]
+
+
+def _read_plain(path: Path, column: str, where: str) -> list[str]:
+    text = path.read_text(encoding="utf-8")
+    return [text] if text.strip() else []
+
+
+def _streamed(spec: TextSpec, where: str, seed: int | None, commit: str | None) -> Iterator[str]:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+
+    assert spec.dataset is not None
+    try:
+        stream = load_dataset(
+            spec.dataset, spec.subset, split=spec.split, revision=commit or spec.revision, streaming=True
+        )
+    except DatasetNotFoundError as error:
+        raise _gone(spec.dataset, where) from error
+    except ValueError as error:  # an unknown subset or split; the text names the known ones
+        raise P2Error(f"{where}: {spec.dataset}: {error}") from error
+    except OSError as error:
+        raise _offline(spec.dataset, where) from error
+    if stream.column_names and spec.column not in stream.column_names:
+        raise unknown_name("column", spec.column, stream.column_names, f"{where}.column")
+    stream = stream.skip(spec.skip)
+    stream = stream if spec.take is None else stream.take(spec.take)
+    stream = stream if seed is None else stream.shuffle(seed=seed, buffer_size=_SHUFFLE_BUFFER)
+    yield from (row[spec.column] or "" for row in stream)
+
+
+def _gone(dataset: str, where: str) -> P2Error:
+    other = GONE.get(dataset) or SUGGESTED
+    return P2Error(
+        f"{where}.dataset: {dataset} is not on the Hub (removed, renamed or private); use {other}, "
+        f"and look at https://huggingface.co/datasets/{dataset} if you may have access."
+    )
+
+
+def _offline(dataset: str, where: str) -> P2Error:
+    return P2Error(
+        f"{where}.dataset: {dataset} cannot be reached: the Hub is offline from here. Use a local `file`, or retry."
+    )
