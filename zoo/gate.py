@@ -62,14 +62,14 @@ def gate(model: PreTrainedModel, folder: Path, probe_tokens: Tensor, method: str
     `probe_tokens` are token ids, (batch, sequence); `method` is the pruning method, "2:4" asks for the
     pattern. Raises RunFailed with every failed check; there is no warning.
     """
-    expected = _logits(model, probe_tokens)
+    expected = logits_of(model, probe_tokens)
     with tempfile.TemporaryDirectory(prefix="p2zoo-gate-") as work:
         save_file({"tokens": probe_tokens.to("cpu", torch.int64).contiguous()}, Path(work) / "probe.safetensors")
         loaded, logits = _in_fresh_process(Path(folder), Path(work), model.device)
-    return _judge(model, Path(folder), method, loaded, logits, expected)
+    return judge(model, Path(folder), method, loaded, logits, expected)
 
 
-def _judge(
+def judge(
     model: PreTrainedModel, folder: Path, method: str | None, loaded: Loaded, logits: Tensor, expected: Tensor
 ) -> GateReport:
     failed = [
@@ -110,7 +110,7 @@ def _in_fresh_process(folder: Path, work: Path, device: torch.device) -> tuple[L
 
 
 @torch.no_grad()
-def _logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+def logits_of(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     """Logits in evaluation mode, (batch, sequence, vocabulary) float32 on the CPU."""
     was_training = model.training
     model.eval()
@@ -135,7 +135,7 @@ def _weights_sha256(model: PreTrainedModel) -> str:
 
 
 def load_and_report(folder: Path, tokens: Tensor, device: str) -> tuple[Loaded, Tensor]:
-    """What the fresh process does: load, note facts, compute logits (as `_logits`)."""
+    """What the fresh process does: load, note facts, compute logits (as `logits_of`)."""
     if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map"):
         raise P2Error(f"{folder}: config.json names remote code (auto_map)")
     both: Any = AutoModelForCausalLM.from_pretrained(
@@ -143,7 +143,7 @@ def load_and_report(folder: Path, tokens: Tensor, device: str) -> tuple[Loaded, 
     )
     model, info = both
     model = model.to(device)
-    logits = _logits(model, tokens)
+    logits = logits_of(model, tokens)
     matrices = [linear.weight for _, _, linear in sparse_linears(model)]
     loaded = Loaded(
         missing=_names(info, "missing_keys"),

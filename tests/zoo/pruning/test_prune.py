@@ -1,0 +1,182 @@
+"""Every family, tied and untied, by every method: counted, saved, loaded back; masked equals sliced."""
+
+import copy
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from leaderboard.errors import P2Error
+from zoo.families import FAMILIES, shape_of
+from zoo.pruning.depth import layers_to_remove, remove_layers
+from zoo.pruning.masks import is_2of4
+from zoo.pruning.plan import plan
+from zoo.pruning.prune import prune
+from zoo.pruning.scores import collect
+from zoo.pruning.sparsity import sparse_linears
+from zoo.pruning.spec import PruneSpec
+from zoo.pruning.width import choose, slice_width
+
+every_model = pytest.mark.parametrize(
+    ("model_type", "tied"), [(m, t) for m in FAMILIES for t in (True, False)], ids=lambda v: str(v)
+)
+SPECS = {
+    "depth": PruneSpec(method="depth", rate=0.42),
+    "width": PruneSpec(method="width", rate=0.4),
+    "2:4": PruneSpec(method="2:4"),
+    "2:4 magnitude": PruneSpec(method="2:4", importance="magnitude"),
+}
+
+
+@pytest.mark.parametrize("name", SPECS)
+@every_model
+def test_pruned_as_planned_and_loads_back(build, batches, tmp_path, model_type, tied, name):
+    model = build(model_type, tied)
+    planned = plan(shape_of(model.config.to_dict()), SPECS[name])
+    done = prune(model, planned, batches)
+    assert shape_of(done.model.config.to_dict()) == planned.target
+    assert 0 < planned.rate < 1
+    assert (done.calibration_sha256 is None) == (name == "2:4 magnitude")
+    done.model.save_pretrained(tmp_path)
+    loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert (loaded.lm_head.weight is loaded.model.embed_tokens.weight) == tied
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(batches[0]).logits, done.model(batches[0]).logits, rtol=0, atol=1e-5)
+    fixed = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    cached, uncached = (loaded.generate(batches[0], use_cache=c, **fixed) for c in (True, False))
+    assert torch.equal(cached, uncached)
+
+
+@every_model
+def test_width_equals_the_masked_model(build, batches, model_type, tied):
+    """In float64; a masked norm needs weights x sqrt(d'/d) and eps x d'/d, since it averages over d."""
+    model = build(model_type, tied, **({"attention_bias": True, "mlp_bias": True} if model_type == "llama" else {}))
+    model = _with_float64_norms(model.double())
+    shape = shape_of(model.config.to_dict())
+    target = replace(shape, hidden=24, ffn=32, heads=2)
+    kept = choose(collect(model, batches), shape, target)
+    masked = _masked(copy.deepcopy(model), kept, shape)
+    sliced = _with_float64_norms(slice_width(model, kept, target))
+    with torch.no_grad():
+        difference = masked(batches[1]).logits - sliced(batches[1]).logits
+    assert difference.abs().max() < 1e-9
+
+
+class Norm64(nn.Module):
+    """RMSNorm without the float32 inside transformers' own."""
+
+    def __init__(self, weight, eps):
+        super().__init__()
+        self.weight, self.variance_epsilon = weight, eps
+
+    def forward(self, x):
+        return self.weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon)
+
+
+def _with_float64_norms(model):
+    for name, norm in list(model.named_modules()):
+        if hasattr(norm, "variance_epsilon"):
+            model.set_submodule(name, Norm64(norm.weight, norm.variance_epsilon))
+    return model
+
+
+@torch.no_grad()
+def _masked(model, kept, shape):
+    """Zero what `kept` lacks, in place, at full width."""
+    hidden = torch.zeros(shape.hidden, dtype=torch.bool).index_fill(0, kept.hidden, True)
+    share = len(kept.hidden) / shape.hidden
+    model.model.embed_tokens.weight *= hidden
+    for module in model.modules():
+        if hasattr(module, "variance_epsilon"):
+            module.weight *= share**0.5
+            module.variance_epsilon *= share
+    for layer, ffn, heads in zip(model.model.layers, kept.ffn, kept.heads, strict=True):
+        by_head = layer.self_attn.o_proj.weight.unflatten(1, (shape.heads, shape.head_dim))
+        by_head *= torch.zeros(shape.heads, 1).index_fill(0, heads, 1)
+        layer.mlp.down_proj.weight *= torch.zeros(shape.ffn).index_fill(0, ffn, 1)
+        for linear in (layer.self_attn.o_proj, layer.mlp.down_proj):
+            linear.weight *= hidden[:, None]
+            if linear.bias is not None:
+                linear.bias *= hidden
+    return model
+
+
+@every_model
+def test_depth_equals_the_model_with_that_layer_skipped(build, batches, model_type, tied):
+    model = build(model_type, tied, num_hidden_layers=3)
+    skipping = copy.deepcopy(model)
+    skipping.model.layers[1].forward = lambda hidden_states, **_: hidden_states
+    cut = remove_layers(model, [1])
+    with torch.no_grad():
+        torch.testing.assert_close(cut(batches[0]).logits, skipping(batches[0]).logits, rtol=0, atol=1e-6)
+    assert [layer.self_attn.layer_idx for layer in cut.model.layers] == [0, 1]
+
+
+def test_depth_cuts_the_layer_types_of_qwen(build):
+    model = build("qwen2", True, num_hidden_layers=4, use_sliding_window=True, sliding_window=8, max_window_layers=3)
+    config = remove_layers(model, [0, 2]).config
+    assert config.layer_types == ["full_attention", "sliding_attention"]
+    assert (config.num_hidden_layers, config.max_window_layers) == (2, 2)
+
+
+def test_the_least_influential_layers_go():
+    change = torch.zeros(5, 5)
+    change.diagonal(1).copy_(torch.tensor([0.5, 0.1, 0.4, 0.1]))
+    change.diagonal(2).copy_(torch.tensor([0.6, 0.3, 0.5]))
+    assert layers_to_remove(change, 1) == [1]
+    assert layers_to_remove(change, 3) == [1, 2, 3]
+    assert layers_to_remove(change, 2) == [1, 3]
+    assert layers_to_remove(change, 2, contiguous=True) == [1, 2]
+
+
+def test_heads_go_inside_their_groups(build, batches):
+    model = build("llama", True, hidden_size=64, num_attention_heads=8, num_key_value_heads=2)
+    spec = PruneSpec(method="width", rate=0.19, axes=("heads",))
+    gone = prune(model, plan(shape_of(model.config.to_dict()), spec), batches).removed
+    assert gone["hidden"] == gone["ffn"][0] == []
+    for heads in gone["heads"]:
+        assert len([h for h in heads if h < 4]) == len([h for h in heads if h >= 4]) > 0
+
+
+def test_every_sparse_matrix_is_exactly_half_zero(build, batches):
+    done = prune(model := build("qwen2", False), plan(shape_of(model.config.to_dict()), SPECS["2:4"]), batches)
+    for _, _, linear in sparse_linears(done.model):
+        assert is_2of4(linear.weight)
+        assert (linear.weight == 0).sum() * 2 == linear.weight.numel()
+    assert (done.model.lm_head.weight != 0).all()
+    assert done.removed == {"matrices": 14}
+
+
+def test_a_plan_for_another_model_is_refused(build, batches):
+    shape = shape_of(build("llama", True, num_hidden_layers=3).config.to_dict())
+    with pytest.raises(P2Error, match="another model"):
+        prune(build("llama", True), plan(shape, SPECS["2:4"]), batches)
+
+
+def test_block_influence_beats_the_worst_choice_on_a_real_checkpoint(quickstart):
+    """Three of twelve layers: the damage is real, and far from that of the three most influential."""
+    calibration, heldout = _tokens(quickstart).split(8)
+    model = AutoModelForCausalLM.from_pretrained(quickstart / "tiny-llama-3", dtype=torch.float32)
+    before = _loss(model, heldout)
+    worst_layers = collect(model, [calibration])["change"].diagonal(1).argsort(descending=True)[:3].tolist()
+    worst = _loss(remove_layers(model, worst_layers), heldout)
+    planned = plan(shape_of(model.config.to_dict()), PruneSpec(method="depth", rate=0.128))
+    after = _loss(prune(model, planned, [calibration]).model, heldout)
+    assert 2 < before < 3.6
+    assert before + 0.2 < after < before + 1.2 < worst
+
+
+def _tokens(quickstart):
+    """(16, 128) token ids: the last ones of sixteen held-out documents."""
+    texts = pd.read_parquet(quickstart / "text" / "heldout.parquet").text[:16]
+    tokenizer = AutoTokenizer.from_pretrained(quickstart / "tiny-llama-3")
+    return torch.tensor([tokenizer(text[-1500:]).input_ids[-128:] for text in texts])
+
+
+@torch.no_grad()
+def _loss(model, tokens):
+    return model(tokens, labels=tokens).loss.item()

@@ -1,0 +1,47 @@
+"""Every refusal of a pruning spec, and its defaults."""
+
+import pytest
+
+from leaderboard.errors import P2Error
+from zoo.pruning.spec import IMPORTANCE, PruneSpec
+
+
+@pytest.mark.parametrize("method", IMPORTANCE)
+def test_the_first_importance_is_the_default(method):
+    spec = PruneSpec(method=method, rate=None if method == "2:4" else 0.25)
+    assert spec.criterion == IMPORTANCE[method][0]
+    assert spec.needs_calibration
+
+
+def test_magnitude_needs_no_text():
+    assert not PruneSpec(method="2:4", importance="magnitude").needs_calibration
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"method": 124}, "quote it: '2:4'"),
+        ({"method": "widht", "rate": 0.2}, "Did you mean 'width'"),
+        ({"method": ["depth"], "rate": 0.2}, "unknown pruning method"),
+        ({"method": "depth"}, "rate: missing"),
+        ({"method": "depth", "rate": 25}, "0.25 removes a quarter"),
+        ({"method": "depth", "rate": 0}, "0.25 removes a quarter"),
+        ({"method": "depth", "rate": float("nan")}, "0.25 removes a quarter"),
+        ({"method": "depth", "rate": "25%"}, r"'25%' \(str\)"),
+        ({"method": "depth", "rate": True}, r"True \(bool\)"),
+        ({"method": "2:4", "rate": 0.5}, "zeroes half"),
+        ({"method": "2:4", "importance": "wand"}, "Did you mean 'wanda'"),
+        ({"method": "depth", "rate": 0.2, "importance": "wanda"}, "Known: block-influence"),
+        ({"method": "width", "rate": 0.2, "contiguous": True}, "contiguous: is for depth"),
+        ({"method": "depth", "rate": 0.2, "contiguous": "yes"}, "true and false"),
+        ({"method": "depth", "rate": 0.2, "axes": ("ffn",)}, "axes: is for width"),
+        ({"method": "width", "rate": 0.2, "axes": ()}, "one or more of"),
+        ({"method": "width", "rate": 0.2, "axes": ("hiden",)}, "Did you mean 'hidden'"),
+        ({"method": "width", "rate": 0.2, "axes": ("ffn", "ffn")}, "once"),
+        ({"method": "2:4", "calibration_tokens": 0}, "calibration_tokens"),
+        ({"method": "2:4", "seed": 1.5}, "seed"),
+    ],
+)
+def test_refusals_say_what_is_allowed(given, words):
+    with pytest.raises(P2Error, match=words):
+        PruneSpec(**given)
