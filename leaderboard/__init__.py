@@ -1,5 +1,7 @@
 """How many post-training tokens does a pruned LLM need? Run logs, laws, ASD, ranking and budgets.
 
+From logs to an answer:
+
     logs = load_logs()                       # bundled seed; or a file, a folder, a Hub dataset id
     table = rank(logs.frame)                 # a row a law
     recommend_tokens(logs.frame, family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72).tokens

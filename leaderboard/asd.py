@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from leaderboard.errors import P2Error
 from leaderboard.law import BILLION, Array
-from leaderboard.runlog import COLUMNS, usable
+from leaderboard.runlog import COLUMNS, curve_numbers, usable
 
 KNOTS = 8
 MIN_ROWS_DOUBLING = KNOTS + 1
@@ -55,19 +55,20 @@ def asd_doubling(tokens: ArrayLike, loss: ArrayLike, predicted: ArrayLike, run_i
 
 
 def noise_floor(frame: pd.DataFrame) -> dict[str, float]:
-    """`asd` and `asd_doubling` between runs that differ in their seed alone, mean over pairs; NaN without such pairs."""
+    """`asd` and `asd_doubling` between runs that differ in their seed alone, mean over pairs; NaN without pairs."""
     same = [c.name for c in COLUMNS if c.defines_run and c.name != "seed" and c.name in frame]
     found: dict[str, list[float]] = {"asd": [], "asd_doubling": []}
     rows = usable(frame)
     if "seed" in rows and len(rows):
         for _, runs in rows.groupby(same, dropna=False, observed=True):
-            curves = [curve.set_index("tokens")["loss"] for _, curve in runs.groupby("seed", observed=True)]
-            for one, other in combinations(curves, 2):
-                both = pd.concat([one, other], axis=1, join="inner")
-                pair = (both.index, both.iloc[:, 0], both.iloc[:, 1])
+            for one, other in combinations((curve for _, curve in runs.groupby(curve_numbers(runs))), 2):
+                if one["seed"].iloc[0] == other["seed"].iloc[0]:
+                    continue  # one run, measured by two contributors
+                both = one.merge(other, on="tokens", suffixes=("", "_other"))
+                pair = (both["tokens"], both["loss"], both["loss_other"])
                 found["asd"].append(asd(*pair))
                 found["asd_doubling"].append(asd_doubling(*pair))
-    return {name: float(np.mean(values)) if values else float("nan") for name, values in found.items()}
+    return {name: float(pd.Series(values, dtype=float).mean()) for name, values in found.items()}
 
 
 def _sorted_rows(
@@ -79,7 +80,8 @@ def _sorted_rows(
         raise P2Error(f"asd: tokens, loss and predicted differ in shape: {t.shape}, {measured.shape}, {fitted.shape}.")
     for name, v in (("tokens", t), ("loss", measured), ("predicted", fitted)):
         if not np.isfinite(v).all():
-            raise P2Error(f"asd: {name} has {int((~np.isfinite(v)).sum())} value(s) that are not finite; drop those rows.")
+            bad = int((~np.isfinite(v)).sum())
+            raise P2Error(f"asd: {name} has {bad} value(s) that are not finite; drop those rows.")
     code = np.zeros(len(t), dtype=np.int64) if run_id is None else pd.factorize(np.asarray(run_id))[0]
     order = np.lexsort((t, code))
     code, t = code[order], t[order]

@@ -10,14 +10,15 @@ from scipy.optimize import brentq
 
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.fit import Fit, fit
-from leaderboard.hardware import gpu_hours
+from leaderboard.hardware import GPUS, gpu_hours
 from leaderboard.law import Law
 from leaderboard.laws import LAWS, P2
 from leaderboard.rank import NEW_MODEL, rank, score_cells
-from leaderboard.runlog import usable
+from leaderboard.runlog import GROUP, require, usable
 
 MOST_TOKENS = 1e13
 GRID = np.geomspace(1e3, MOST_TOKENS, 2001)
+NEEDED = ("run_id", *GROUP, "n0", "rate", "tokens", "loss")
 GAIN = 0.01  # nats that the next doubling must win to be worth it
 
 
@@ -49,7 +50,18 @@ class Budget:
 
     def as_dict(self) -> dict[str, object]:
         """JSON form, in the contract's keys."""
-        keys = "tokens tokens_80 tokens_95 loss status law group extrapolation gpu_hours cost".split()
+        keys = [
+            "tokens",
+            "tokens_80",
+            "tokens_95",
+            "loss",
+            "status",
+            "law",
+            "group",
+            "extrapolation",
+            "gpu_hours",
+            "cost",
+        ]
         return {k: getattr(self, k) for k in keys} | {"status": str(self.status), "why": list(self.why)}
 
 
@@ -70,12 +82,12 @@ class Question:
     def __post_init__(self) -> None:
         checks = [
             ("rate", 0 < self.rate < 1, "a share of all parameters between 0 and 1, 0.25 for 25 %"),
-            ("n0", self.n0 >= 1e4, "a number of parameters, 8e9 for 8B"),
+            ("n0", 1e4 <= self.n0 < math.inf, "a number of parameters, 8e9 for 8B"),
             ("l0", 0 < self.l0 < 30, "the held-out loss before pruning, in nats per token"),
             ("l_pruned", self.l_pruned is None or 0 < self.l_pruned < 100, "a loss in nats per token"),
             ("excess", self.excess is None or math.isfinite(self.excess), "nats above l0"),
-            ("target_loss", self.target_loss is None or self.target_loss > 0, "a loss in nats per token"),
-            ("gain", self.gain is None or self.gain > 0, "nats won by the next doubling, above 0"),
+            ("target_loss", self.target_loss is None or 0 < self.target_loss < math.inf, "a loss in nats per token"),
+            ("gain", self.gain is None or 0 < self.gain < math.inf, "nats won by the next doubling, above 0"),
         ]
         for name, fine, allowed in checks:
             if not fine:
@@ -125,6 +137,9 @@ def recommend_tokens(
     target are losses on that text. `law` defaults to the one that predicts unseen sizes and rates best; laws driven by
     the damage need `l_pruned`. Raises P2Error on impossible values and on a family or method without data.
     """
+    require(frame, NEEDED, "budget")
+    if gpu is not None and gpu not in GPUS:
+        raise unknown_name("gpu", gpu, GPUS, "budget")
     asked = Question(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
         target_loss=target_loss, excess=excess, gain=gain,
@@ -186,10 +201,11 @@ def _same_text(
                 raise unknown_name(name, wanted, frame[name].astype(str).unique(), "budget")
             frame = frame[frame[name] == wanted]
     own = frame[(frame["family"] == family) & (frame["method"] == method)]
-    most = (own if len(own) else frame).groupby(["eval_data", "objective"], observed=True)["run_id"].nunique()
-    if most.empty:
+    heads = (own if len(own) else frame)[["run_id", "eval_data", "objective"]].astype(str).drop_duplicates()
+    if heads.empty:
         raise P2Error("budget: these logs hold no usable rows (tokens > warmup_tokens, something pruned).")
-    text = dict(zip(("eval_data", "objective"), most.idxmax(), strict=True))
+    most = heads.value_counts(["eval_data", "objective"]).index[0]
+    text = {"eval_data": str(most[0]), "objective": str(most[1])}
     return frame[(frame["eval_data"] == text["eval_data"]) & (frame["objective"] == text["objective"])], text
 
 

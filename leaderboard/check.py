@@ -23,6 +23,8 @@ MAX_ROWS = 100_000
 NEAR_DUPLICATE_ROWS = 3
 NEAR_DUPLICATE_LOSS = 1e-9
 _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+_ON_READ = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _TEXT else f.type) for f in schema()])
 _REQUIRED = [c.name for c in COLUMNS if not c.nullable]
 
 
@@ -63,8 +65,9 @@ def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:
         with pq.ParquetFile(path, read_dictionary=_TEXT) as file:
             if found := _schema_findings(file.schema_arrow, file.metadata.num_rows):
                 return None, found
-            table = file.read(use_threads=False).select([c.name for c in COLUMNS])
-    except (OSError, pa.ArrowException) as error:
+            table = file.read(use_threads=False).select([c.name for c in COLUMNS]).cast(_ON_READ)
+            table.validate(full=True)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         return None, [_file("unreadable", reason, "a whole parquet file", "Write it again with `p2zoo run --resume`.")]
     nulls = [name for name in _REQUIRED if table[name].null_count]
@@ -95,20 +98,22 @@ def _schema_findings(found: pa.Schema, rows: int) -> list[Finding]:
             out.append(Finding("missing_column", ERROR, wanted.name, "no such column", str(wanted.type), meaning))
             continue
         got = found.field(found.get_field_index(wanted.name)).type if found.names.count(wanted.name) == 1 else None
-        plain = got.value_type if got is not None and pa.types.is_dictionary(got) else got
+        plain = _plain(got)
         if plain is not None and plain != wanted.type and not (pa.types.is_null(plain) and wanted.nullable):
             out.append(Finding("column_type", ERROR, wanted.name, str(got), str(wanted.type), "Write that type."))
     return out
 
 
+def _plain(got: pa.DataType | None) -> pa.DataType | None:
+    return got.value_type if got is not None and pa.types.is_dictionary(got) else got
+
+
 def _frame(tables: dict[int, pa.Table]) -> pd.DataFrame:
     """All rows, text as categories, with the column `file`."""
     if not tables:
-        return schema().empty_table().to_pandas().assign(file=np.array([], dtype=np.int64))
-    whole = pa.concat_tables(tables.values(), promote_options="permissive").unify_dictionaries()
-    frame = whole.to_pandas()
-    for name in _TEXT:
-        frame[name] = frame[name].astype("category")
+        empty: pd.DataFrame = _ON_READ.empty_table().to_pandas()
+        return empty.assign(file=np.array([], dtype=np.int64))
+    frame: pd.DataFrame = pa.concat_tables(tables.values()).unify_dictionaries().to_pandas()
     sizes = [t.num_rows for t in tables.values()]
     return frame.assign(file=np.repeat(np.fromiter(tables, dtype=np.int64), sizes))
 
@@ -119,29 +124,13 @@ def _judge(frame: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
     opens = np.flatnonzero(np.diff(file, prepend=-1))
     first = np.repeat(opens, np.diff(np.append(opens, len(file))))
     rows = Rows(frame, file, first)
-    for name in (c.name for c in COLUMNS if c.kind == "float"):
-        yield from _first_rows(rows, _not_finite(frame, name), "not_finite", name, ERROR, "a finite number", "Log it.")
     with np.errstate(all="ignore"):
         for rule in RULES:
-            yield from _first_rows(
-                rows, rule.broken(rows), rule.code, rule.where, rule.severity, rule.allowed, rule.fix
-            )
-
-
-def _not_finite(frame: pd.DataFrame, name: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
-    """NaN or infinity; null is another thing, and only allowed where the column is nullable."""
-    values = frame[name].to_numpy(dtype=float, na_value=np.nan)
-    return np.isinf(values) | (np.isnan(values) & (not BY_NAME[name].nullable))
-
-
-def _first_rows(
-    rows: Rows, broken: np.ndarray, code: str, where: str, severity: str, allowed: str, fix: str
-) -> Iterable[tuple[int, Finding]]:
-    at = np.flatnonzero(broken)
-    files, place = np.unique(rows.file[at], return_index=True)
-    for i, row in zip(files, at[place], strict=True):
-        got = repr(rows.frame[where].iloc[row])[:120]
-        yield int(i), Finding(code, severity, f"{where}, row {row - rows.first[row]}", got, allowed, fix)
+            at = np.flatnonzero(rule.broken(rows))
+            files, place = np.unique(file[at], return_index=True)
+            for i, row in zip(files, at[place], strict=True):
+                where, got = f"{rule.where}, row {row - first[row]}", repr(frame[rule.where].iloc[row])[:120]
+                yield int(i), Finding(rule.code, rule.severity, where, got, rule.allowed, rule.fix)
 
 
 def _repeats(frame: pd.DataFrame, bad: set[int]) -> Iterable[tuple[int, Finding]]:
@@ -160,7 +149,8 @@ def _same_run(heads: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
                 fix = "Send a run once; to correct it, replace the file."
                 yield i, Finding("duplicate", ERROR, "run_id", str(run), "one file a run and contributor", fix)
             elif seen:
-                yield i, Finding("replicate", WARNING, "run_id", str(run), "any", "Somebody else ran this too: welcome.")
+                fix = "Somebody else ran this too: welcome."
+                yield i, Finding("replicate", WARNING, "run_id", str(run), "any", fix)
             seen.add(who)
 
 

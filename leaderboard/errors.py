@@ -13,7 +13,7 @@ class P2Error(ValueError):
     exit_code = 2  # of the command line: 2 = what was asked cannot be done as asked
 
 
-class RunFailed(P2Error):
+class RunFailed(P2Error):  # noqa: N818 - says what happened
     """The request was fine, but a step failed its check (a gate, a full disk, a diverged loss)."""
 
     exit_code = 1

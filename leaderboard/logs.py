@@ -68,7 +68,8 @@ def _read(path: Path, source: str, revision: str | None = None) -> Logs:
 
 def data_hash(frame: pd.DataFrame) -> str:
     """First 12 hex digits of the sha256 over runs, tokens and losses, whatever the order of the runs."""
-    rows = frame[["run_id", "tokens", "loss"]].astype({"run_id": str}).sort_values(["run_id", "tokens"])
+    columns = ["run_id", "tokens", "loss"]
+    rows = frame[columns].astype({"run_id": str}).sort_values(columns)
     return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest()[:12]
 
 

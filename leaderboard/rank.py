@@ -15,9 +15,10 @@ from leaderboard.errors import FitError, P2Error
 from leaderboard.fit import Fit, fit
 from leaderboard.law import Array, Law
 from leaderboard.laws import LAWS
-from leaderboard.runlog import GROUP, usable
+from leaderboard.runlog import GROUP, curve_numbers, require, usable
 from leaderboard.tracks import HELD_OUT, TRACKS, groups, split
 
+NEEDED = ("run_id", "base_model", "n0", "rate", "tokens", "loss")  # group columns may be absent: one group then
 METRICS = ("asd", "asd_doubling", "r2", "huber", "rmse")
 NEW_MODEL = ("size", "rate")  # the tracks that stand for a model not seen before
 NOT_TESTABLE = "not_testable"
@@ -71,10 +72,11 @@ def score_cells(
     tokens, asd_doubling in nats per doubling, huber the mean Huber(1e-3) term, rmse in nats per token.
     """
     laws = LAWS if laws is None else laws
+    require(frame, NEEDED, "rank")
     texts = [rows for _, rows in _texts(usable(frame))]
     if not texts:
         raise P2Error("rank: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
-    rows = []
+    rows: list[dict[str, object]] = []
     for text in texts:
         for track in tracks:
             rows += _score_text(text, track, laws)
@@ -91,13 +93,13 @@ def _score_text(text: pd.DataFrame, track: str, laws: Mapping[str, Law]) -> list
     """All cells of one held-out text and track. Groups that cannot test it still lend their rows to pooled laws."""
     parts = [(key, group, split(group, track)) for key, group in groups(text)]
     shared = pd.concat([group if part is None else group[part.train] for _, group, part in parts])
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, law in laws.items():
         pooled = _try_fit(law, shared) if law.pool else None
         for key, group, part in parts:
-            row = {**key, "track": track, "cell": "|".join((*key.values(), track)), "law": name}
+            row: dict[str, object] = {**key, "track": track, "cell": "|".join((*key.values(), track)), "law": name}
             if part is None:
-                rows.append(row | {"status": NOT_TESTABLE} | dict.fromkeys(METRICS, np.nan))
+                rows.append(row | {"status": NOT_TESTABLE, **dict.fromkeys(METRICS, np.nan)})
                 continue
             fitted = pooled if law.pool else _try_fit(law, group[part.train])
             rows.append(row | _judge(fitted, group[part.test]))
@@ -115,8 +117,8 @@ def _judge(fitted: Fit | None, test: pd.DataFrame) -> dict[str, object]:
     """Status and metrics of one fit on the test rows."""
     predicted = fitted.predict(test) if fitted else np.full(len(test), np.nan)
     if fitted is None or not np.isfinite(predicted).all():
-        return {"status": FAILED} | dict.fromkeys(METRICS, np.nan)
-    return {"status": str(fitted.status)} | metrics(test, predicted)
+        return {"status": FAILED, **dict.fromkeys(METRICS, np.nan)}
+    return {"status": str(fitted.status), **metrics(test, predicted)}
 
 
 def metrics(test: pd.DataFrame, predicted: Array) -> dict[str, float]:
@@ -125,13 +127,11 @@ def metrics(test: pd.DataFrame, predicted: Array) -> dict[str, float]:
     error = predicted - loss
     a = np.abs(error)
     spread = float(((loss - loss.mean()) ** 2).sum())
-    curves = (test["tokens"], loss, predicted, test["run_id"])
+    measured = (test["tokens"], loss, predicted, curve_numbers(test))
     return {
-        "asd": asd(*curves),
-        "asd_doubling": asd_doubling(*curves),
+        "asd": asd(*measured),
+        "asd_doubling": asd_doubling(*measured),
         "r2": 1 - float((error**2).sum()) / spread if spread > 0 else float("nan"),
         "huber": float(np.where(a <= HUBER_DELTA, a * a / 2, HUBER_DELTA * (a - HUBER_DELTA / 2)).mean()),
         "rmse": float(np.sqrt((error**2).mean())),
     }
-
-

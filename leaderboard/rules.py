@@ -16,9 +16,12 @@ from leaderboard.findings import ERROR, WARNING
 from leaderboard.law import Array
 from leaderboard.runlog import COLUMNS, VOLATILE, run_id
 
-METHODS = ("depth", "width", "2:4", "unstructured")
+PATTERN = "2:4"  # its rate follows from the pattern and cannot be asked for
+METHODS = ("depth", "width", PATTERN, "unstructured")
 CONTROL = "none"
 MAX_TEXT = 2_000
+FINISHED = 0.9  # share of the planned tokens from which a curve counts as whole
+YEARS = (2020, 2100)  # of a log's making
 RATE_TOLERANCE = 1e-6
 LOSS_TOLERANCE = 1e-6
 Mask = NDArray[np.bool_]
@@ -39,13 +42,15 @@ class Rows:
     def text(self, name: str, judge: Callable[[str], bool]) -> Mask:
         """Rows whose text `judge` says yes to; each different text is judged once, null never."""
         column = self.frame[name].astype("category")
-        verdict = np.array([judge(str(v)) for v in column.cat.categories] + [False])
-        return verdict[column.cat.codes]
+        verdict: Mask = np.array([judge(str(v)) for v in column.cat.categories] + [False])
+        judged: Mask = verdict[column.cat.codes]
+        return judged
 
     @property
     def starts(self) -> Mask:
         """Rows that open a file."""
-        return self.first == np.arange(len(self.first))
+        opens: Mask = self.first == np.arange(len(self.first))
+        return opens
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,8 @@ def _foreign_run_id(rows: Rows) -> Mask:
     names = [c.name for c in COLUMNS if c.defines_run]
     heads = rows.frame.loc[rows.starts, [*names, "run_id"]].astype(object)
     heads = heads.where(heads.notna(), None)
-    wrong = [run_id(head) != head["run_id"] for head in heads.to_dict("records")]
-    broken = np.zeros(len(rows.frame), dtype=bool)
+    wrong = [run_id({str(k): v for k, v in head.items()}) != head["run_id"] for head in heads.to_dict("records")]
+    broken: Mask = np.zeros(len(rows.frame), dtype=bool)
     broken[rows.starts] = wrong
     return broken
 
@@ -94,7 +99,8 @@ def _foreign_run_id(rows: Rows) -> Mask:
 def _varies(name: str) -> Callable[[Rows], Mask]:
     def broken(rows: Rows) -> Mask:
         values, _ = pd.factorize(rows.frame[name], use_na_sentinel=False)
-        return values != values[rows.first]
+        differs: Mask = values != values[rows.first]
+        return differs
 
     return broken
 
@@ -108,36 +114,80 @@ def _too_high(name: str) -> Callable[[Rows], Mask]:
     return lambda rows: rows.number(name) > 1.5 * np.log(np.maximum(rows.number("vocab_size"), 2))
 
 
+def _unfinished(rows: Rows) -> Mask:
+    last = pd.Series(rows.number("tokens")).groupby(rows.file).transform("max").to_numpy(dtype=float)
+    short: Mask = last < FINISHED * rows.number("tokens_planned")
+    return rows.starts & short
+
+
+def _too_long(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: rows.text(name, lambda text: len(text) > MAX_TEXT)
+
+
+def _not_positive(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: rows.number(name) <= 0
+
+
+def _odd_time(rows: Rows) -> Mask:
+    year = rows.frame["created_at"].dt.year.to_numpy(dtype=float)
+    fine: Mask = (year >= YEARS[0]) & (year <= YEARS[1])
+    return ~fine
+
+
+def _zero_row_differs(rows: Rows) -> Mask:
+    gap = abs(rows.number("loss") - rows.number("l_pruned"))
+    differs: Mask = (rows.number("tokens") == 0) & (gap > LOSS_TOLERANCE)
+    return differs
+
+
 def _percent(name: str) -> Callable[[Rows], Mask]:
     return lambda rows: rows.number(name) > 1
 
 
 def _off_batch(rows: Rows) -> Mask:
     batch = np.maximum(rows.number("batch_tokens"), 1)
-    return rows.text("packing", "wrapped".__eq__) & (rows.number("tokens") % batch != 0)
+    partial_step: Mask = rows.number("tokens") % batch != 0
+    return rows.text("packing", "wrapped".__eq__) & partial_step
 
 
 def _request_missing(rows: Rows) -> Mask:
-    missing = np.isnan(rows.number("rate_requested"))
-    return missing != (rows.text("method", "2:4".__eq__))
+    missing: Mask = np.isnan(rows.number("rate_requested"))
+    pattern = rows.text("method", PATTERN.__eq__)
+    return (missing & ~pattern & ~_control(rows)) | (~missing & pattern)
 
 
 def _outside(name: str, low: float | None, high: float | None) -> Callable[[Rows], Mask]:
     def broken(rows: Rows) -> Mask:
         values = rows.number(name)
-        return (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
+        beyond: Mask = (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
+        return beyond
+
+    return broken
+
+
+def _not_finite(name: str, nullable: bool) -> Callable[[Rows], Mask]:
+    def broken(rows: Rows) -> Mask:
+        values = rows.number(name)
+        wrong: Mask = np.isinf(values) | (np.isnan(values) & (not nullable))  # null reads as NaN
+        return wrong
 
     return broken
 
 
 _SHARE = "Rates are shares of all parameters: write 0.25 for 25 %."
+_FINITE = [
+    Rule("not_finite", c.name, _not_finite(c.name, c.nullable), "a finite number", "Log what was measured.")
+    for c in COLUMNS
+    if c.kind == "float"
+]
+_PERCENT = [
+    Rule("percent_rate", c.name, _percent(c.name), "a share, 0 to 1", _SHARE) for c in COLUMNS if c.unit == "share"
+]
 _RANGES = [
-    Rule("percent_rate", c.name, _percent(c.name), "a share, 0 to 1", _SHARE)
-    if c.unit == "share"
-    else Rule(
+    Rule(
         "out_of_range",
         c.name,
-        _outside(c.name, c.low, c.high),
+        _outside(c.name, c.low, None if c.unit == "share" else c.high),  # a share above 1 is a percentage
         f"{'any' if c.low is None else f'{c.low:g}'} to {'any' if c.high is None else f'{c.high:g}'}",
         f"{c.name}: {c.meaning}.",
     )
@@ -153,7 +203,7 @@ _TEXT = [
     Rule(
         "text_too_long",
         c.name,
-        lambda rows, name=c.name: rows.text(name, lambda v: len(v) > MAX_TEXT),
+        _too_long(c.name),
         f"{MAX_TEXT} characters",
         "Shorten it.",
     )
@@ -162,6 +212,8 @@ _TEXT = [
 ]
 
 RULES: tuple[Rule, ...] = (
+    *_FINITE,
+    *_PERCENT,
     *_RANGES,
     *_TEXT,
     *_CONSTANT,
@@ -184,7 +236,7 @@ RULES: tuple[Rule, ...] = (
         "rate_requested",
         "rate_requested",
         _request_missing,
-        "null for the method 2:4, a rate for every other",
+        f"null for the method {PATTERN}, a rate for every other",
         "2:4 has no rate to request; its achieved rate goes into `rate`.",
     ),
     Rule(
@@ -218,8 +270,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "zero_row_loss",
         "loss",
-        lambda rows: (rows.number("tokens") == 0)
-        & (abs(rows.number("loss") - rows.number("l_pruned")) > LOSS_TOLERANCE),
+        _zero_row_differs,
         "l_pruned at tokens 0",
         "One evaluation function must give l0, l_pruned and every loss.",
     ),
@@ -227,7 +278,7 @@ RULES: tuple[Rule, ...] = (
         Rule(
             "loss_not_positive",
             name,
-            lambda rows, name=name: rows.number(name) <= 0,
+            _not_positive(name),
             "above 0 nats per token",
             "Log the mean cross-entropy in nats per token.",
         )
@@ -251,6 +302,13 @@ RULES: tuple[Rule, ...] = (
         'Write e.g. {"torch": "2.13.0"}.',
     ),
     Rule(
+        "odd_time",
+        "created_at",
+        _odd_time,
+        f"a time in {YEARS[0]} to {YEARS[1]}, UTC",
+        "Check the clock of the machine that wrote the log.",
+    ),
+    Rule(
         "foreign_run_id",
         "run_id",
         _foreign_run_id,
@@ -260,8 +318,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "unfinished",
         "tokens_planned",
-        lambda rows: rows.starts
-        & (pd.Series(rows.number("tokens")).groupby(rows.file).transform("max").to_numpy() < 0.9 * rows.number("tokens_planned")),
+        _unfinished,
         "a curve that reaches the planned tokens",
         "Resume the run, or say why it ended early.",
         WARNING,

@@ -15,9 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from leaderboard.errors import P2Error
 
 SCHEMA_VERSION = 1
 _ARROW = {
@@ -26,6 +30,7 @@ _ARROW = {
     "text": pa.string(),
     "time": pa.timestamp("us", tz="UTC"),
 }
+_PYTHON: dict[str, type] = {"int": int, "float": float, "text": str}
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,16 @@ class Column:
         return self.group == "curve"
 
 
-def _c(name: str, group: str, kind: str, meaning: str, unit: str = "", low=None, high=None, *flags: str) -> Column:
+def _c(
+    name: str,
+    group: str,
+    kind: str,
+    meaning: str,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    *flags: str,
+) -> Column:
     return Column(name, group, kind, meaning, unit, low, high, "null" in flags, "id" in flags)
 
 
@@ -116,8 +130,16 @@ def schema() -> pa.Schema:
 
 
 def run_id(run: Mapping[str, Any]) -> str:
-    """First 16 hex digits of the sha256 over the canonical JSON of the columns that define a run."""
-    return hashlib.sha256(canonical_json({c.name: run.get(c.name) for c in COLUMNS if c.defines_run})).hexdigest()[:16]
+    """First 16 hex digits of the sha256 over the canonical JSON of the columns that define a run.
+
+    Values count as their column's type: a rate of 1 and a rate of 1.0 are one experiment.
+    """
+    defining = {c.name: _exact(c, run.get(c.name)) for c in COLUMNS if c.defines_run}
+    return hashlib.sha256(canonical_json(defining)).hexdigest()[:16]
+
+
+def _exact(column: Column, value: Any) -> Any:
+    return None if value is None else _PYTHON[column.kind](value)
 
 
 def canonical_json(data: Mapping[str, Any]) -> bytes:
@@ -140,8 +162,8 @@ def write_log(path: str | os.PathLike[str], table: pa.Table) -> Path:
     os.close(handle)
     try:
         pq.write_table(table, temporary, store_schema=False, compression="zstd")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -154,3 +176,20 @@ def usable(frame: pd.DataFrame) -> pd.DataFrame:
     if "method" in frame:
         keep &= frame["method"].astype(str).to_numpy() != "none"
     return frame[keep]
+
+
+def curve_numbers(frame: pd.DataFrame) -> NDArray[np.int64]:
+    """Which curve each row belongs to, shape (n,): a run measured by two contributors is two curves."""
+    require(frame, ("run_id",), "run log")
+    columns = [c for c in ("run_id", "contributor") if c in frame]
+    number = frame.groupby(columns, observed=True, sort=False, dropna=False).ngroup()
+    return np.asarray(number, dtype=np.int64)
+
+
+def require(frame: pd.DataFrame, columns: Iterable[str], where: str) -> None:
+    """Raise P2Error naming the columns that `frame` lacks."""
+    if missing := [c for c in columns if c not in frame]:
+        fix = "load_logs() gives frames that have every column of a run log."
+        raise P2Error(
+            f"{where}: needs the column{'s' * (len(missing) > 1)} {', '.join(missing)}; got {list(frame)}. {fix}"
+        )

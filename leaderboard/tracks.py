@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from leaderboard.runlog import GROUP
+from leaderboard.runlog import GROUP, curve_numbers
 
 HELD_OUT = ("tokens", "size", "rate")
 TRACKS = ("fit", *HELD_OUT)
@@ -31,10 +31,9 @@ def groups(frame: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFrame]]:
     columns = [c for c in GROUP if c in frame]
     if not columns:
         return [({}, frame)]
-    return [
-        (dict(zip(columns, map(str, key), strict=True)), rows)
-        for key, rows in frame.groupby(columns, observed=True, sort=True)
-    ]
+    names = [frame[c].astype(str) for c in columns]  # categories would be ordered as they were first read
+    by_name = frame.groupby(names, sort=True)
+    return [(dict(zip(columns, map(str, key), strict=True)), rows) for key, rows in by_name]
 
 
 def split(group: pd.DataFrame, track: str) -> Split | None:
@@ -49,8 +48,8 @@ def _in_sample(group: pd.DataFrame) -> Split | None:
 
 def _later_tokens(group: pd.DataFrame) -> Split | None:
     """Runs of fewer than ten usable rows are in neither part."""
-    by_run = group.groupby("run_id", observed=True)["tokens"]
-    n, place = by_run.transform("size").to_numpy(), by_run.rank(method="first").to_numpy()
+    by_curve = group.groupby(curve_numbers(group))["tokens"]
+    n, place = by_curve.transform("size").to_numpy(), by_curve.rank(method="first").to_numpy()
     long = n >= MIN_ROWS_TOKENS
     train = long & (place <= np.ceil(TRAIN_SHARE * n - 1e-9))
     return Split(train, long & ~train) if long.any() else None

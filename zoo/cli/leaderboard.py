@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.errors import P2Error
+from leaderboard.findings import ERROR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +155,7 @@ def _rank_json(table: "pd.DataFrame", cells: "pd.DataFrame") -> list[dict[str, A
         rank_of = None if row["rank"] is None or row["rank"] != row["rank"] else int(row["rank"])
         laws.append(
             {"law": row["law"], "rank": rank_of, "score": row["score"], "score_doubling": row["score_doubling"]}
-            | {"rmse_heldout": row["rmse_heldout"], "recommended": bool(row["recommended"])}
+            | {"recommended": bool(row["recommended"])}
             | {
                 "cells": [
                     {"group": {g: c.get(g) for g in GROUP}, "track": c["track"], "status": c["status"]}
@@ -195,7 +196,7 @@ def _status(words: str) -> Any:
 
 def _warn_quarantined(reports: "tuple[Report, ...]") -> None:
     for report in reports:
-        print(f"left out: {report.path}: {report.findings[0]}", file=sys.stderr)
+        print(f"left out: {report.path}: {next(f for f in report.findings if f.severity == ERROR)}", file=sys.stderr)
 
 
 def _show_findings(reports: "tuple[Report, ...]") -> None:
@@ -240,7 +241,7 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
     print("ASD ratio: a law's ASD over the best law's, mean over held-out cells; 1 would win them all.")
     print("RMSE new models: nats per token on unseen sizes and rates; recommended = lowest.")
     if floor["asd"] == floor["asd"]:
-        print(f"Noise floor between seeds: ASD {floor['asd']:.2f} nats/Gtoken, {floor['asd_doubling']:.4f} per doubling.")
+        print(f"Noise floor (two seeds): ASD {floor['asd']:.2f} nats/Gtoken, {floor['asd_doubling']:.4f} per doubling")
 
 
 def _show_budget(answer: "Budget", source: str) -> None:

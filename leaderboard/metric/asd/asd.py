@@ -3,8 +3,7 @@
 import datasets
 import evaluate
 
-from leaderboard.asd import asd
-from leaderboard.asd import asd_doubling
+from leaderboard.asd import asd, asd_doubling
 
 _DESCRIPTION = """\
 Average Slope Difference between measured and predicted loss curves: the mean over runs of the mean absolute difference
@@ -14,7 +13,8 @@ in nats per doubling of tokens.
 _CITATION = """\
 @inproceedings{chen2025p2law,
   title={P2 Law: Scaling Law for Post-Training After Model Pruning},
-  author={Chen, Xiaodong and Hu, Yuxuan and Zhang, Xiaokang and Wang, Yanling and Li, Cuiping and Chen, Hong and Zhang, Jing},
+  author={Chen, Xiaodong and Hu, Yuxuan and Zhang, Xiaokang and Wang, Yanling and Li, Cuiping and
+    Chen, Hong and Zhang, Jing},
   booktitle={ACL},
   year={2025},
   url={https://arxiv.org/abs/2411.10272}
@@ -29,7 +29,7 @@ Returns `asd` and `asd_doubling`.
 """
 
 
-class Asd(evaluate.Metric):
+class Asd(evaluate.Metric):  # type: ignore[misc]
     """The metric; arithmetic is leaderboard.asd's."""
 
     def _info(self) -> evaluate.MetricInfo:
