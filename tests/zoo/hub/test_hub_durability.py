@@ -75,7 +75,7 @@ def check_whole(api: HfApi, revision: str, cache: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_kill_9_loses_no_acknowledged_commit_and_leaves_no_half_one(tmp_path: Path, kills: int):
     on_main: list[tuple[str, str]] = []
     as_pulls: list[tuple[str, str]] = []
