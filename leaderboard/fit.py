@@ -10,10 +10,11 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
+from leaderboard.curves import compress, plain
 from leaderboard.errors import FitError, unknown_name
 from leaderboard.law import Array, Inputs, Law
 from leaderboard.runlog import GROUP, usable
-from leaderboard.solve import LOSSES, Problem, Solution, objective, solve
+from leaderboard.solve import LOSSES, Problem, Solution, solve
 
 WITHIN_BASE = ("rate", "damage")  # across base models these move together with the size
 FLAT = 1e7  # condition of the scaled Jacobian from which a direction is called flat
@@ -65,15 +66,17 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3) ->
     _one_text(frame)
     rows = usable(frame)
     x, y = law.read(rows), rows["loss"].to_numpy(dtype=float)
-    known = np.isfinite(y) & (y > 0) & np.isfinite(np.stack(list(x.values()))).all(axis=0)
-    keep = known & law.domain(x)
+    with np.errstate(all="ignore"):
+        keep = np.isfinite(y) & (y > 0) & np.isfinite(np.stack(list(x.values()))).all(axis=0) & law.domain(x)
     if not keep.any():
         raise FitError("no_rows", f"{law.name}: no usable row (tokens > warmup_tokens, finite, pruned) to fit.")
-    rows, x, y = rows[keep], {name: v[keep] for name, v in x.items()}, y[keep]
+    rows, x = rows[keep], x.take(keep)
     held, pinned = pins(law, x, rows)
-    problem = Problem(law, x, y, loss.startswith("log-"), delta if "huber" in loss else None, held)
-    if len(y) < len(problem.free):
-        raise FitError("too_few_rows", f"{law.name}: {len(y)} rows cannot fix {len(problem.free)} free parameters.")
+    smooth = "huber" not in loss
+    curves = compress(rows, law.inputs) if smooth else plain(rows)
+    problem = Problem(law, curves, loss.startswith("log-"), None if smooth else delta, held)
+    if len(rows) < len(problem.free):
+        raise FitError("too_few_rows", f"{law.name}: {len(rows)} rows cannot fix {len(problem.free)} free parameters.")
     found = solve(problem)
     if not found:
         raise FitError("no_finite_start", f"{law.name}: no start of its grid gives finite losses on these rows.")
@@ -111,14 +114,14 @@ def _result(
 ) -> Fit:
     best, law = found[0], problem.law
     params = {q.name: float(v) for q, v in zip(law.parameters, best.z, strict=True)}
-    error = law.value(params, problem.x) - problem.loss
+    error = law.value(params, law.read(rows)) - rows["loss"].to_numpy(dtype=float)
     other = [s.objective for s in found[1:] if s.objective > best.objective * (1 + 1e-6) + 1e-300]
     notes = [f"pinned:{name}" for name in pinned]
     notes += ["families_or_methods_pooled"] if not law.pool and _mixed(rows, ("family", "method")) else []
     return Fit(
         law=law,
         params=params,
-        objective=objective(problem.residuals(best.z)[0], problem.delta),
+        objective=best.objective,
         status=_status(problem, best),
         loss=loss,
         delta=delta,
@@ -134,7 +137,7 @@ def _result(
 
 
 def _status(problem: Problem, best: Solution) -> Status:
-    low, high = problem.bounds()
+    low, high = problem.bounds
     nonlinear = problem.free[problem.free < len(problem.law.nonlinear)]
     if not best.converged:
         return Status.NOT_CONVERGED

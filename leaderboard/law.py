@@ -12,9 +12,39 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Inputs = Mapping[str, Array]
+Mask = NDArray[np.bool_]
 BILLION = 1e9
 COUNTS = {"n0", "n_pruned", "tokens", "n0_nonembedding"}  # columns that laws see in billions
+
+
+class Inputs(dict[str, Array]):
+    """A law's inputs by name, shape (n,) each; derived ones and logarithms are computed once, when asked for."""
+
+    def __missing__(self, name: str) -> Array:
+        if name not in DERIVED:
+            raise KeyError(name)
+        return self.setdefault(name, DERIVED[name](self))
+
+    def log(self, name: str) -> Array:
+        """Natural logarithm of an input."""
+        return self.setdefault(f"log {name}", np.log(self[name]))
+
+    def take(self, rows: NDArray[np.int64] | Mask) -> "Inputs":
+        """The same inputs at some rows."""
+        return Inputs({name: values[rows] for name, values in self.items()})
+
+    @property
+    def size(self) -> int:
+        """How many rows."""
+        return len(next(iter(self.values())))
+
+
+DERIVED: dict[str, Callable[[Inputs], Array]] = {
+    "kept": lambda x: 1 - x["rate"],
+    "damage": lambda x: x["l_pruned"] - x["l0"],
+    "one_plus_inverse_tokens": lambda x: 1 + 1 / x["tokens"],
+    "log1p_mega_tokens": lambda x: np.log1p(x["tokens"] * 1e3),
+}
 
 
 @dataclass(frozen=True)
@@ -58,14 +88,14 @@ Basis = Callable[[Array, Inputs], Array]  # theta (p, *batch, 1), x of (n,) -> (
 Jacobian = Callable[[Array, Inputs], Array]  # the same -> (p, k, *batch, n): d basis_k / d theta_p
 
 
-def zero(x: Inputs) -> Array:
+def no_offset(x: Inputs) -> Array:
     """The offset of a law that has none."""
-    return np.zeros_like(next(iter(x.values())))
+    return np.zeros(x.size)
 
 
-def everywhere(x: Inputs) -> NDArray[np.bool_]:
+def everywhere(x: Inputs) -> Mask:
     """The domain of a law that speaks about every row."""
-    return np.ones_like(next(iter(x.values())), dtype=bool)
+    return np.ones(x.size, dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -85,8 +115,8 @@ class Law:
     nonlinear: tuple[Nonlinear, ...]
     basis: Basis
     jacobian: Jacobian
-    offset: Callable[[Inputs], Array] = zero
-    domain: Callable[[Inputs], NDArray[np.bool_]] = everywhere
+    offset: Callable[[Inputs], Array] = no_offset
+    domain: Callable[[Inputs], Mask] = everywhere
     pool: bool = False
 
     @property
@@ -94,13 +124,10 @@ class Law:
         """All parameters, nonlinear before linear: the order of every parameter vector."""
         return (*self.nonlinear, *self.linear)
 
-    def read(self, frame: pd.DataFrame) -> dict[str, Array]:
+    def read(self, frame: pd.DataFrame) -> Inputs:
         """The law's inputs from run-log columns, in the law's units. Raises KeyError on a missing column."""
         columns = {name: frame[name].to_numpy(dtype=float) for name in self.inputs}
-        x = {name: v / BILLION if name in COUNTS else v for name, v in columns.items()}
-        if "l_pruned" in x:
-            x["damage"] = x.pop("l_pruned") - x["l0"]
-        return x
+        return Inputs({name: v / BILLION if name in COUNTS else v for name, v in columns.items()})
 
     def value(self, params: Mapping[str, float], x: Inputs) -> Array:
         """Loss in nats per token, shape (n,); NaN where the law is undefined."""
@@ -114,38 +141,35 @@ class Law:
 
 @dataclass(frozen=True)
 class Powers:
-    """Basis terms that are products of powers: basis_k = factor_k(x) * prod_p variable_p(x) ** (sign_p theta_p).
+    """Basis terms that are products of powers: basis_k = factor_k * prod_p variable_p ** (sign_p theta_p).
 
-    `exponents` gives every nonlinear parameter, in the law's order, its variable and sign; `terms[k]` names those in
-    term k. `factors[k]`, where given, multiplies term k and has no parameter.
+    `exponents` gives every nonlinear parameter, in the law's order, the input it is the exponent of and a sign;
+    `terms[k]` names the parameters in term k. `factors[k]`, where given, is an input that multiplies term k.
     """
 
-    exponents: Mapping[str, tuple[Callable[[Inputs], Array], int]]
+    exponents: Mapping[str, tuple[str, int]]
     terms: tuple[tuple[str, ...], ...]
-    factors: Mapping[int, Callable[[Inputs], Array]] = field(default_factory=dict)
-
-    def _logs(self, x: Inputs) -> Array:
-        """d ln basis_k / d theta_p, shape (p, k, n)."""
-        n = len(next(iter(x.values())))
-        logs = np.zeros((len(self.exponents), len(self.terms), n))
-        for p, (name, (variable, sign)) in enumerate(self.exponents.items()):
-            logs[p, [name in term for term in self.terms]] = sign * np.log(variable(x))
-        return logs
-
-    def _basis(self, logs: Array, theta: Array, x: Inputs) -> Array:
-        batch = theta.shape[1:-1]
-        p, k, n = logs.shape
-        terms = np.exp(np.einsum("pb,pkn->kbn", theta.reshape(p, -1), logs)).reshape(k, *batch, n)
-        for index, factor in self.factors.items():
-            terms[index] *= factor(x)
-        return terms
+    factors: Mapping[int, str] = field(default_factory=dict)
 
     def basis(self, theta: Array, x: Inputs) -> Array:
         """Shape (k, *batch, n) for theta (p, *batch, 1)."""
-        return self._basis(self._logs(x), theta, x)
+        log_power = {
+            name: sign * value * x.log(variable)
+            for (name, (variable, sign)), value in zip(self.exponents.items(), theta, strict=True)
+        }
+        out = np.empty((len(self.terms), *theta.shape[1:-1], x.size))
+        for k, term in enumerate(self.terms):
+            out[k] = np.exp(sum((log_power[name] for name in term), np.zeros(())))
+            if k in self.factors:
+                out[k] *= x[self.factors[k]]
+        return out
 
     def jacobian(self, theta: Array, x: Inputs) -> Array:
         """Shape (p, k, *batch, n)."""
-        logs = self._logs(x)
-        terms = self._basis(logs, theta, x)
-        return logs.reshape(*logs.shape[:2], *(1,) * (terms.ndim - 2), -1) * terms
+        basis = self.basis(theta, x)
+        out = np.zeros((len(self.exponents), *basis.shape))
+        for p, (name, (variable, sign)) in enumerate(self.exponents.items()):
+            for k, term in enumerate(self.terms):
+                if name in term:
+                    np.multiply(basis[k], sign * x.log(variable), out=out[p, k])
+        return out

@@ -4,41 +4,26 @@ Units: parameters and tokens in billions, losses in nats per token, rates as sha
 in a source means: written here from the paper's description, its own formula or numbers not being public.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from leaderboard.law import Array, Inputs, Law, Linear, Nonlinear, Pin, Powers
+from leaderboard.law import Array, Inputs, Law, Linear, Mask, Nonlinear, Pin, Powers
 
 
-def _column(name: str) -> Callable[[Inputs], Array]:
-    return lambda x: x[name]
+def _l0(x: Inputs) -> Array:
+    return x["l0"]
 
 
-def _kept(x: Inputs) -> Array:
-    return 1 - x["rate"]
-
-
-def _damaged(x: Inputs) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
+def _damaged(x: Inputs) -> Mask:
     return x["damage"] > 0
 
-
-def _damage(x: Inputs) -> Array:
-    return np.where(x["damage"] > 0, x["damage"], 1.0)  # outside the domain, where no term counts
-
-
-def _drift(x: Inputs) -> Array:
-    return np.log1p(x["tokens"] * 1e3)  # tokens in millions
-
-
-L0, N0, N, D, RATE = (_column(name) for name in ("l0", "n0", "n_pruned", "tokens", "rate"))
 
 _ALPHA = Nonlinear("alpha", (0.01, 3), (0.1, 0.35, 0.8), Pin(0.35, "n0", 3))
 _BETA = Nonlinear("beta", (0.01, 3), (0.1, 0.3, 0.6, 1.0))
 _GAMMA = Nonlinear("gamma", (-8, 4), (-2.5, -1.2, -0.3), Pin(0, "rate", 2))
 _DELTA = Nonlinear("delta", (-3, 4), (-0.3, 0.1, 0.5), Pin(0, "n0", 2))
-_P2_EXPONENTS = {"alpha": (N0, -1), "beta": (D, -1), "gamma": (RATE, -1), "delta": (N0, -1)}
+_P2_EXPONENTS = {"alpha": ("n0", -1), "beta": ("tokens", -1), "gamma": ("rate", -1), "delta": ("n0", -1)}
 _P2_LINEAR = {"N_C": Linear("N_C", 1, Pin(0, "n0", 2)), "D_C": Linear("D_C"), "E": Linear("E", 0)}
 _P2_PAPER = "arXiv:2411.10272, P² Law; the excess grows with the rate, so gamma is negative"
 
@@ -60,7 +45,7 @@ def _p2(name: str, without: str, latex: str, source: str, nonlinear: tuple[Nonli
         nonlinear=nonlinear,
         basis=powers.basis,
         jacobian=powers.jacobian,
-        **({} if without == "l0" else {"offset": L0}),
+        **({} if without == "l0" else {"offset": _l0}),
     )
 
 
@@ -102,7 +87,7 @@ P2_NO_L0 = _p2(
     (_ALPHA, _BETA, _GAMMA, _DELTA),
 )
 
-_CHINCHILLA = Powers({"alpha": (N, -1), "beta": (D, -1)}, (("alpha",), ("beta",), ()))
+_CHINCHILLA = Powers({"alpha": ("n_pruned", -1), "beta": ("tokens", -1)}, (("alpha",), ("beta",), ()))
 CHINCHILLA = Law(
     name="chinchilla",
     latex=r"E + A/N^\alpha + B/D^\beta",
@@ -117,7 +102,7 @@ CHINCHILLA = Law(
 
 def _kaplan_inner(theta: Array, x: Inputs) -> tuple[Array, Array]:
     alpha_n, alpha_d, ratio = theta
-    size = x["n_pruned"] ** (-alpha_n / alpha_d)
+    size = np.exp(-alpha_n / alpha_d * x.log("n_pruned"))
     return size, size + ratio / x["tokens"]
 
 
@@ -128,7 +113,7 @@ def _kaplan(theta: Array, x: Inputs) -> Array:
 def _kaplan_jacobian(theta: Array, x: Inputs) -> Array:
     alpha_n, alpha_d, _ = theta
     size, inner = _kaplan_inner(theta, x)
-    slope, log_n = alpha_d * inner ** (alpha_d - 1), np.log(x["n_pruned"])
+    slope, log_n = alpha_d * inner ** (alpha_d - 1), x.log("n_pruned")
     d_alpha_n = slope * size * -log_n / alpha_d
     d_alpha_d = inner**alpha_d * np.log(inner) + slope * size * log_n * alpha_n / alpha_d**2
     return np.stack([d_alpha_n, d_alpha_d, slope / x["tokens"]])[:, None]
@@ -150,7 +135,7 @@ KAPLAN = Law(
 )
 
 _COMPRESSION = Powers(
-    {"a": (L0, 1), "b": (_kept, 1), "c": (lambda x: 1 + 1 / x["tokens"], 1)},
+    {"a": ("l0", 1), "b": ("kept", 1), "c": ("one_plus_inverse_tokens", 1)},
     (("a", "b", "c"),),
 )
 COMPRESSION = Law(
@@ -169,7 +154,7 @@ COMPRESSION = Law(
 )
 
 _SPARSE = Powers(
-    {"b_S": (_kept, 1), "b_N": (N, -1), "b_D": (D, -1)},
+    {"b_S": ("kept", 1), "b_N": ("n_pruned", -1), "b_D": ("tokens", -1)},
     (("b_S", "b_N"), ("b_N",), ("b_D",), ()),
 )
 SPARSE = Law(
@@ -188,13 +173,9 @@ SPARSE = Law(
     jacobian=_SPARSE.jacobian,
 )
 
-_DAMAGE_EXPONENTS: Mapping[str, tuple[Callable[[Inputs], Array], int]] = {
-    "k": (_damage, 1),
-    "d": (N0, -1),
-    "b": (D, -1),
-}
+_DAMAGE_EXPONENTS = {"k": ("damage", 1), "d": ("n0", -1), "b": ("tokens", -1)}
 _DAMAGE = Powers(_DAMAGE_EXPONENTS, (("k", "d", "b"), ("k", "d")))
-_DRIFT = Powers(_DAMAGE_EXPONENTS, (("k", "d", "b"), ("k", "d"), ()), {2: _drift})
+_DRIFT = Powers(_DAMAGE_EXPONENTS, (("k", "d", "b"), ("k", "d"), ()), {2: "log1p_mega_tokens"})
 DAMAGE = Law(
     name="damage",
     latex=r"L_0 + \Delta^k N_0^{-d} (a\,D^{-b} + e), \quad \Delta = L_{pruned} - L_0",
@@ -208,7 +189,7 @@ DAMAGE = Law(
     ),
     basis=_DAMAGE.basis,
     jacobian=_DAMAGE.jacobian,
-    offset=L0,
+    offset=_l0,
     domain=_damaged,
 )
 DAMAGE_DRIFT = replace(

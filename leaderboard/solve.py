@@ -1,69 +1,97 @@
 """Minimise a sum of squared or Huber residuals of a separable law, from a deterministic grid of starts.
 
-Two steps: over a grid of the nonlinear parameters the linear ones are solved exactly under their signs (variable
-projection, Golub & Pereyra 1973); from the best grid points all parameters are polished by Levenberg-Marquardt with
-the analytic Jacobian inside their bounds. Knows laws only as arrays; names, pins and statuses are fit.py's.
+Variable projection (Golub & Pereyra 1973, with Kaufman's Jacobian): for given exponents the linear parameters are
+solved exactly under their signs, so Levenberg-Marquardt moves the exponents alone, for many starts or many resamples
+at once. The best points are then polished over all parameters, where a Huber width is narrowed step by step. Knows
+laws only as arrays; pins, statuses and names are fit.py's.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, cached_property
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
+from leaderboard.curves import Curves
 from leaderboard.law import Array, Inputs, Law
 
 LOSSES = ("ls", "log-ls", "huber", "log-huber")
-STARTS = 3  # grid points polished
-GRID_ROWS = 400  # rows that judge the grid
-MAX_STEPS = 200
+GRID_ROWS = 240  # rows that judge the grid
+STARTS = 8  # grid points that are projected
+POLISHED = 3  # of those, polished
+PROJECTED_STEPS = 30
+MAX_STEPS = 100
+SHARPENED = 12
+SETTLED = 1e-14  # relative decrease of the objective at which a descent ends
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows of one fit: inputs in the law's units, losses (n,) in nats per token; `delta` None means least squares.
-
-    `held` gives every parameter its pinned value, NaN where it is free.
-    """
+    """A law, its rows and a loss. `held` gives every parameter its pinned value, NaN where it is free."""
 
     law: Law
-    x: Inputs
-    loss: Array
+    curves: Curves
     log: bool
-    delta: float | None
+    delta: float | None  # width of the Huber loss; None means least squares
     held: Array
 
+    @cached_property
+    def x(self) -> Inputs:
+        """Inputs at the rows or nodes."""
+        return self.curves.read(self.law)
+
+    @cached_property
+    def offset(self) -> Array:
+        """The law's offset, shape (rows,)."""
+        return self.law.offset(self.x)
+
     @property
-    def free(self) -> Array:
+    def target(self) -> Array:
+        """What predictions are compared with."""
+        return self.curves.log_loss if self.log else self.curves.loss
+
+    @cached_property
+    def free(self) -> NDArray[np.int64]:
         """Indices of the parameters to be found."""
         return np.flatnonzero(np.isnan(self.held))
 
+    @cached_property
     def bounds(self) -> tuple[Array, Array]:
-        """Lower and upper bounds, shape (p,), of all parameters."""
+        """Lower and upper bounds, shape (p + k,), of all parameters."""
         low, high = np.array([q.bounds for q in self.law.parameters], dtype=float).T
         return low, high
 
     def residuals(self, z: Array) -> tuple[Array, Array]:
-        """Predicted minus measured (n,) in nats, or in log nats, and its Jacobian (n, p)."""
+        """Predicted minus measured (rows,) in nats, or in log nats, and its Jacobian (rows, p + k)."""
         law, p = self.law, len(self.law.nonlinear)
         theta, c = z[:p, None], z[p:]
-        with np.errstate(all="ignore"):
-            basis = law.basis(theta, self.x)
-            predicted = law.offset(self.x) + c @ basis
-            jacobian = np.concatenate([np.einsum("k,pkn->pn", c, law.jacobian(theta, self.x)), basis]).T
-            if self.log:
-                return np.log(predicted) - np.log(self.loss), jacobian / predicted[:, None]
-        return predicted - self.loss, jacobian
+        basis = law.basis(theta, self.x)
+        predicted = self.offset + c @ basis
+        jacobian = np.concatenate([np.einsum("k,pkn->pn", c, law.jacobian(theta, self.x)), basis])
+        if self.log:
+            jacobian, predicted = jacobian / predicted, np.log(predicted)
+        return self.curves.apply(predicted) - self.target, self.curves.apply(jacobian).T
+
+    @property
+    def rest(self) -> float:
+        """The part of the objective that no law can change."""
+        rest = self.curves.log_rest if self.log else self.curves.rest
+        return 0.0 if rest is None else 0.5 * float(rest.sum())
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Where a descent ended: parameters, objective (a sum), largest scaled gradient entry, whether it settled."""
+    """Where a descent ended."""
 
-    z: Array
-    objective: float
-    gradient: float
+    z: Array  # all parameters
+    objective: float  # a sum over rows
+    gradient: float  # largest entry, each in units of its residual column
     converged: bool
-    condition: float  # of the scaled Jacobian over the free, unbounded parameters
+    condition: float  # of the scaled Jacobian over parameters that are free and off their bounds
 
 
 def objective(r: Array, delta: float | None) -> float:
@@ -77,79 +105,219 @@ def objective(r: Array, delta: float | None) -> float:
 
 
 def solve(problem: Problem) -> list[Solution]:
-    """Local optima reached from the best grid points, best first. Empty when no start is finite."""
-    polished = []
-    for start in grid_starts(problem):
-        z = start
-        for delta in _continuation(problem.delta, problem.residuals(start)[0]):
-            solution = descend(problem, z, delta)
-            z = solution.z
-        polished.append(solution)
-    return sorted((s for s in polished if np.isfinite(s.objective)), key=lambda s: s.objective)
+    """Local optima, best first, reached from the best grid points. Empty when no start is finite."""
+    with np.errstate(all="ignore"), one_thread():
+        theta = grid_starts(problem)
+        if not theta.shape[1]:
+            return []
+        theta, c, cost = project(problem, theta)
+        found = []
+        for z in _distinct(np.concatenate([theta, c.T]), cost):
+            for delta in _widths(problem, z):
+                solution = descend(problem, z, delta)
+                z = solution.z
+            found.append(solution)
+    return sorted((s for s in found if np.isfinite(s.objective)), key=lambda s: s.objective)
 
 
-def _continuation(delta: float | None, r: Array) -> list[float | None]:
-    """Huber widths from one that covers the residuals down to `delta`: each optimum starts the next."""
-    if delta is None:
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep BLAS on one thread: its matrices here are too small to share."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _distinct(z: Array, cost: Array) -> list[Array]:
+    """The columns of z with the lowest costs, leaving out those that met in one optimum."""
+    kept: list[int] = []
+    for i in np.argsort(cost, kind="stable"):
+        met = any(abs(cost[i] - cost[j]) <= 1e-9 * cost[j] and np.allclose(z[:, i], z[:, j], rtol=1e-3) for j in kept)
+        if np.isfinite(cost[i]) and not met:
+            kept.append(int(i))
+    return [z[:, i] for i in kept[:POLISHED]]
+
+
+def _widths(problem: Problem, z: Array) -> list[float | None]:
+    """Huber widths from one that covers most residuals down to the one asked: each optimum starts the next."""
+    if problem.delta is None:
         return [None]
-    widest = float(np.median(np.abs(r))) if np.isfinite(r).all() else delta
-    steps = max(0, int(np.ceil(np.log10(max(widest, delta) / delta))))
-    return [delta * 10.0**k for k in range(steps, -1, -1)]
+    spread = float(np.median(np.abs(problem.residuals(z)[0])))
+    steps = max(0, int(np.ceil(np.log10(max(spread, problem.delta) / problem.delta))))
+    return [problem.delta * 10.0**k for k in range(steps, -1, -1)]
 
 
-def grid_starts(problem: Problem) -> list[Array]:
-    """The best `STARTS` points of the exponent grid, their linear parameters solved exactly under their signs."""
+def grid_starts(problem: Problem) -> Array:
+    """The best points of the exponent grid, shape (p, starts), judged on a spread of rows by least squares."""
     law, p = problem.law, len(problem.law.nonlinear)
-    rows = np.linspace(0, len(problem.loss) - 1, min(GRID_ROWS, len(problem.loss))).round().astype(int)
-    x = {name: v[rows] for name, v in problem.x.items()}
+    n = problem.x.size
+    rows = np.unique(np.linspace(0, n - 1, min(GRID_ROWS, n)).round().astype(int))
     axes = [q.start if np.isnan(h) else (h,) for q, h in zip(law.nonlinear, problem.held[:p], strict=True)]
-    theta = np.array(list(product(*axes)), dtype=float).T[:, :, None]
-    if not law.nonlinear:
-        theta = np.zeros((0, 1, 1))
-    weight = 1 / problem.loss[rows] if problem.log else np.ones(len(rows))
-    with np.errstate(all="ignore"):
-        basis = np.moveaxis(law.basis(theta, x) * weight, 0, 1)  # (grid, k, n)
-        target = (problem.loss[rows] - law.offset(x)) * weight
-    c, cost = best_linear(basis, target, problem.held[p:], np.array([q.sign for q in law.linear]))
-    order = np.argsort(cost, kind="stable")[:STARTS]
-    return [np.concatenate([theta[:, g, 0], c[g]]) for g in order if np.isfinite(cost[g])]
+    theta = np.array(list(product(*axes)), dtype=float).reshape(-1, p).T
+    x = problem.x.take(rows)
+    if problem.curves.operator is None:
+        target, weight = problem.curves.loss[rows], _level_weight(problem)[rows]
+    else:  # nodes carry no loss of their own: compare with a straight line through each run's targets
+        target, weight = _node_losses(problem.curves)[rows], _level_weight(problem)[rows]
+    _, cost = best_linear(problem, law.basis(theta[:, :, None], x), target - law.offset(x), weight)
+    best = np.argsort(cost, kind="stable")[:STARTS]
+    return theta[:, best[np.isfinite(cost[best])]]
 
 
-def best_linear(basis: Array, target: Array, held: Array, sign: Array) -> tuple[Array, Array]:
-    """Least-squares coefficients (grid, k) under signs, and their cost (grid,), for basis (grid, k, n).
+def _node_losses(curves: Curves) -> Array:
+    """Smoothed losses at the nodes, shape (rows,): the least-squares interpolant of each run."""
+    assert curves.operator is not None and curves.grid is not None
+    m = curves.operator.shape[1]
+    inverse = np.linalg.pinv(curves.operator, rcond=1e-6)[curves.grid]
+    return np.einsum("rij,rj->ri", inverse, curves.loss.reshape(-1, m)).ravel()
 
-    With at most a few signed terms the exact answer is the best feasible one over all subsets at zero.
+
+def _level_weight(problem: Problem) -> Array:
+    """Row weights that make residuals in nats stand for residuals of the loss asked: 1, or 1 / L for logs."""
+    if not problem.log:
+        return np.ones(problem.x.size)
+    losses = problem.curves.loss if problem.curves.operator is None else _node_losses(problem.curves)
+    return 1 / np.maximum(losses, 1e-9)
+
+
+def best_linear(problem: Problem, basis: Array, target: Array, weight: Array) -> tuple[Array, Array]:
+    """Coefficients (batch, k) under signs and pins, and costs (batch,), of the weighted least squares.
+
+    `basis` (k, batch, n); `target` and `weight` broadcast to (batch, n). With at most a few signed terms the exact
+    answer is the best feasible one over all subsets held at zero.
     """
-    grid, k, _ = basis.shape
+    held = problem.held[len(problem.law.nonlinear) :]
     known = ~np.isnan(held)
     fixed = np.where(known, held, 0.0)
-    target = target - np.einsum("k,gkn->gn", fixed, basis)
-    scale = np.sqrt(np.einsum("gkn,gkn->gk", basis, basis))
+    columns = np.moveaxis(basis, 0, 1) * weight[..., None, :]
+    y = (target - np.einsum("k,kbn->bn", fixed, basis)) * weight
+    batch, k, _ = columns.shape
+    scale = np.sqrt(np.einsum("bkn,bkn->bk", columns, columns))
+    fine = np.isfinite(scale).all(axis=1)
     scale = np.where((scale > 0) & np.isfinite(scale), scale, 1.0)
-    unit = basis / scale[:, :, None]
-    gram = np.einsum("gin,gjn->gij", unit, unit)
-    right = np.einsum("gkn,gn->gk", unit, target)
-    power = np.einsum("gn,gn->g", target, target)
-    best, cost = np.zeros((grid, k)), np.where(np.isfinite(gram).all(axis=(1, 2)), 0.5 * power, np.inf)
-    for on in product(*((False,) if known[i] else (True, False) if sign[i] else (True,) for i in range(k))):
+    unit = np.where(fine[:, None, None], columns, 0.0) / scale[:, :, None]
+    gram, right = unit @ np.swapaxes(unit, 1, 2), np.einsum("bkn,bn->bk", unit, y)
+    power = np.einsum("bn,bn->b", y, y)
+    best, cost = np.zeros((batch, k)), np.where(fine, 0.5 * power, np.inf)
+    signs = np.array([q.sign for q in problem.law.linear])
+    choices = [(False,) if known[i] else (True, False) if signs[i] else (True,) for i in range(k)]
+    for on in product(*choices):
         used = np.flatnonzero(on)
         if not len(used):
             continue
-        a = np.where(np.isfinite(gram), gram, 0.0)[:, used[:, None], used] + 1e-12 * np.eye(len(used))
-        b = np.where(np.isfinite(right), right, 0.0)[:, used]
-        c = np.linalg.solve(a, b[:, :, None])[:, :, 0]
-        value = 0.5 * (power - 2 * (c * b).sum(1) + np.einsum("gi,gij,gj->g", c, a, c))
-        better = (c * sign[used] >= 0).all(axis=1) & (value < cost)
+        a = gram[:, used[:, None], used] + 1e-13 * np.eye(len(used))
+        solved = np.linalg.solve(a, right[:, used, None])[:, :, 0]
+        value = 0.5 * (power - np.einsum("bi,bi->b", solved, right[:, used]))
+        better = fine & (solved * signs[used] >= 0).all(axis=1) & (value < cost)
         cost = np.where(better, value, cost)
         best[better] = 0
-        best[np.ix_(better, used)] = (c / scale[:, used])[better]
+        best[np.ix_(better, used)] = (solved / scale[:, used])[better]
     return best + fixed, cost
 
 
+@dataclass(frozen=True)
+class _Projected:
+    """One evaluation of the projected problem for a batch of exponents."""
+
+    c: Array  # (batch, k)
+    cost: Array  # (batch,)
+    basis: Array  # mapped and weighted, (k, batch, rows)
+    r: Array  # (batch, rows)
+
+
+def _evaluate(problem: Problem, theta: Array, weight: Array) -> _Projected:
+    """Best linear parameters at theta (p, batch); `weight` (batch or 1, rows)."""
+    curves = problem.curves
+    basis = curves.apply(problem.law.basis(theta[:, :, None], problem.x))
+    target = curves.loss - curves.apply(problem.offset)
+    c, _ = best_linear(problem, basis, target, weight)
+    r = (np.einsum("bk,kbn->bn", c, basis) - target) * weight
+    cost = 0.5 * np.einsum("bn,bn->b", r, r)
+    return _Projected(c, np.where(np.isfinite(cost), cost, np.inf), basis * weight, r)
+
+
+def project(
+    problem: Problem, theta: Array, weight: Array | None = None, steps: int = PROJECTED_STEPS
+) -> tuple[Array, Array, Array]:
+    """Levenberg-Marquardt on the exponents of a batch, shape (p, batch): exponents, linear (batch, k), costs (batch,).
+
+    `weight` (batch, rows) scales residuals, e.g. by the square root of how often a resample drew a run. Minimises
+    squared residuals in nats, or their first-order stand-in for log losses.
+    """
+    p = len(problem.law.nonlinear)
+    weight = _project_weight(problem)[None] if weight is None else weight
+    free = problem.free[problem.free < p]
+    now = _evaluate(problem, theta, weight)
+    damping = np.full(theta.shape[1], 1e-3)
+    active = np.isfinite(now.cost) & (len(free) > 0)
+    for _ in range(steps):
+        if not active.any():
+            break
+        at = np.flatnonzero(active)
+        w = weight if len(weight) == 1 else weight[at]
+        here = _Projected(now.c[at], now.cost[at], now.basis[:, at], now.r[at])
+        step = _projected_step(problem, theta[:, at], here, w, free, damping[at])
+        trial = theta[:, at] + step
+        low, high = problem.bounds
+        trial = np.clip(trial, low[:p, None], high[:p, None])
+        new = _evaluate(problem, trial, w)
+        better = new.cost < here.cost
+        good, bad = at[better], at[~better]
+        gain = (here.cost - new.cost) / np.maximum(here.cost, 1e-300)
+        theta[:, good], now.c[good], now.cost[good] = trial[:, better], new.c[better], new.cost[better]
+        now.basis[:, good], now.r[good] = new.basis[:, better], new.r[better]
+        damping[good], damping[bad] = damping[good] / 10, damping[bad] * 8
+        active[good] = gain[better] > 1e-12
+        active[bad] = damping[bad] < 1e6
+    return theta, now.c, now.cost
+
+
+def _project_weight(problem: Problem) -> Array:
+    """Weights (rows,) of the projected problem; on nodes a log loss weighs whole runs."""
+    level = _level_weight(problem)
+    if problem.curves.operator is None or not problem.log:
+        return level
+    per_run = np.bincount(problem.curves.run, level) / np.bincount(problem.curves.run)
+    return per_run[problem.curves.run]
+
+
+def _projected_step(
+    problem: Problem, theta: Array, now: _Projected, weight: Array, free: NDArray[np.int64], damping: Array
+) -> Array:
+    """Damped Gauss-Newton step of the exponents, zero for those held or pressed against a bound."""
+    slopes = np.einsum("bk,pkbn->pbn", now.c, problem.law.jacobian(theta[:, :, None], problem.x)[free])
+    j = np.moveaxis(problem.curves.apply(slopes) * weight, 0, 1)  # (batch, free, rows)
+    used = np.moveaxis(now.basis, 0, 1) * (now.c != 0)[:, :, None]
+    size = np.maximum(np.sqrt(np.einsum("bkn,bkn->bk", used, used)), 1e-300)
+    used = used / size[:, :, None]
+    gram = used @ np.swapaxes(used, 1, 2) + 1e-13 * np.eye(used.shape[1])
+    j = j - np.swapaxes(np.linalg.solve(gram, used @ np.swapaxes(j, 1, 2)), 1, 2) @ used
+    g = np.einsum("bpn,bn->bp", j, now.r)
+    low, high = problem.bounds
+    pressed = ((low[free] >= theta[free].T) & (g > 0)) | ((high[free] <= theta[free].T) & (g < 0))
+    j, g = np.where(pressed[:, :, None], 0.0, j), np.where(pressed, 0.0, g)
+    h = j @ np.swapaxes(j, 1, 2)
+    scale = np.sqrt(np.maximum(np.einsum("bpp->bp", h), 1e-300))
+    h = (
+        h / (scale[:, :, None] * scale[:, None, :])
+        + damping[:, None, None] * np.eye(len(free))
+        + 1e-14 * np.eye(len(free))
+    )
+    step = np.zeros_like(theta)
+    fine = np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1)
+    h[~fine], g[~fine] = np.eye(len(free)), 0.0
+    step[free] = (np.linalg.solve(h, -(g / scale)[:, :, None])[:, :, 0] / scale).T
+    return np.where(np.isfinite(step), step, 0.0)
+
+
 def descend(problem: Problem, z: Array, delta: float | None) -> Solution:
-    """Levenberg-Marquardt inside bounds from `z`; the Huber curvature is that of its quadratic part."""
-    low, high = problem.bounds()
-    z, damping, scale = np.clip(z, low, high), 1e-3, np.zeros(len(z))
+    """Levenberg-Marquardt over all parameters inside their bounds, from `z`."""
+    low, high = problem.bounds
+    z, damping, unit = np.clip(z, low, high), 1e-6, np.zeros(len(z))
     r, jacobian = problem.residuals(z)
     value, converged, gradient, condition = objective(r, delta), False, np.inf, np.inf
     for _ in range(MAX_STEPS):
@@ -157,49 +325,65 @@ def descend(problem: Problem, z: Array, delta: float | None) -> Solution:
             break
         slope, curvature = _huber_slope(r, delta)
         g = jacobian.T @ slope
-        at_edge = ((z <= low) & (g > 0)) | ((z >= high) & (g < 0))
-        move = problem.free[~at_edge[problem.free]]
-        scale = np.maximum(scale, np.linalg.norm(jacobian, axis=0))
-        unit = np.where(scale > 0, scale, 1.0)
-        gradient = float(np.abs(g[move] / unit[move]).max(initial=0.0))
-        a = jacobian[:, move] / unit[move]
+        pressed = ((z <= low) & (g > 0)) | ((z >= high) & (g < 0))
+        move = problem.free[~pressed[problem.free]]
+        unit = np.maximum(unit, np.linalg.norm(jacobian, axis=0))
+        scale = np.where(unit > 0, unit, 1.0)[move]
+        gradient = float(np.abs(g[move] / scale).max(initial=0.0))
+        a = jacobian[:, move] / scale
+        factor = np.linalg.qr(a * np.sqrt(curvature)[:, None], "r")
         condition = _condition(a)
-        factor = np.linalg.qr(np.concatenate([a * np.sqrt(curvature)[:, None], np.zeros((len(move), len(move)))]), "r")
-        improved = False
-        while damping < 1e12 and len(move):
-            step = _step(factor, g[move] / unit[move], damping) / unit[move]
+        new = np.inf
+        while damping < 1e10 and len(move):
             trial = z.copy()
-            trial[move] = np.clip(z[move] + step, low[move], high[move])
+            trial[move] = np.clip(z[move] + _step(factor, g[move] / scale, damping) / scale, low[move], high[move])
             r_new, j_new = problem.residuals(trial)
             new = objective(r_new, delta)
             if new < value:
-                improved = True
                 break
-            damping = max(damping, 1e-12) * 8
-        if not improved:
+            damping *= 16
+        if not new < value:
             converged = True
             break
         gain = (value - new) / max(value, 1e-300)
-        z, r, jacobian, value, damping = trial, r_new, j_new, new, damping / 10
-        if gain < 1e-13 and damping < 1:
+        z, r, jacobian, value, damping = trial, r_new, j_new, new, max(damping / 16, 1e-14)
+        if gain < SETTLED:
             converged = True
             break
-    return Solution(z, value, gradient, converged, condition)
+    z, gradient = _sharpen(problem, z, delta, gradient) if converged else (z, gradient)
+    return Solution(z, value + problem.rest, gradient, converged, condition)
+
+
+def _sharpen(problem: Problem, z: Array, delta: float | None, gradient: float) -> tuple[Array, float]:
+    """Undamped steps while they shrink the gradient: below the rounding of the objective only it still tells."""
+    low, high = problem.bounds
+    best, smallest = z, np.inf
+    for _ in range(SHARPENED):
+        r, jacobian = problem.residuals(z)
+        slope, curvature = _huber_slope(r, delta)
+        g = jacobian.T @ slope
+        move = problem.free[(z > low)[problem.free] & (z < high)[problem.free]]
+        scale = np.maximum(np.linalg.norm(jacobian[:, move], axis=0), 1e-300)
+        size = float(np.abs(g[move] / scale).max(initial=0.0))
+        if not size < smallest / 2:
+            break
+        best, smallest = z, size
+        factor = np.linalg.qr(jacobian[:, move] / scale * np.sqrt(curvature)[:, None], "r")
+        z = z.copy()
+        z[move] = np.clip(z[move] + _step(factor, g[move] / scale, 0.0) / scale, low[move], high[move])
+    return best, min(gradient, smallest)
 
 
 def _huber_slope(r: Array, delta: float | None) -> tuple[Array, Array]:
     """First derivative of the loss in r, and the curvature used for steps."""
     if delta is None:
         return r, np.ones_like(r)
-    inside = np.abs(r) <= delta
-    return np.clip(r, -delta, delta), np.where(inside, 1.0, 1e-3)
+    return np.clip(r, -delta, delta), np.where(np.abs(r) <= delta, 1.0, 1e-3)
 
 
 def _step(factor: Array, g: Array, damping: float) -> Array:
-    """Solve (R'R + damping I) s = -g by QR of the stacked factor."""
-    p = len(g)
-    r = np.linalg.qr(np.concatenate([factor, np.sqrt(damping) * np.eye(p)]), "r")
-    r = r + 1e-300 * np.eye(p)
+    """Solve (R'R + damping I) s = -g without forming R'R."""
+    r = np.linalg.qr(np.concatenate([factor, np.sqrt(max(damping, 1e-24)) * np.eye(len(g))]), "r")
     return np.linalg.solve(r, np.linalg.solve(r.T, -g))
 
 
@@ -207,7 +391,5 @@ def _condition(a: Array) -> float:
     """Condition number of the columns, each scaled to length one; 1 without columns."""
     if a.shape[1] == 0:
         return 1.0
-    s = np.linalg.svd(a / np.maximum(np.linalg.norm(a, axis=0), 1e-300), compute_uv=False)
+    s = np.linalg.svd(np.linalg.qr(a / np.maximum(np.linalg.norm(a, axis=0), 1e-300), "r"), compute_uv=False)
     return float(s[0] / max(s[-1], 1e-300))
-
-

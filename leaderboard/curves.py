@@ -1,0 +1,144 @@
+"""The rows of a fit, kept as a few numbers a run where the runs are long.
+
+A law is a smooth function of log tokens, so on one run it is fixed by its values f at m Chebyshev nodes: its values at
+the n evaluations are A f, with A (n, m) the barycentric interpolation. With A = Q R the sum of squares over the run is
+
+    |A f - y|^2 = |R f - Q'y|^2 + (|y|^2 - |Q'y|^2),
+
+so R and Q'y (m numbers) stand for the run, whatever the law and however many checkpoints: the cost of a fit grows
+with runs. m follows the run's token range so that exponents up to 3 are met to about 1e-12.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from leaderboard.law import Array, Inputs, Law
+
+WORTH = 2  # compress when there are this many times more evaluations than nodes
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Rows (or nodes) of `runs` runs, run after run, and what they are compared with.
+
+    Predicted losses f of shape (..., rows) are first mapped by `operator` (grids, m, m) where there is one, each run by
+    the grid `grid[run]` names; then they stand beside `loss` or `log_loss`, shape (rows,). `rest` and `log_rest` are the
+    parts of the sums of squares that no law can change. `run` (rows,) numbers the runs from 0.
+    """
+
+    frame: pd.DataFrame
+    run: NDArray[np.int64]
+    loss: Array
+    log_loss: Array
+    evaluations: int
+    operator: Array | None = None
+    grid: NDArray[np.int64] | None = None
+    rest: Array | None = None  # (runs,)
+    log_rest: Array | None = None
+
+    @cached_property
+    def runs(self) -> int:
+        """How many runs."""
+        return int(self.run[-1]) + 1 if len(self.run) else 0
+
+    def read(self, law: Law) -> Inputs:
+        """The law's inputs at the rows or nodes."""
+        return law.read(self.frame)
+
+    def apply(self, values: Array) -> Array:
+        """Map values (..., rows) at nodes to what is compared with the targets; the identity on plain rows."""
+        if self.operator is None or self.grid is None:
+            return values
+        m = self.operator.shape[1]
+        shaped = values.reshape(*values.shape[:-1], self.runs, m)
+        if len(self.operator) == 1:
+            return (shaped @ self.operator[0].T).reshape(values.shape)
+        return np.einsum("rij,...rj->...ri", self.operator[self.grid], shaped).reshape(values.shape)
+
+
+def plain(rows: pd.DataFrame) -> Curves:
+    """Rows as they are, in their order by run (a column `run_id`; absent: one run)."""
+    code = _run_codes(rows)
+    order = np.argsort(code, kind="stable")
+    rows, code = rows.iloc[order], code[order]
+    loss = rows["loss"].to_numpy(dtype=float)
+    return Curves(rows, code, loss, np.log(loss), len(rows))
+
+
+def compress(rows: pd.DataFrame, inputs: tuple[str, ...]) -> Curves:
+    """The same, run by run in nodes where that is shorter; needs every input but tokens to be constant in a run."""
+    curves = plain(rows)
+    lengths = np.bincount(curves.run)
+    tokens = curves.frame["tokens"].to_numpy(dtype=float)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    fixed = curves.frame[[c for c in inputs if c != "tokens"]]
+    if not _constant_in_runs(fixed, curves.run, starts) or not (tokens > 0).all():
+        return curves
+    low, high = np.minimum.reduceat(tokens, starts), np.maximum.reduceat(tokens, starts)
+    m = _nodes_for(float(np.log(high / low).max(initial=0)))
+    if lengths.mean() < WORTH * m:
+        return curves
+    return _compressed(curves, fixed.iloc[starts], tokens, starts, lengths, m)
+
+
+def _compressed(
+    curves: Curves, fixed: pd.DataFrame, tokens: Array, starts: NDArray[np.int64], lengths: NDArray[np.int64], m: int
+) -> Curves:
+    grids: dict[bytes, int] = {}
+    operators, nodes = [], []
+    grid, targets = np.zeros(len(starts), dtype=np.int64), np.zeros((2, len(starts), m))
+    rests = np.zeros((2, len(starts)))
+    q_of: list[Array] = []
+    for i, (start, n) in enumerate(zip(starts, lengths, strict=True)):
+        at = tokens[start : start + n]
+        key = at.tobytes()
+        if key not in grids:
+            grids[key] = len(operators)
+            node, q, r = _nodes_and_qr(np.log(at), m)
+            nodes.append(np.exp(node))
+            operators.append(r)
+            q_of.append(q)
+        g = grid[i] = grids[key]
+        for j, y in enumerate((curves.loss[start : start + n], curves.log_loss[start : start + n])):
+            targets[j, i, : q_of[g].shape[1]] = q_of[g].T @ y
+            rests[j, i] = max(0.0, y @ y - targets[j, i] @ targets[j, i])
+    frame = fixed.loc[fixed.index.repeat(m)].assign(tokens=np.stack(nodes)[grid].ravel())
+    return Curves(
+        frame, np.repeat(np.arange(len(starts)), m), targets[0].ravel(), targets[1].ravel(), curves.evaluations,
+        np.stack(operators), grid, rests[0], rests[1],
+    )  # fmt: skip
+
+
+def _nodes_for(span: float) -> int:
+    """Chebyshev nodes that resolve exp(3 t) over a range of `span` in log tokens to about 1e-12."""
+    half = 1.5 * span
+    return int(np.ceil(half + 10 * np.cbrt(half))) + 8
+
+
+def _nodes_and_qr(t: Array, m: int) -> tuple[Array, Array, Array]:
+    """Nodes (m,) over the range of t (n,), and Q (n, min(n, m)), R (m, m) of the interpolation to t."""
+    angle = (np.arange(m) + 0.5) * np.pi / m
+    middle, half = (t.max() + t.min()) / 2, max((t.max() - t.min()) / 2, 1e-9)
+    nodes = middle + half * np.cos(angle)
+    weight = np.sin(angle) * (-1.0) ** np.arange(m)
+    gap = t[:, None] - nodes
+    exact = gap == 0
+    share = weight / np.where(exact, 1, gap)
+    share = np.where(exact.any(axis=1, keepdims=True), exact, share / share.sum(axis=1, keepdims=True))
+    q, r = np.linalg.qr(share)
+    return nodes, q, np.concatenate([r, np.zeros((m - len(r), m))])
+
+
+def _run_codes(rows: pd.DataFrame) -> NDArray[np.int64]:
+    if "run_id" not in rows:
+        return np.zeros(len(rows), dtype=np.int64)
+    return pd.factorize(rows["run_id"])[0].astype(np.int64)
+
+
+def _constant_in_runs(frame: pd.DataFrame, run: NDArray[np.int64], starts: NDArray[np.int64]) -> bool:
+    values = frame.to_numpy(dtype=float)
+    return bool((values == values[starts][run]).all())
