@@ -112,12 +112,13 @@ def load_model(folder: Path, precision: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    model: Any
     dtype = torch.bfloat16 if precision == "bf16-master" else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise P2Error(f"model.name: {folder.name} cannot be loaded: {error}") from error
-    return model.to(torch.device("cuda")) if torch.cuda.is_available() else model
+    return model.to("cuda") if torch.cuda.is_available() else model
 
 
 def _source(spec: ModelSpec, config: dict[str, Any], revision: str | None, folder: Path | None) -> Source:

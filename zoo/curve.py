@@ -120,9 +120,14 @@ class Curve(TrainerCallback):
         self.train_s += time.perf_counter() - self.clock
 
     def _diverged(self, what: str, value: float, step: int) -> RunFailed:
+        kept = (
+            f"the last good checkpoint, at {self.saved:,} tokens, is kept"
+            if self.saved
+            else "no checkpoint was due yet"
+        )
         return RunFailed(
-            f"post-training: {what} became {value} at step {step:,} ({int(self.tokens[step]):,} tokens). The last good "
-            f"checkpoint, at {self.saved:,} tokens, is kept. Lower train.lr_peak or lengthen train.warmup_tokens."
+            f"post-training: {what} became {value} at step {step:,} ({int(self.tokens[step]):,} tokens); {kept}. "
+            "Lower train.lr_peak or lengthen train.warmup_tokens."
         )
 
 

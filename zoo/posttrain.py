@@ -23,6 +23,7 @@ from leaderboard.errors import P2Error
 from zoo.lm_loss import as_inputs, next_token_nll
 from zoo.packing import Blocks
 from zoo.recipe import TrainSpec
+from zoo.runfolder import disk
 
 SCHEDULES = {"constant": "constant_with_warmup", "cosine": "cosine", "linear": "linear"}
 ADAM_BETA2 = 0.95  # weight decay is 0 and gradients are clipped to norm 1
@@ -61,6 +62,14 @@ class LeanTrainer(SFTTrainer):
             return super().train(*args, **kwargs)
         finally:
             vars(self.model).pop("forward", None)
+
+    def _save_checkpoint(self, *args: Any) -> None:
+        """As in Trainer; a failed write ends the run in words (torch reports a full disk as RuntimeError)."""
+        with disk(Path(str(self.args.output_dir))):
+            try:
+                super()._save_checkpoint(*args)
+            except RuntimeError as error:
+                raise OSError(str(error)) from error
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Checkpoints need no card; the published model gets p2zoo's own."""
@@ -133,6 +142,6 @@ def _check_master(model: PreTrainedModel, spec: TrainSpec) -> None:
     wrong = next((name for name, p in model.named_parameters() if p.dtype != wanted), None)
     if wrong is not None:
         raise P2Error(
-            f"train.precision: {spec.precision} needs {wanted} weights, but {wrong} is {model.get_parameter(wrong).dtype}. "
-            "AdamW's small updates vanish in bf16: load the model in fp32, or ask for precision 'bf16-master'."
+            f"train.precision: {spec.precision} needs {wanted} weights, {wrong} is {model.get_parameter(wrong).dtype}; "
+            "AdamW's small updates vanish in bf16. Load the model in fp32, or ask for precision 'bf16-master'."
         )

@@ -1,5 +1,6 @@
 """Two-layer models built in code, one for each family, and the tiny pretrained checkpoints."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,18 @@ def _build(model_type: str, tied: bool, seed: int = 0, **changes):
     return model.eval()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def build():
-    """build(model_type, tied, seed=0, **config changes) -> a two-layer causal language model."""
-    return _build
+    """build(model_type, tied, seed=0, **config changes) -> a two-layer causal language model.
+
+    On one thread: such models are too small for two, which only wait for each other on a busy machine.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield _build
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -49,3 +58,46 @@ def batches():
 def quickstart() -> Path:
     """The folder of the tiny checkpoints and their text."""
     return QUICKSTART
+
+
+@pytest.fixture(scope="session")
+def bench_folder(tmp_path_factory) -> Path:
+    """A folder with a four-layer byte-level model, text to train and measure on, and `recipe.yaml` naming them."""
+    import numpy as np
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("bench")
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate([*letters, "<end>"])}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>")
+    tokenizer.save_pretrained(folder / "model")
+    model = _build("llama", tied=True, vocab_size=260, num_hidden_layers=4, eos_token_id=256, bos_token_id=256)
+    model.save_pretrained(folder / "model")
+    words = np.array(["alpha", "beta", "gamma", "delta", "of", "the", "loss", "tokens"])
+    draw = np.random.default_rng(0)
+    for name, count in (("train", 40), ("heldout", 10)):
+        lines = [json.dumps({"text": " ".join(draw.choice(words, 60))}) for _ in range(count)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    return folder
+
+
+RECIPE = """
+model: {name: ./model}
+prune: {method: depth, rate: 0.2, calibration_tokens: 256}
+data:
+  train: {file: train.jsonl}
+  heldout: {file: heldout.jsonl}
+train:
+  tokens: 1_536
+  seq_len: 32
+  batch_tokens: 128
+  micro_batch: 2
+  lr_peak: 0.001
+  precision: fp32
+  checkpoint_tokens: 384
+evaluate: {tokens: 256, log_points: 3, linear_points: 4}
+contributor: tester
+"""
