@@ -60,7 +60,7 @@ def noise_floor(frame: pd.DataFrame) -> dict[str, float]:
     found: dict[str, list[float]] = {"asd": [], "asd_doubling": []}
     rows = usable(frame)
     if "seed" in rows and len(rows):
-        for _, runs in rows.groupby(same, dropna=False, observed=True):
+        for _, runs in rows.groupby(same, dropna=False, observed=True) if same else [((), rows)]:
             for one, other in combinations((curve for _, curve in runs.groupby(curve_numbers(runs))), 2):
                 if one["seed"].iloc[0] == other["seed"].iloc[0]:
                     continue  # one run, measured by two contributors

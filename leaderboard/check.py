@@ -62,9 +62,11 @@ def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
             return None, [_file("too_large", f"{size:,} bytes", f"{MAX_BYTES:,} bytes", "Evaluate less often.")]
-        with pq.ParquetFile(path, read_dictionary=_TEXT) as file:
-            if found := _schema_findings(file.schema_arrow, file.metadata.num_rows):
+        with pq.ParquetFile(path) as file:
+            metadata = file.metadata
+            if found := _schema_findings(file.schema_arrow, metadata.num_rows):
                 return None, found
+        with pq.ParquetFile(path, metadata=metadata, read_dictionary=_TEXT) as file:  # knows that they are there
             table = file.read(use_threads=False).select([c.name for c in COLUMNS]).cast(_ON_READ)
             table.validate(full=True)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:

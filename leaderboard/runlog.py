@@ -179,8 +179,9 @@ def usable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def curve_numbers(frame: pd.DataFrame) -> NDArray[np.int64]:
-    """Which curve each row belongs to, shape (n,): a run measured by two contributors is two curves."""
-    require(frame, ("run_id",), "run log")
+    """Which curve each row belongs to, shape (n,): a run measured by two contributors is two; no run_id means one."""
+    if "run_id" not in frame:
+        return np.zeros(len(frame), dtype=np.int64)
     columns = [c for c in ("run_id", "contributor") if c in frame]
     number = frame.groupby(columns, observed=True, sort=False, dropna=False).ngroup()
     return np.asarray(number, dtype=np.int64)

@@ -157,6 +157,12 @@ SCHEMA_CASES = {
 }
 
 
+@pytest.mark.parametrize("name", schema().names)
+def test_every_missing_column_is_named(name, tmp_path, log_table):
+    pq.write_table(log_table().drop_columns(name), tmp_path / "a.parquet")
+    assert codes(tmp_path / "a.parquet") == {("missing_column", name)}
+
+
 @pytest.mark.parametrize("code", SCHEMA_CASES)
 def test_schema_findings(code, tmp_path, log_table):
     where, change = SCHEMA_CASES[code]
