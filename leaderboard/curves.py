@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from leaderboard.law import Array, Inputs, Law
+from leaderboard.runlog import curve_numbers
 
 WORTH = 2  # compress when there are this many times more evaluations than nodes
 
@@ -45,6 +46,15 @@ class Curves:
         """How many runs."""
         return int(self.run[-1]) + 1 if len(self.run) else 0
 
+    @cached_property
+    def losses(self) -> Array:
+        """Losses at the rows; at nodes those of the least-squares interpolant, kept positive."""
+        if self.operator is None or self.grid is None:
+            return self.loss
+        m = self.operator.shape[1]
+        inverse = np.linalg.pinv(self.operator, rcond=1e-6)[self.grid]
+        return np.maximum((inverse @ self.loss.reshape(-1, m, 1)).ravel(), 1e-9)
+
     def read(self, law: Law) -> Inputs:
         """The law's inputs at the rows or nodes."""
         return law.read(self.frame)
@@ -56,13 +66,15 @@ class Curves:
         m = self.operator.shape[1]
         shaped = values.reshape(*values.shape[:-1], self.runs, m)
         if len(self.operator) == 1:
-            return (shaped @ self.operator[0].T).reshape(values.shape)
-        return np.einsum("rij,...rj->...ri", self.operator[self.grid], shaped).reshape(values.shape)
+            mapped: Array = shaped @ self.operator[0].T
+        else:
+            mapped = (self.operator[self.grid] @ shaped[..., None])[..., 0]
+        return mapped.reshape(values.shape)
 
 
 def plain(rows: pd.DataFrame) -> Curves:
     """Rows as they are, in their order by run (a column `run_id`; absent: one run)."""
-    code = _run_codes(rows)
+    code = curve_numbers(rows) if "run_id" in rows else np.zeros(len(rows), dtype=np.int64)
     order = np.argsort(code, kind="stable")
     rows, code = rows.iloc[order], code[order]
     loss = rows["loss"].to_numpy(dtype=float)
@@ -89,7 +101,8 @@ def _compressed(
     curves: Curves, fixed: pd.DataFrame, tokens: Array, starts: NDArray[np.int64], lengths: NDArray[np.int64], m: int
 ) -> Curves:
     grids: dict[bytes, int] = {}
-    operators, nodes = [], []
+    operators: list[Array] = []
+    nodes: list[Array] = []
     grid, targets = np.zeros(len(starts), dtype=np.int64), np.zeros((2, len(starts), m))
     rests = np.zeros((2, len(starts)))
     q_of: list[Array] = []
@@ -131,12 +144,6 @@ def _nodes_and_qr(t: Array, m: int) -> tuple[Array, Array, Array]:
     share = np.where(exact.any(axis=1, keepdims=True), exact, share / share.sum(axis=1, keepdims=True))
     q, r = np.linalg.qr(share)
     return nodes, q, np.concatenate([r, np.zeros((m - len(r), m))])
-
-
-def _run_codes(rows: pd.DataFrame) -> NDArray[np.int64]:
-    if "run_id" not in rows:
-        return np.zeros(len(rows), dtype=np.int64)
-    return pd.factorize(rows["run_id"])[0].astype(np.int64)
 
 
 def _constant_in_runs(frame: pd.DataFrame, run: NDArray[np.int64], starts: NDArray[np.int64]) -> bool:

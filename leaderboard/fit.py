@@ -129,7 +129,7 @@ def _result(
         gradient=best.gradient,
         condition=best.condition,
         n_rows=len(rows),
-        n_runs=rows["run_id"].nunique() if "run_id" in rows else 1,
+        n_runs=problem.curves.runs,
         pinned=pinned,
         notes=tuple(notes),
         second=other[0] if other else None,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from leaderboard.law import Array, Inputs, Law, Linear, Mask, Nonlinear, Pin, Powers
+from leaderboard.law import Array, Inputs, Law, Linear, Mask, Nonlinear, Pin, Powers, no_offset
 
 
 def _l0(x: Inputs) -> Array:
@@ -45,7 +45,7 @@ def _p2(name: str, without: str, latex: str, source: str, nonlinear: tuple[Nonli
         nonlinear=nonlinear,
         basis=powers.basis,
         jacobian=powers.jacobian,
-        **({} if without == "l0" else {"offset": _l0}),
+        offset=no_offset if without == "l0" else _l0,
     )
 
 
@@ -107,7 +107,8 @@ def _kaplan_inner(theta: Array, x: Inputs) -> tuple[Array, Array]:
 
 
 def _kaplan(theta: Array, x: Inputs) -> Array:
-    return (_kaplan_inner(theta, x)[1] ** theta[1])[None]
+    basis: Array = _kaplan_inner(theta, x)[1] ** theta[1]
+    return basis[None]
 
 
 def _kaplan_jacobian(theta: Array, x: Inputs) -> Array:

@@ -159,29 +159,11 @@ def grid_starts(problem: Problem) -> Array:
     axes = [q.start if np.isnan(h) else (h,) for q, h in zip(law.nonlinear, problem.held[:p], strict=True)]
     theta = np.array(list(product(*axes)), dtype=float).reshape(-1, p).T
     x = problem.x.take(rows)
-    if problem.curves.operator is None:
-        target, weight = problem.curves.loss[rows], _level_weight(problem)[rows]
-    else:  # nodes carry no loss of their own: compare with a straight line through each run's targets
-        target, weight = _node_losses(problem.curves)[rows], _level_weight(problem)[rows]
-    _, cost = best_linear(problem, law.basis(theta[:, :, None], x), target - law.offset(x), weight)
+    losses = problem.curves.losses[rows]
+    weight = 1 / losses if problem.log else np.ones(len(rows))
+    _, cost = best_linear(problem, law.basis(theta[:, :, None], x), losses - law.offset(x), weight)
     best = np.argsort(cost, kind="stable")[:STARTS]
     return theta[:, best[np.isfinite(cost[best])]]
-
-
-def _node_losses(curves: Curves) -> Array:
-    """Smoothed losses at the nodes, shape (rows,): the least-squares interpolant of each run."""
-    assert curves.operator is not None and curves.grid is not None
-    m = curves.operator.shape[1]
-    inverse = np.linalg.pinv(curves.operator, rcond=1e-6)[curves.grid]
-    return np.einsum("rij,rj->ri", inverse, curves.loss.reshape(-1, m)).ravel()
-
-
-def _level_weight(problem: Problem) -> Array:
-    """Row weights that make residuals in nats stand for residuals of the loss asked: 1, or 1 / L for logs."""
-    if not problem.log:
-        return np.ones(problem.x.size)
-    losses = problem.curves.loss if problem.curves.operator is None else _node_losses(problem.curves)
-    return 1 / np.maximum(losses, 1e-9)
 
 
 def best_linear(problem: Problem, basis: Array, target: Array, weight: Array) -> tuple[Array, Array]:
@@ -277,12 +259,11 @@ def project(
 
 
 def _project_weight(problem: Problem) -> Array:
-    """Weights (rows,) of the projected problem; on nodes a log loss weighs whole runs."""
-    level = _level_weight(problem)
-    if problem.curves.operator is None or not problem.log:
-        return level
-    per_run = np.bincount(problem.curves.run, level) / np.bincount(problem.curves.run)
-    return per_run[problem.curves.run]
+    """Row weights that make residuals in nats stand for those of the loss asked: 1, or a run's mean 1 / L for logs."""
+    if not problem.log:
+        return np.ones(problem.x.size)
+    run = problem.curves.run
+    return (np.bincount(run, 1 / problem.curves.losses) / np.bincount(run))[run]
 
 
 def _projected_step(
@@ -331,7 +312,7 @@ def descend(problem: Problem, z: Array, delta: float | None) -> Solution:
         scale = np.where(unit > 0, unit, 1.0)[move]
         gradient = float(np.abs(g[move] / scale).max(initial=0.0))
         a = jacobian[:, move] / scale
-        factor = np.linalg.qr(a * np.sqrt(curvature)[:, None], "r")
+        factor = _triangle(a * np.sqrt(curvature)[:, None])
         condition = _condition(a)
         new = np.inf
         while damping < 1e10 and len(move):
@@ -368,7 +349,7 @@ def _sharpen(problem: Problem, z: Array, delta: float | None, gradient: float) -
         if not size < smallest / 2:
             break
         best, smallest = z, size
-        factor = np.linalg.qr(jacobian[:, move] / scale * np.sqrt(curvature)[:, None], "r")
+        factor = _triangle(jacobian[:, move] / scale * np.sqrt(curvature)[:, None])
         z = z.copy()
         z[move] = np.clip(z[move] + _step(factor, g[move] / scale, 0.0) / scale, low[move], high[move])
     return best, min(gradient, smallest)
@@ -383,13 +364,18 @@ def _huber_slope(r: Array, delta: float | None) -> tuple[Array, Array]:
 
 def _step(factor: Array, g: Array, damping: float) -> Array:
     """Solve (R'R + damping I) s = -g without forming R'R."""
-    r = np.linalg.qr(np.concatenate([factor, np.sqrt(max(damping, 1e-24)) * np.eye(len(g))]), "r")
+    r = _triangle(np.concatenate([factor, np.sqrt(max(damping, 1e-24)) * np.eye(len(g))]))
     return np.linalg.solve(r, np.linalg.solve(r.T, -g))
+
+
+def _triangle(a: Array) -> Array:
+    """The upper triangular factor R of a = Q R."""
+    return np.linalg.qr(a)[1]
 
 
 def _condition(a: Array) -> float:
     """Condition number of the columns, each scaled to length one; 1 without columns."""
     if a.shape[1] == 0:
         return 1.0
-    s = np.linalg.svd(np.linalg.qr(a / np.maximum(np.linalg.norm(a, axis=0), 1e-300), "r"), compute_uv=False)
+    s = np.linalg.svd(_triangle(a / np.maximum(np.linalg.norm(a, axis=0), 1e-300)), compute_uv=False)
     return float(s[0] / max(s[-1], 1e-300))
