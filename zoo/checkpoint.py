@@ -121,6 +121,16 @@ def load_model(folder: Path, precision: str) -> Any:
     return model.to("cuda") if torch.cuda.is_available() else model
 
 
+def save_model(model: Any, folder: Path) -> None:
+    """`save_pretrained`, with a full disk as the OSError that it is."""
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
 def _source(spec: ModelSpec, config: dict[str, Any], revision: str | None, folder: Path | None) -> Source:
     where = f"model.name: {spec.name}"
     family = family_of(config, where)

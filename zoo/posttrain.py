@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
@@ -64,11 +65,11 @@ class LeanTrainer(SFTTrainer):
             vars(self.model).pop("forward", None)
 
     def _save_checkpoint(self, *args: Any) -> None:
-        """As in Trainer; a failed write ends the run in words (torch reports a full disk as RuntimeError)."""
+        """As in Trainer; a failed write ends the run in words (torch and safetensors have their own errors)."""
         with disk(Path(str(self.args.output_dir))):
             try:
                 super()._save_checkpoint(*args)
-            except RuntimeError as error:
+            except (RuntimeError, SafetensorError) as error:
                 raise OSError(str(error)) from error
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:

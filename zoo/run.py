@@ -130,7 +130,7 @@ def _pruned_model(job: Job) -> Any:
     key = f"{job.source.label}@{job.source.revision}"
     pruned = prune(model, job.plan, job.materials.calibration, cache_folder(), key)
     with new_folder(saved) as folder:
-        pruned.model.save_pretrained(folder)
+        checkpoint.save_model(pruned.model, folder)
     report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method)
     l_pruned = heldout_loss(pruned.model, job.materials.heldout)
     job.say(f"after pruning    held-out {l_pruned:.4f}   loads back in a fresh process")
@@ -182,7 +182,7 @@ def _save_final(job: Job, model: Any) -> None:
     dtype = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")
     model = model.to(dtype).eval()
     with new_folder(job.folder.path / "model") as folder:
-        model.save_pretrained(folder)
+        checkpoint.save_model(model, folder)
         job.tokenizer.save_pretrained(folder)
         report = gate(model, folder, _probe(job), job.recipe.prune.method)
     loss = heldout_loss(model.float(), job.materials.heldout)

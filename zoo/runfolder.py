@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from leaderboard.errors import P2Error, RunFailed
 
 FINISHED = "finished"
@@ -123,9 +121,8 @@ def disk(path: Path) -> Iterator[None]:
     """A full disk or a folder that cannot be written ends the run in words; what was complete stays."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
         raise RunFailed(
-            f"{path}: cannot be written: {reason}. Make room or choose another --out; "
+            f"{path}: cannot be written: {error.strerror or error}. Make room or choose another --out; "
             "nothing that was complete is lost, and --resume goes on from it."
         ) from error

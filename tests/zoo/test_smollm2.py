@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from leaderboard.check import check_files
 from zoo.families import parameters, shape_of
 from zoo.gate import gate
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import count, prune
 from zoo.pruning.spec import PruneSpec
+from zoo.recipe_file import load_recipe
+from zoo.run import run
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 TEXT = "The mitochondrion is the part of the cell that turns sugar into energy. Water boils at one hundred degrees. "
@@ -66,3 +70,29 @@ def test_pruned_and_gated(checkpoint, tokens, tmp_path, name):
     report = gate(pruned, tmp_path, tokens[:, :64], planned.spec.method)
     assert report.loaded.tied
     assert 0.2 < planned.rate < 0.45
+
+
+@pytest.mark.parametrize("method", ["depth", "width", "2:4"])
+def test_a_whole_run_on_it(checkpoint, quickstart, tmp_path, monkeypatch, method):
+    """Pruned, gated, post-trained 4,096 tokens, gated again; the log passes the check."""
+    monkeypatch.setenv("P2ZOO_CACHE", str(tmp_path / "cache"))
+    recipe = load_recipe(
+        quickstart / "depth.yaml",
+        [
+            f"model.name={checkpoint}",
+            f"prune.method='{method}'",
+            f"prune.rate={'null' if method == '2:4' else 0.15}",
+            "prune.calibration_tokens=1_024",
+            "train.tokens=4_096",
+            "train.batch_tokens=1_024",
+            "train.micro_batch=4",
+            "train.lr_peak=0.0001",
+            "evaluate.tokens=2_048",
+            "evaluate.log_points=1",
+            "evaluate.linear_points=1",
+        ],
+    )
+    result = run(recipe, tmp_path / "run", console=Console(quiet=True))
+    assert result["tokens"] == 4_096
+    assert result["l0"] < result["loss"] < result["l_pruned"]
+    assert check_files([tmp_path / "run" / "log.parquet"]).reports[0].ok
