@@ -200,30 +200,30 @@ def _warn_quarantined(reports: "tuple[Report, ...]") -> None:
 
 
 def _show_findings(reports: "tuple[Report, ...]") -> None:
-    from rich.table import Table
-
-    table = Table("file", "severity", "code", "where", "got", "allowed", "what to do")
+    """A line a finding, the file first, as compilers and linters do."""
     for report in reports:
-        for f in report.findings:
-            table.add_row(report.path, f.severity, f.code, f.where, f.got, f.allowed, f.fix)
-    if table.row_count:
-        _console().print(table)
+        for finding in report.findings:
+            print(f"{report.path}: {finding}")
     bad = sum(not r.ok for r in reports)
     print(f"{len(reports)} log(s) checked: {len(reports) - bad} clean, {bad} with errors")
 
 
 def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
-    """A row a group, a column a parameter; held parameters in brackets."""
+    """A row a group; held parameters in brackets."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    names = next((list(row["params"]) for row in rows if "params" in row), [])
-    table = Table("family", "method", "runs", "RMSE", *names, "status", title=f"{law}: L = {latex}", box=SIMPLE_HEAD)
+    print(f"{law}: L = {latex}")
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("family", "method", "runs", "RMSE", "status"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("parameters")
     for row in rows:
         group, params, held = row["group"], row.get("params", {}), row.get("pinned", {})
-        numbers = [f"({v:.3g})" if k in held else f"{v:.3g}" for k, v in params.items()] or [""] * len(names)
+        numbers = [f"({k}={v:.3g})" if k in held else f"{k}={v:.3g}" for k, v in params.items()]
         rmse = f"{row['rmse']:.4f}" if "rmse" in row else ""
-        table.add_row(group["family"], group["method"], str(row.get("runs", "")), rmse, *numbers, row["status"])
+        words = ", ".join(numbers) or row["message"]
+        table.add_row(group["family"], group["method"], str(row.get("runs", "")), rmse, row["status"], words)
     _console().print(table)
     print("For parameters and tokens in billions; (held) ones cannot be told apart by these runs.")
 
@@ -232,14 +232,16 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    shown = Table("rank", "law", "ASD ratio", "per doubling", "RMSE new models", "", box=SIMPLE_HEAD)
+    shown = Table(box=SIMPLE_HEAD)
+    for name in ("rank", "law", "ASD ratio", "per doubling", "RMSE new", ""):
+        shown.add_column(name, no_wrap=True)
     for row in table.to_dict("records"):
         rank_of = "" if row["rank"] is None or row["rank"] != row["rank"] else str(int(row["rank"]))
         figures = [f"{row[k]:.3f}" if row[k] == row[k] else "" for k in ("score", "score_doubling", "rmse_heldout")]
         shown.add_row(rank_of, row["law"], *figures, "recommended" if row["recommended"] else "")
     _console().print(shown)
     print("ASD ratio: a law's ASD over the best law's, mean over held-out cells; 1 would win them all.")
-    print("RMSE new models: nats per token on unseen sizes and rates; recommended = lowest.")
+    print("RMSE new: nats per token on unseen sizes and rates; recommended = lowest.")
     if floor["asd"] == floor["asd"]:
         print(f"Noise floor (two seeds): ASD {floor['asd']:.2f} nats/Gtoken, {floor['asd_doubling']:.4f} per doubling")
 

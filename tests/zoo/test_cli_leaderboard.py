@@ -1,0 +1,179 @@
+"""`p2zoo check|fit|rank|budget` as a user meets them: exit codes, tables, JSON, messages."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from leaderboard import LAWS, load_logs
+from leaderboard.logs import SEED
+from leaderboard.rank import METRICS
+from leaderboard.runlog import GROUP
+from zoo import cli
+
+ASK = ["--family", "llama-3", "--method", "depth", "--rate", "0.25", "--n0", "34e6", "--l0", "2.72"]
+
+
+@pytest.fixture
+def p2zoo(monkeypatch, capsys):
+    """`p2zoo(*arguments)`: exit code, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["p2zoo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        return (0 if code is None else int(code), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def group_folder(tmp_path_factory):
+    """The seed's llama-3 depth runs, a stray note and a broken log."""
+    folder = tmp_path_factory.mktemp("logs")
+    frame = load_logs().frame
+    for run in frame.loc[(frame["family"] == "llama-3") & (frame["method"] == "depth"), "run_id"].unique():
+        shutil.copy(SEED / "p2lab" / f"{run}.parquet", folder)
+    (folder / "notes.txt").write_text("not a log\n")
+    (folder / "broken.parquet").write_bytes(b"PAR1")
+    return folder
+
+
+@pytest.fixture
+def clean_log():
+    """One log of the seed."""
+    return next(iter(sorted(SEED.rglob("*.parquet"))))
+
+
+@pytest.mark.parametrize("command", ["check", "fit", "rank", "budget"])
+def test_help_shows_examples(command, p2zoo):
+    code, out, _ = p2zoo(command, "--help")
+    assert code == 0
+    assert "Example" in out
+    assert f"p2zoo {command}" in out
+    assert "--json" in out
+
+
+def test_exit_codes_of_the_real_process(clean_log, tmp_path):
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+
+    def code(*arguments):
+        ended = subprocess.run([sys.executable, "-m", "zoo", "check", *arguments], capture_output=True, text=True)
+        assert "Traceback" not in ended.stderr
+        return ended.returncode
+
+    assert [code(clean_log), code(tmp_path), code(tmp_path / "absent")] == [0, 1, 2]
+
+
+def test_check_counts_and_shows(p2zoo, group_folder, clean_log):
+    assert p2zoo("check", clean_log)[:2] == (0, "1 log(s) checked: 1 clean, 0 with errors\n")
+    code, out, _ = p2zoo("check", group_folder)
+    assert code == 1
+    assert "1 with errors" in out
+    assert "notes.txt" not in out
+
+
+def test_check_as_json(p2zoo, group_folder):
+    code, out, _ = p2zoo("check", group_folder, "--json")
+    answer = json.loads(out)
+    assert code == 1
+    assert set(answer) == {"files"}
+    assert all(set(f) == {"path", "ok", "findings"} for f in answer["files"])
+    (bad,) = [f for f in answer["files"] if not f["ok"]]
+    assert bad["path"].endswith("broken.parquet")
+    assert set(bad["findings"][0]) == {"code", "severity", "where", "got", "allowed", "fix"}
+
+
+def test_check_of_nothing_is_a_usage_error(p2zoo, tmp_path):
+    for path in (tmp_path, tmp_path / "absent"):
+        code, _, err = p2zoo("check", path)
+        assert code == 2
+        assert err.startswith("error: check:")
+    assert p2zoo("check")[0] == 2
+    assert p2zoo("check", tmp_path, "--jsn")[0] == 2
+
+
+def test_check_of_one_file_that_is_no_log(p2zoo, tmp_path):
+    (tmp_path / "log.csv").write_text("tokens,loss\n")
+    code, out, _ = p2zoo("check", tmp_path / "log.csv", "--json")
+    assert code == 1
+    assert json.loads(out)["files"][0]["findings"][0]["code"] == "unreadable"
+
+
+def test_fit_as_json(p2zoo, group_folder):
+    code, out, err = p2zoo("fit", group_folder, "--law", "p2-no-nc", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert "left out: broken.parquet: error unreadable" in err
+    assert set(answer) == {"data", "law", "loss", "latex", "fits"}
+    (only,) = answer["fits"]
+    assert only["group"]["method"] == "depth"
+    assert set(only["params"]) == {q.name for q in LAWS["p2-no-nc"].parameters}
+    assert answer["data"]["quarantined"][0]["path"] == "broken.parquet"
+
+
+def test_fit_as_a_table(p2zoo, group_folder):
+    code, out, _ = p2zoo("fit", group_folder, "--law", "chinchilla", "--loss", "log-huber")
+    assert code == 0
+    assert "llama-3" in out
+    assert "alpha" in out
+
+
+def test_rank_as_json_is_the_contracts(p2zoo, group_folder):
+    code, out, _ = p2zoo("rank", group_folder, "--json")
+    answer = json.loads(out, parse_constant=pytest.fail)  # no NaN, no Infinity
+    assert code == 0
+    assert set(answer) == {"data", "laws"}
+    assert {law["law"] for law in answer["laws"]} == set(LAWS)
+    for law in answer["laws"]:
+        assert set(law) == {"law", "rank", "score", "score_doubling", "recommended", "cells"}
+        assert isinstance(law["rank"], int)
+        assert isinstance(law["recommended"], bool)
+        assert [c["track"] for c in law["cells"]] == ["fit", "tokens", "size", "rate"]
+        for cell in law["cells"]:
+            assert set(cell) == {"group", "track", "status", *METRICS}
+            assert set(cell["group"]) == set(GROUP)
+    assert [law["rank"] for law in answer["laws"]] == sorted(law["rank"] for law in answer["laws"])
+    assert any(c["asd_doubling"] is None for law in answer["laws"] for c in law["cells"])  # too few rows: null
+    assert answer["data"]["runs"] == 9 + 1  # a second seed of one run
+
+
+def test_budget_as_json(p2zoo):
+    code, out, _ = p2zoo("budget", *ASK, "--law", "p2", "--excess", "0.2", "--gpu", "h100", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["status"] == "reached"
+    assert answer["law"] == "p2"
+    assert answer["gpu_hours"] > 0
+
+
+def test_budget_in_words(p2zoo):
+    code, out, _ = p2zoo("budget", *ASK, "--law", "p2", "--target-loss", "1.0")
+    assert code == 0
+    assert out.startswith("no number of tokens reach")
+    code, out, _ = p2zoo("budget", *ASK, "--law", "damage-pooled", "--l-pruned", "3.4", "--target-loss", "3.5")
+    assert "already meet" in out
+    far = [a if a != "34e6" else "8e9" for a in ASK]
+    assert "size 236x" in p2zoo("budget", *far, "--law", "p2")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", "--law", "p3x"], "unknown law 'p3x'"),
+        (["fit", "absent/folder/of/logs"], "neither an existing path nor a Hub dataset"),
+        (["budget", *ASK, "--excess", "0.1", "--gain", "0.1"], "give one goal"),
+        (["budget", *ASK, "--law", "damage"], "--l-pruned"),
+        (["budget", *[a if a != "0.25" else "25" for a in ASK]], "0.25 for 25 %"),
+    ],
+)
+def test_what_can_be_mended_is_one_message(arguments, words, p2zoo):
+    code, out, err = p2zoo(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert words in err
+    assert "Traceback" not in err
