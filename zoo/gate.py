@@ -28,7 +28,7 @@ from zoo.pruning.masks import is_2of4
 from zoo.pruning.sparsity import sparse_linears
 
 ULPS = 4  # allowed difference of logits, in units of the dtype's eps times the largest logit
-NEW_TOKENS = 12
+PROMPT_TOKENS, NEW_TOKENS = 16, 6  # of the generation check; few, because uncached generation is slow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +167,7 @@ def _names(info: dict[str, Any], key: str) -> list[str]:
 def _cache_agrees(model: Any, prompt: Tensor) -> bool:
     """Whether greedy generation gives the same tokens with and without a key-value cache."""
     fixed = {"do_sample": False, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "pad_token_id": 0}
-    prompt = prompt[:, -32:].to(model.device)
+    prompt = prompt[:, -PROMPT_TOKENS:].to(model.device)
     both = [
         model.generate(prompt, attention_mask=torch.ones_like(prompt), use_cache=cache, **fixed)
         for cache in (True, False)
