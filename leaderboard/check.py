@@ -19,6 +19,7 @@ from leaderboard.rules import RULES, Rows
 from leaderboard.runlog import BY_NAME, COLUMNS, schema
 
 MAX_BYTES = 5_000_000
+MAX_UNPACKED = 100_000_000  # a small file may unpack to more memory than a reader has
 MAX_ROWS = 100_000
 NEAR_DUPLICATE_ROWS = 3
 NEAR_DUPLICATE_LOSS = 1e-9
@@ -60,11 +61,13 @@ def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Ch
 def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:
     """A log as an arrow table in the contract's column order, or the findings that say why it is none."""
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            return None, [_file("too_large", f"{size:,} bytes", f"{MAX_BYTES:,} bytes", "Evaluate less often.")]
+        if found := _too_large(path.stat().st_size, MAX_BYTES, "Evaluate less often."):
+            return None, found
         with pq.ParquetFile(path) as file:
             metadata = file.metadata
-            if found := _schema_findings(file.schema_arrow, metadata.num_rows):
+            unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+            found = _schema_findings(file.schema_arrow, metadata.num_rows)
+            if found or (found := _too_large(unpacked, MAX_UNPACKED, "Shorten the texts.")):
                 return None, found
         with pq.ParquetFile(path, metadata=metadata, read_dictionary=_TEXT) as file:  # knows that they are there
             table = file.read(use_threads=False).select([c.name for c in COLUMNS]).cast(_ON_READ)
@@ -78,6 +81,10 @@ def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:
 
 def _file(code: str, got: str, allowed: str, fix: str) -> Finding:
     return Finding(code, ERROR, "file", got, allowed, fix)
+
+
+def _too_large(size: int, most: int, fix: str) -> list[Finding]:
+    return [_file("too_large", f"{size:,} bytes", f"{most:,} bytes", fix)] if size > most else []
 
 
 def _null(name: str) -> Finding:

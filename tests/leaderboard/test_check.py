@@ -217,6 +217,12 @@ def test_a_file_that_is_gone_or_too_large(tmp_path):
     assert codes(tmp_path / "b.parquet") == {("unreadable", "file")}
 
 
+def test_a_file_that_unpacks_to_too_much(log_file, monkeypatch):
+    path = log_file("a.parquet")
+    monkeypatch.setattr(check_module, "MAX_UNPACKED", 1000)
+    assert codes(path) == {("too_large", "file")}
+
+
 def test_one_run_twice_is_an_error_and_somebody_elses_a_warning(log_file):
     files = [log_file("a.parquet"), log_file("b.parquet"), log_file("c.parquet", contributor="bob")]
     first, own, others = check_files(files).reports
@@ -231,7 +237,11 @@ def test_the_same_losses_under_another_run_are_an_error(log_file):
         for row in rows[3:]:
             row["loss"] += 1e-3
 
-    near = log_file("b.parquet", put_all(), seed=1)
+    def blur(rows):
+        for row in rows[1:]:
+            row["loss"] += 2e-10
+
+    near = log_file("b.parquet", blur, seed=1)
     apart = log_file("c.parquet", shift, seed=2)  # shares two trained rows only
     first, copy, own = check_files([log_file("a.parquet"), near, apart]).reports
     assert [(f.code, f.severity) for f in copy.findings] == [("near_duplicate", ERROR)]

@@ -234,7 +234,7 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
 
     shown = Table(box=SIMPLE_HEAD)
     for name in ("rank", "law", "ASD ratio", "per doubling", "RMSE new", ""):
-        shown.add_column(name, no_wrap=True)
+        shown.add_column(name, no_wrap=name in ("law", ""))
     for row in table.to_dict("records"):
         rank_of = "" if row["rank"] is None or row["rank"] != row["rank"] else str(int(row["rank"]))
         figures = [f"{row[k]:.3f}" if row[k] == row[k] else "" for k in ("score", "score_doubling", "rmse_heldout")]
