@@ -154,10 +154,11 @@ MOMENTS = (
 )
 
 
-def test_killed_at_five_moments_it_ends_the_same_to_the_last_bit(finished, recipe, bench_folder, tmp_path):
+@pytest.mark.parametrize("moments", [MOMENTS[:3], pytest.param(MOMENTS, marks=pytest.mark.slow)], ids=["three", "five"])
+def test_killed_again_and_again_it_ends_the_same_to_the_last_bit(finished, recipe, bench_folder, tmp_path, moments):
     folder = tmp_path / "killed"
     done = subprocess.run(
-        [sys.executable, "-c", KILLS, bench_folder / "recipe.yaml", folder, ";".join(MOMENTS), *SPARSE],
+        [sys.executable, "-c", KILLS, bench_folder / "recipe.yaml", folder, ";".join(moments), *SPARSE],
         env=os.environ
         | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
