@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 INK, CURVE, QUIET = "#1f2933", "#0b6e99", "#7b8794"
 
@@ -30,7 +30,8 @@ def draw_curve(path: Path, rows: Sequence[dict[str, Any]], l0: float, l_pruned: 
     )  # fmt: skip
     low, high = min(l0, *losses), max(l_pruned, *losses)
     axes.set_ylim(low - 0.12 * (high - low), high + 0.12 * (high - low))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("post-training tokens", color=INK)
     axes.set_ylabel("held-out loss (nats per token)", color=INK)
@@ -41,7 +42,7 @@ def draw_curve(path: Path, rows: Sequence[dict[str, Any]], l0: float, l_pruned: 
     figure.savefig(path, format="png")
 
 
-def _short(count: float) -> str:
+def short_count(count: float) -> str:
     """1,000 -> 1k, 2,500,000 -> 2.5M."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= size:

@@ -15,7 +15,9 @@ def run(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A recipe file, or a bundled name (p2zoo recipes list).")
     ],
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder; default runs/<recipe name>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Run folder; default runs/NAME, NAME the recipe's.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be given several times."),
