@@ -65,6 +65,10 @@ class TextSpec:
             raise P2Error(f"data: skip must be 0 or more and take 1 or more, got {self.skip} and {self.take}.")
 
     @property
+    def local(self) -> bool:
+        return self.file is not None
+
+    @property
     def label(self) -> str:
         """The name that goes into the log: no folder of this machine in it."""
         if self.file is not None:

@@ -7,9 +7,9 @@ the last one. Everything that can be refused is refused in the first two station
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
@@ -29,10 +29,11 @@ from zoo.pruning.masks import MaskKeeper
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.prune import prune
 from zoo.quiet import quiet
-from zoo.recipe import Recipe
+from zoo.recipe import ModelSpec, Recipe, TextSpec
 from zoo.runfolder import RunFolder, disk, new_folder
 
 _PROBE_ROWS = 2
+Spec = TypeVar("Spec", ModelSpec, TextSpec)
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,13 @@ def run(recipe: Recipe, out: Path, resume: bool = False, console: Console | None
 
 def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
     """Find the model and the text, pin them, plan the pruning, tokenize."""
-    source = checkpoint.resolve(recipe.model, recipe.folder)
+    pinned = folder.state.get("inputs", {})  # a resumed run goes on with the commits it began with
+    source = checkpoint.resolve(_at(recipe.model, pinned.get("model")), recipe.folder)
     planned = plan(source.shape, recipe.prune)
     _check_room(folder.path, planned)
     console.print(f"{recipe.name}: {planned.summary}", highlight=False, soft_wrap=True)
     commits = {
-        part: text.fingerprint(spec, recipe.folder, f"data.{part}")
+        part: text.fingerprint(_at(spec, pinned.get(part)), recipe.folder, f"data.{part}")
         for part, spec in (("train", recipe.data.train), ("heldout", recipe.data.heldout))
     }
     _pin(folder, {"model": source.revision, **commits})
@@ -93,6 +95,11 @@ def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
         soft_wrap=True,
     )
     return Job(recipe, source, planned, folder, console, tokenizer, materials)
+
+
+def _at(spec: Spec, commit: str | None) -> Spec:
+    """A model or text of the Hub at a commit; what lies on this machine has none."""
+    return spec if spec.local or commit is None else replace(spec, revision=commit)
 
 
 def _pin(folder: RunFolder, inputs: Mapping[str, Any]) -> None:
