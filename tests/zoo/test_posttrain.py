@@ -12,7 +12,7 @@ from leaderboard.errors import P2Error, RunFailed
 from zoo.checkpoint import load_model, load_tokenizer
 from zoo.curve import FRESH, Curve, last_complete
 from zoo.lm_loss import IGNORE, as_inputs, next_token_nll, nll_sum
-from zoo.packing import Blocks
+from zoo.packing import Blocks, pack
 from zoo.posttrain import post_train, tokens_after
 from zoo.pruning.masks import MaskKeeper, check_2of4
 from zoo.pruning.sparsity import zero_2of4
@@ -154,3 +154,14 @@ def test_without_a_checkpoint_the_message_says_so(small, tmp_path):
     late = curve(blocks, spec, [], checkpoint_tokens=10**9)
     with pytest.raises(RunFailed, match="no checkpoint was due yet"):
         post_train(model, blocks, spec, tokenizer, tmp_path, [late, Overflow()])
+
+
+def test_bfd_split_trains_and_counts_only_real_tokens(small, tmp_path):
+    model, tokenizer, spec, _ = small
+    draw = np.random.default_rng(1)
+    texts = [draw.integers(0, 256, draw.integers(5, 60)).tolist() for _ in range(60)]
+    blocks = pack(texts, 32, "bfd_split", 10**9).draw(600, 4, seed=0)
+    assert blocks.padding > 0
+    rows = []
+    post_train(model, blocks, spec, tokenizer, tmp_path, [curve(blocks, spec, rows, grid=[])])
+    assert rows[-1]["tokens"] == int((blocks.positions >= 0).sum()) >= 600
