@@ -187,7 +187,9 @@ def _save_final(job: Job, model: Any) -> None:
     """`model/` in the dtype of the checkpoint it came from; it takes its name only after the gate."""
     config = job.source.config
     dtype = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")
-    model = model.to(dtype).eval()
+    model.eval()
+    for parameter in model.parameters():  # not the buffers: rotary frequencies stay fp32, as from_pretrained has them
+        parameter.data = parameter.data.to(dtype)
     with new_folder(job.folder.path / "model") as folder:
         checkpoint.save_model(model, folder)
         job.tokenizer.save_pretrained(folder)
