@@ -27,8 +27,8 @@ class Curves:
     """Rows (or nodes) of `runs` runs, run after run, and what they are compared with.
 
     Predicted losses f of shape (..., rows) are first mapped by `operator` (grids, m, m) where there is one, each run by
-    the grid `grid[run]` names; then they stand beside `loss` or `log_loss`, shape (rows,). `rest` and `log_rest` are the
-    parts of the sums of squares that no law can change. `run` (rows,) numbers the runs from 0.
+    the grid that `grid[run]` names; then they stand beside `loss` or `log_loss`, shape (rows,). `rest` and `log_rest`
+    are the parts of the sums of squares that no law can change. `run` (rows,) numbers the runs from 0.
     """
 
     frame: pd.DataFrame

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.curves import compress, plain
+from leaderboard.descend import Solution
 from leaderboard.errors import FitError, unknown_name
 from leaderboard.law import Array, Inputs, Law
+from leaderboard.problem import LOSSES, Problem
 from leaderboard.runlog import GROUP, usable
-from leaderboard.solve import LOSSES, Problem, Solution, solve
+from leaderboard.solve import solve
 
 WITHIN_BASE = ("rate", "damage")  # across base models these move together with the size
 FLAT = 1e7  # condition of the scaled Jacobian from which a direction is called flat

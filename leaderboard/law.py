@@ -136,7 +136,8 @@ class Law:
         with np.errstate(all="ignore"):
             excess = c @ self.basis(theta, x)
             loss = self.offset(x) + np.where(self.domain(x), excess, 0.0)
-        return np.where(np.isfinite(loss), loss, np.nan)
+        missing = np.isnan(np.stack([x[name] for name in self.inputs])).any(axis=0)
+        return np.where(np.isfinite(loss) & ~missing, loss, np.nan)
 
 
 @dataclass(frozen=True)
