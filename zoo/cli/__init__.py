@@ -5,7 +5,7 @@ import sys
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli import hub, leaderboard, run
+from zoo.cli import hub, leaderboard, run, show
 
 app = typer.Typer(
     name="p2zoo",
@@ -29,3 +29,4 @@ app.add_typer(hub.app, name="hub")
 leaderboard.register(app)
 app.command()(run.run)
 app.add_typer(run.recipes, name="recipes")
+show.register(app)

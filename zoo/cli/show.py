@@ -1,0 +1,53 @@
+"""`p2zoo plot` and `p2zoo demo`: for people who would rather look."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def plot(
+    logs: Annotated[
+        list[str], typer.Argument(help="Files, folders or Hub datasets of run logs; `seed` is the bundled one.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write.")] = Path("curves.png"),
+    law: Annotated[str, typer.Option(help="Law to draw through groups of four runs or more.")] = "damage-drift",
+) -> None:
+    """Draw loss curves, a panel a group, with a fitted law through them.
+
+    Examples: `p2zoo plot seed`, `p2zoo plot seed runs/ --out curves.png --law p2`
+    """
+    import pandas as pd
+
+    from leaderboard import LAWS, load_logs
+    from leaderboard.errors import P2Error, unknown_name
+
+    if law not in LAWS:
+        raise unknown_name("law", law, LAWS, "plot")
+    try:
+        from zoo.gallery import draw_gallery
+    except ModuleNotFoundError as error:
+        raise P2Error(f"plot: {error.name} is missing; pip install 'p2zoo[train]'.") from error
+    frame = pd.concat([load_logs(None if source == "seed" else source).frame for source in logs], ignore_index=True)
+    titles = draw_gallery(out, frame, law)
+    print(f"{out}: {frame['run_id'].nunique()} runs in {len(titles)} groups")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where models, logs and pictures go.")] = Path(
+        "runs/quickstart"
+    ),
+) -> None:
+    """Prune a real pretrained model three ways, post-train, log, fit, rank, and ask for a token budget: in minutes.
+
+    Example: `p2zoo demo`
+    """
+    from zoo.demo import play
+
+    play(out)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(plot)
+    app.command()(demo)

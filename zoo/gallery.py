@@ -1,0 +1,77 @@
+"""Many runs in one picture: a panel a group, excess over l0 against tokens, the fitted law where runs allow one."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from leaderboard import LAWS, fit
+from leaderboard.errors import FitError
+from leaderboard.runlog import curve_numbers
+from leaderboard.tracks import groups
+from zoo.plot import INK, QUIET, short_count
+
+RATES = LinearSegmentedColormap.from_list("rates", ["#8fc9e0", "#0b6e99", "#5b2a86"])
+RUNS_FOR_A_LAW = 4
+COLUMNS = 3
+
+
+def draw_gallery(path: Path, frame: pd.DataFrame, law: str = "damage-drift") -> list[str]:
+    """Write a PNG of run-log rows, and return the panel titles. Lines are `law` fitted in each group."""
+    frame = frame[(frame["method"] != "none") & (frame["tokens"] > 0)]
+    panels = groups(frame)
+    rows = -(-len(panels) // COLUMNS)
+    figure = Figure(figsize=(4.0 * COLUMNS, 2.9 * rows + 0.5), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    norm = Normalize(frame["rate"].min(), frame["rate"].max())
+    for axes, (key, group) in zip(grid, panels, strict=False):
+        _panel(axes, f"{key['family']}, {key['method']}", key["eval_data"], group, law, norm)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel("post-training tokens", color=INK, fontsize=10)
+    figure.supylabel("held-out loss above l0 (nats per token)", color=INK, fontsize=10)
+    figure.suptitle(
+        f"Dots: measured, darker = more parameters removed ({norm.vmin:.0%} to {norm.vmax:.0%}). Lines: the law {law}.",
+        color=INK, fontsize=10, x=0.01, ha="left",
+    )  # fmt: skip
+    figure.savefig(path, format="png")
+    return [f"{key['family']} {key['method']} on {key['eval_data']}" for key, _ in panels]
+
+
+def _panel(axes: Axes, title: str, text: str, group: pd.DataFrame, law: str, norm: Normalize) -> None:
+    """One group: a curve a run, named at its end by rate and size."""
+    number = curve_numbers(group)
+    predicted = _predict(group, law) if number.max() + 1 >= RUNS_FOR_A_LAW else None
+    for run in range(number.max() + 1):
+        own = number == run
+        rows = group[own].sort_values("tokens")
+        color = RATES(norm(rows["rate"].iloc[0]))
+        size = 4 + 9 * np.sqrt(rows["n0"].iloc[0] / 4e7)
+        axes.scatter(rows["tokens"], rows["loss"] - rows["l0"], s=size, color=color, linewidths=0, alpha=0.8)
+        if predicted is not None:
+            axes.plot(rows["tokens"], predicted.loc[rows.index] - rows["l0"], color=color, linewidth=1)
+    axes.set_xscale("log")
+    axes.axhline(0, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold")
+    sizes = sorted({short_count(round(n / 1e5) * 1e5) for n in group["n0"]}, key=len)
+    note = f"{number.max() + 1} runs, {' '.join(sizes)} parameters\n{text}"
+    axes.text(0.98, 0.96, note, transform=axes.transAxes, ha="right", va="top", fontsize=7.5, color=QUIET)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8, colors=INK)
+    axes.grid(axis="y", color="#e4e7eb", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _predict(group: pd.DataFrame, law: str) -> pd.Series | None:
+    try:
+        return pd.Series(fit(LAWS[law], group).predict(group), index=group.index)
+    except FitError:
+        return None
