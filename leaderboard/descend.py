@@ -97,7 +97,8 @@ class _Point:
     @cached_property
     def scale(self) -> Array:
         """Length of each parameter's residual column."""
-        return np.maximum(np.linalg.norm(self.jacobian, axis=0), 1e-300)
+        length: Array = np.maximum(np.linalg.norm(self.jacobian, axis=0), 1e-300)
+        return length
 
     @property
     def steepness(self) -> float:

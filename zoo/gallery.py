@@ -24,7 +24,8 @@ COLUMNS = 3
 def draw_gallery(path: Path, frame: pd.DataFrame, law: str = "damage-drift") -> list[str]:
     """Write a PNG of run-log rows, and return the panel titles. Lines are `law` fitted in each group."""
     frame = frame[(frame["method"] != "none") & (frame["tokens"] > 0)]
-    panels = groups(frame)
+    runs_on = frame.groupby("eval_data", observed=True)["run_id"].nunique()
+    panels = sorted(groups(frame), key=lambda g: (-runs_on[g[0]["eval_data"]], g[0]["family"], g[0]["method"]))
     rows = -(-len(panels) // COLUMNS)
     figure = Figure(figsize=(4.0 * COLUMNS, 2.9 * rows + 0.5), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
@@ -62,7 +63,8 @@ def _panel(axes: Axes, title: str, text: str, group: pd.DataFrame, law: str, nor
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold")
     sizes = sorted({short_count(round(n / 1e5) * 1e5) for n in group["n0"]}, key=len)
-    note = f"{number.max() + 1} runs, {' '.join(sizes)} parameters\n{text}"
+    runs = number.max() + 1
+    note = f"{runs} run{'s' * (runs > 1)}, {' '.join(sizes)} parameters\n{text}"
     axes.text(0.98, 0.96, note, transform=axes.transAxes, ha="right", va="top", fontsize=7.5, color=QUIET)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, colors=INK)
