@@ -121,6 +121,12 @@ def load_model(folder: Path, precision: str) -> Any:
     return model.to("cuda") if torch.cuda.is_available() else model
 
 
+def cast_weights(model: Any, dtype: Any) -> None:
+    """Change the dtype of the parameters; buffers such as rotary frequencies stay as from_pretrained has them."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
 def save_model(model: Any, folder: Path) -> None:
     """`save_pretrained`, with a full disk as the OSError that it is."""
     from safetensors import SafetensorError

@@ -61,15 +61,15 @@ def run(recipe: Recipe, out: Path, resume: bool = False, console: Console | None
     console = console or Console()
     quiet()
     estimate(recipe)  # refuses offline what it can
-    folder = RunFolder.open(out, {"name": recipe.name, "recipe_sha256": recipe.sha256}, resume)
-    if folder.finished:
-        console.print(f"{out}: this run is finished; nothing to do.", highlight=False, soft_wrap=True)
-        return folder.state
-    job = _prepare(recipe, folder, console)
-    model = _pruned_model(job)
-    model = _post_trained(job, model)
-    _save_final(job, model)
-    return finish(job.folder, recipe, job.source, job.plan, job.materials)
+    with RunFolder.open(out, {"name": recipe.name, "recipe_sha256": recipe.sha256}, resume) as folder:
+        if folder.finished:
+            console.print(f"{out}: this run is finished; nothing to do.", highlight=False, soft_wrap=True)
+            return folder.state
+        job = _prepare(recipe, folder, console)
+        model = _pruned_model(job)
+        model = _post_trained(job, model)
+        _save_final(job, model)
+        return finish(job.folder, recipe, job.source, job.plan, job.materials)
 
 
 def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
@@ -187,9 +187,7 @@ def _save_final(job: Job, model: Any) -> None:
     """`model/` in the dtype of the checkpoint it came from; it takes its name only after the gate."""
     config = job.source.config
     dtype = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")
-    model.eval()
-    for parameter in model.parameters():  # not the buffers: rotary frequencies stay fp32, as from_pretrained has them
-        parameter.data = parameter.data.to(dtype)
+    checkpoint.cast_weights(model.eval(), dtype)
     with new_folder(job.folder.path / "model") as folder:
         checkpoint.save_model(model, folder)
         job.tokenizer.save_pretrained(folder)

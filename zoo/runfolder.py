@@ -1,49 +1,88 @@
 """The run folder: `model/ log.parquet run.json recipe.yaml curve.png`, and `.work/` while it is not finished.
 
 Every file appears whole or not at all, and in an order that lets a killed run go on: `run.json` says
-what is done, `log.jsonl` holds a row for each evaluation, `.work/checkpoints` what training needs.
+what is done, `log.jsonl` holds a row for each evaluation, `.work/checkpoints` what training needs. One process
+at a time works in it: `.work/lock` is held while the folder is open, and let go of when its holder dies.
 """
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self
 
 from leaderboard.errors import P2Error, RunFailed
 
 FINISHED = "finished"
+_NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)  # file systems that cannot lock; there nobody is kept out
 
 
 class RunFolder:
-    """One run's folder. `state` is run.json: plain values, written through after every change."""
+    """One run's folder, open for one process. `state` is run.json, written through after every change."""
 
     def __init__(self, path: Path):
         self.path = path
         self.work = path / ".work"
         self.log = path / "log.jsonl"
         self.state: dict[str, Any] = {}
+        self._held: IO[str] | None = None
 
     @classmethod
     def open(cls, path: Path, identity: Mapping[str, Any], resume: bool) -> "RunFolder":
         """The folder, new or to go on with. `identity` must be what its run.json began with."""
         run = cls(path)
+        run._look(identity, resume)
+        if not run.finished:
+            run._lock()
+            run._look(identity, resume=True)  # what another process wrote before the lock was ours
+        if not run.state:
+            run.update(status="running", **identity)
+        return run
+
+    def _look(self, identity: Mapping[str, Any], resume: bool) -> None:
+        """Read what is there; refuse what is not this run, or is unfinished and not to be gone on with."""
+        path = self.path
         if (path / "run.json").is_file():
-            run.state = read_state(path)
-            run._check_same(identity)
-            if run.state["status"] != FINISHED and not resume:
+            self.state = read_state(path)
+            self._check_same(identity)
+            if not self.finished and not resume:
                 raise P2Error(
                     f"{path}: holds an unfinished run; add --resume to go on with it, or choose another --out."
                 )
-            return run
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        elif path.exists() and (not path.is_dir() or any(item != self.work for item in path.iterdir())):
             raise P2Error(f"{path}: exists and holds no run; choose an empty or new folder with --out.")
-        with disk(path):
-            run.work.mkdir(parents=True, exist_ok=True)
-            run.update(status="running", **identity)
-        return run
+
+    def _lock(self) -> None:
+        """Keep other processes out until `close`."""
+        with disk(self.path):
+            self.work.mkdir(parents=True, exist_ok=True)
+            self._held = (self.work / "lock").open("w")
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise P2Error(
+                f"{self.path}: another p2zoo process is at work in this folder; wait for it, or choose another --out."
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+
+    def close(self) -> None:
+        """Let other processes in."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def finished(self) -> bool:

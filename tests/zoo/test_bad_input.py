@@ -3,6 +3,9 @@
 import json
 import resource
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -26,6 +29,7 @@ from zoo.recipe_file import load_recipe
 from zoo.run import run
 from zoo.runfolder import RunFolder, new_folder
 
+ROOT = Path(__file__).parents[2]
 LLAMA = ModelSpec(name="meta-llama/Llama-3.2-1B")
 
 
@@ -144,8 +148,41 @@ def test_a_full_disk_keeps_what_was_complete(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert folder.rows() == [{"tokens": 0, "loss": 3.0}]
     assert not (tmp_path / "model").exists()
-    again = RunFolder.open(tmp_path / "run", {"name": "x"}, resume=True)
-    assert "long" not in again.state
+    folder.close()
+    with RunFolder.open(tmp_path / "run", {"name": "x"}, resume=True) as again:
+        assert "long" not in again.state
+
+
+def test_two_processes_in_one_folder(bench_folder, tmp_path):
+    """The second is told so, does no harm, and can go on once the first has died."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, tmp_path / "run"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    try:
+        assert holder.stdout.readline() == "open\n"
+        for resume in (False, True):
+            with pytest.raises(P2Error, match=r"unfinished run" if not resume else "another p2zoo process is at work"):
+                RunFolder.open(tmp_path / "run", {"name": "x"}, resume)
+    finally:
+        holder.kill()
+        holder.communicate()
+    with RunFolder.open(tmp_path / "run", {"name": "x"}, resume=True) as folder:
+        assert folder.state == {"status": "running", "name": "x"}
+
+
+HOLDER = """
+import pathlib, sys, time
+from zoo.runfolder import RunFolder
+folder = RunFolder.open(pathlib.Path(sys.argv[1]), {"name": "x"}, resume=False)
+print("open", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_run_killed_before_its_first_word_can_begin_again(tmp_path):
+    (tmp_path / "run" / ".work").mkdir(parents=True)
+    with RunFolder.open(tmp_path / "run", {"name": "x"}, resume=False) as folder:
+        assert folder.state["status"] == "running"
 
 
 @pytest.mark.parametrize("room", [5_000, 200_000])  # the weights do not fit; the weights do, the optimizer does not

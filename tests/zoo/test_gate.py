@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from leaderboard.errors import P2Error, RunFailed
+from zoo.checkpoint import cast_weights, load_model
 from zoo.families import shape_of
 from zoo.gate import Loaded, gate, judge, load_and_report, logits_of
 from zoo.pruning.plan import plan
@@ -40,7 +41,7 @@ def saved(build, batches, tmp_path):
 def test_a_saved_model_passes_in_a_fresh_process(saved, batches, method):
     model, folder = saved(method)
     report = gate(model, folder, batches[0], method)
-    assert report.logits_difference <= report.logits_tolerance < 1e-4
+    assert report.logits_difference == report.logits_tolerance == 0
     assert (report.loaded.tied, report.loaded.cached_equals_uncached) == (SPECS[method][1], True)
     assert report.loaded.sparse == (14 if method == "2:4" else 0)
 
@@ -128,6 +129,18 @@ def test_another_dtype_is_caught(saved, batches):
     model, folder = saved()
     with pytest.raises(RunFailed, match=r"dtype: loaded torch.float32, expected torch.bfloat16"):
         _check(model.bfloat16(), folder, batches[0])
+
+
+def test_the_final_save_in_bf16_loads_back_to_equal_logits(quickstart, tmp_path):
+    """The bundled model is bf16 on disk and trained in fp32; casting its buffers too is the mistake to catch."""
+    tokens = torch.arange(256)[None] * 7
+    model = load_model(quickstart / "tiny-llama-3", "fp32").eval()
+    cast_weights(model, torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    report = gate(model, tmp_path, tokens)
+    assert (report.loaded.dtype, report.logits_difference) == ("torch.bfloat16", 0)
+    with pytest.raises(RunFailed, match=r"weights_sha256: .*logits: differ by"):
+        _check(model.bfloat16(), tmp_path, tokens, None)
 
 
 def test_remote_code_is_refused(saved, batches):

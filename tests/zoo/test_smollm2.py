@@ -22,12 +22,6 @@ from zoo.run import run
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 TEXT = "The mitochondrion is the part of the cell that turns sugar into energy. Water boils at one hundred degrees. "
-SPECS = {
-    "depth": PruneSpec(method="depth", rate=0.25),
-    "depth, one block": PruneSpec(method="depth", rate=0.25, contiguous=True),
-    "width": PruneSpec(method="width", rate=0.25),
-    "2:4": PruneSpec(method="2:4"),
-}
 pytestmark = pytest.mark.slow
 
 
@@ -61,15 +55,13 @@ def test_it_is_the_model_we_know(checkpoint, tokens):
         assert model(tokens[:, :24], labels=tokens[:, :24]).loss < 5
 
 
-@pytest.mark.parametrize("name", SPECS)
-def test_pruned_and_gated(checkpoint, tokens, tmp_path, name):
+def test_one_block_of_layers_gone(checkpoint, tokens, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
-    planned = plan(shape_of(model.config.to_dict()), SPECS[name])
-    pruned = prune(model, planned, [tokens], checkpoint / "scores", "smollm2@q4_1").model
+    planned = plan(shape_of(model.config.to_dict()), PruneSpec(method="depth", rate=0.25, contiguous=True))
+    pruned = prune(model, planned, [tokens]).model
     pruned.save_pretrained(tmp_path)
-    report = gate(pruned, tmp_path, tokens[:, :64], planned.spec.method)
-    assert report.loaded.tied
-    assert 0.2 < planned.rate < 0.45
+    assert gate(pruned, tmp_path, tokens[:, :64], "depth").loaded.tied
+    assert planned.rate == pytest.approx(0.25, abs=0.03)
 
 
 @pytest.mark.parametrize("method", ["depth", "width", "2:4"])
