@@ -9,12 +9,13 @@ From logs to an answer:
 
 from leaderboard.asd import asd, asd_doubling, noise_floor
 from leaderboard.budget import Budget, recommend_tokens
+from leaderboard.cells import score_cells
 from leaderboard.errors import FitError, P2Error
 from leaderboard.fit import Fit, fit
 from leaderboard.law import Law, Linear, Nonlinear, Pin, Powers
 from leaderboard.laws import LAWS
 from leaderboard.logs import Logs, load_logs
-from leaderboard.rank import rank, score_cells
+from leaderboard.rank import rank
 
 __all__ = [
     "LAWS",

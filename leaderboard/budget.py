@@ -1,6 +1,7 @@
 """How many tokens? Inverts a fitted law for one planned run, and says how far that is from what was measured."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -8,17 +9,21 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
+from leaderboard.cells import score_cells
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.fit import Fit, fit
 from leaderboard.hardware import GPUS, gpu_hours
-from leaderboard.law import Law
+from leaderboard.law import Array, Law
 from leaderboard.laws import LAWS, P2
-from leaderboard.rank import NEW_MODEL, rank, score_cells
+from leaderboard.rank import NEW_MODEL, rank
 from leaderboard.runlog import GROUP, require, usable
+from leaderboard.uncertainty import Resamples, resample
 
 MOST_TOKENS = 1e13
 GRID = np.geomspace(1e3, MOST_TOKENS, 2001)
 NEEDED = ("run_id", *GROUP, "n0", "rate", "tokens", "loss")
+RUNS_FOR_AN_INTERVAL = 4
+DRAWS = 400
 GAIN = 0.01  # nats that the next doubling must win to be worth it
 
 
@@ -108,10 +113,17 @@ class Question:
         above = f" ({self.excess:g} above l0)" if self.excess is not None else ""
         return f"a held-out loss of {self.target:.3f} nats per token{above}"
 
-    def curve(self, tokens: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> pd.DataFrame:
+    def curve(self, tokens: Array) -> pd.DataFrame:
         """The run as law inputs at the given token counts."""
         known = {"n0": self.n0, "rate": self.rate, "l0": self.l0, "n_pruned": self.n0 * (1 - self.rate)}
         return pd.DataFrame({"tokens": tokens, **known, "l_pruned": self.l_pruned})
+
+    def miss(self, predict: Callable[[pd.DataFrame], Array], tokens: Array) -> Array:
+        """How far predicted losses (..., n) are above the goal at token counts (n,); 0 or less meets it."""
+        here = predict(self.curve(tokens))
+        if self.target is not None:
+            return here - self.target
+        return here - predict(self.curve(2 * tokens)) - (self.gain or GAIN)
 
 
 def recommend_tokens(
@@ -151,6 +163,11 @@ def recommend_tokens(
     tokens, loss, status = invert(fitted, asked)
     why += [] if tokens is not None else [_floor_words(asked, loss)]
     hours, cost = (None, None) if gpu is None or tokens is None else gpu_hours(tokens, n0, rate, method, gpu)
+    sure: list[tuple[float, float] | None] = [None, None]
+    if status is not BudgetStatus.ALREADY_MET and fitted.n_runs >= RUNS_FOR_AN_INTERVAL:
+        sure = intervals(resample(fitted, rows, draws=DRAWS), asked)
+    elif fitted.n_runs < RUNS_FOR_AN_INTERVAL:
+        why.append(f"{fitted.n_runs} runs are too few for an interval; {RUNS_FOR_AN_INTERVAL} are needed.")
     return Budget(
         tokens=tokens,
         loss=loss,
@@ -160,6 +177,8 @@ def recommend_tokens(
         extrapolation=_extrapolation(rows, asked, tokens),
         why=tuple(why),
         goal=asked.goal,
+        tokens_80=sure[0],
+        tokens_95=sure[1],
         gpu_hours=hours,
         cost=cost,
     )
@@ -169,20 +188,34 @@ def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatu
     """Tokens, loss there and status for a fitted law; without an answer below 1e13 tokens, the lowest loss."""
     if asked.target is not None and asked.l_pruned is not None and asked.l_pruned <= asked.target:
         return 0, asked.l_pruned, BudgetStatus.ALREADY_MET
-
-    def miss(tokens: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> "np.ndarray":
-        here = fitted.predict(asked.curve(tokens))
-        if asked.target is not None:
-            return here - asked.target
-        return here - fitted.predict(asked.curve(2 * tokens)) - (asked.gain or GAIN)
-
-    over = miss(GRID)
-    met = np.flatnonzero(over <= 0)
+    met = np.flatnonzero(asked.miss(fitted.predict, GRID) <= 0)
     if not len(met):
         return None, float(np.nanmin(fitted.predict(asked.curve(GRID)))), BudgetStatus.UNREACHABLE
-    i = int(met[0])
-    tokens = GRID[0] if i == 0 else brentq(lambda d: float(miss(np.array([d]))[0]), GRID[i - 1], GRID[i], rtol=1e-10)
+    i, tokens = int(met[0]), float(GRID[0])
+    if i:
+        tokens = brentq(lambda d: float(asked.miss(fitted.predict, np.array([d]))[0]), GRID[i - 1], GRID[i], rtol=1e-10)
     return math.ceil(tokens), float(fitted.predict(asked.curve(np.array([tokens])))[0]), BudgetStatus.REACHED
+
+
+def intervals(spread: Resamples, asked: Question) -> list[tuple[float, float] | None]:
+    """The 80 and 95 % intervals of the tokens that one new run needs: where its band of losses meets the goal.
+
+    The upper end is 1e13 where the band does not meet it below. A marginal gain is a difference within the run, so the
+    run's own level does not widen it.
+    """
+    center = asked.miss(spread.fit.predict, GRID)
+    sd = asked.miss(spread.predict, GRID).std(axis=0)
+    if asked.target is not None:
+        sd = np.sqrt(sd**2 + spread.run_sd**2)
+    out: list[tuple[float, float] | None] = []
+    for level in (0.8, 0.95):
+        half = spread.quantile(level) * sd
+        low, high = np.flatnonzero(center - half <= 0), np.flatnonzero(center + half <= 0)
+        ends = (
+            (float(GRID[max(low[0] - 1, 0)]), float(GRID[high[0]]) if len(high) else MOST_TOKENS) if len(low) else None
+        )
+        out.append(ends)
+    return out
 
 
 def _floor_words(asked: Question, floor: float) -> str:
@@ -219,7 +252,7 @@ def _choose(text: pd.DataFrame, law: str | Law | None, l_pruned: float | None) -
             raise P2Error(f"budget: the law {chosen.name} needs l_pruned, the loss right after pruning (--l-pruned).")
         return chosen, [f"The law {chosen.name} was asked for."]
     usable_laws = {n: v for n, v in LAWS.items() if l_pruned is not None or "l_pruned" not in v.inputs}
-    table = rank(text, cells=score_cells(text, usable_laws, NEW_MODEL))
+    table = rank(text, cells=score_cells(text, usable_laws, NEW_MODEL, draws=1))
     if not table["recommended"].any():
         return P2, ["These logs cannot test laws on unseen sizes or rates, so the paper's own law answers."]
     best = table.loc[table["recommended"]].iloc[0]

@@ -81,8 +81,11 @@ def plain(rows: pd.DataFrame) -> Curves:
     return Curves(rows, code, loss, np.log(loss), len(rows))
 
 
-def compress(rows: pd.DataFrame, inputs: tuple[str, ...]) -> Curves:
-    """The same, run by run in nodes where that is shorter; needs every input but tokens to be constant in a run."""
+def compress(rows: pd.DataFrame, inputs: tuple[str, ...], nodes: int | None = None) -> Curves:
+    """The same, run by run in nodes where that is shorter; needs every input but tokens to be constant in a run.
+
+    `nodes` a run; by default as many as make the interpolation exact to about 1e-12.
+    """
     curves = plain(rows)
     lengths = np.bincount(curves.run)
     tokens = curves.frame["tokens"].to_numpy(dtype=float)
@@ -91,8 +94,8 @@ def compress(rows: pd.DataFrame, inputs: tuple[str, ...]) -> Curves:
     if not _constant_in_runs(fixed, curves.run, starts) or not (tokens > 0).all():
         return curves
     low, high = np.minimum.reduceat(tokens, starts), np.maximum.reduceat(tokens, starts)
-    m = _nodes_for(float(np.log(high / low).max(initial=0)))
-    if lengths.mean() < WORTH * m:
+    m = nodes or _nodes_for(float(np.log(high / low).max(initial=0)))
+    if lengths.mean() < (WORTH * m if nodes is None else m):
         return curves
     return _compressed(curves, fixed.iloc[starts], tokens, starts, lengths, m)
 

@@ -66,14 +66,7 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3) ->
         raise unknown_name("loss", loss, LOSSES, "fit")
     _require(law, frame, ("loss",))
     _one_text(frame)
-    rows = usable(frame)
-    x, y = law.read(rows), rows["loss"].to_numpy(dtype=float)
-    with np.errstate(all="ignore"):
-        keep = np.isfinite(y) & (y > 0) & np.isfinite(np.stack(list(x.values()))).all(axis=0) & law.domain(x)
-    if not keep.any():
-        raise FitError("no_rows", f"{law.name}: no usable row (tokens > warmup_tokens, finite, pruned) to fit.")
-    rows, x = rows[keep], x.take(keep)
-    held, pinned = pins(law, x, rows)
+    rows, held, pinned = fitted_rows(law, frame)
     smooth = "huber" not in loss
     curves = compress(rows, law.inputs) if smooth else plain(rows)
     problem = Problem(law, curves, loss.startswith("log-"), None if smooth else delta, held)
@@ -83,6 +76,18 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3) ->
     if not found:
         raise FitError("no_finite_start", f"{law.name}: no start of its grid gives finite losses on these rows.")
     return _result(problem, found, rows, loss, delta, pinned)
+
+
+def fitted_rows(law: Law, frame: pd.DataFrame) -> tuple[pd.DataFrame, Array, dict[str, str]]:
+    """The rows of `frame` that a fit of `law` uses, the parameters it holds (NaN = free) and why it holds them."""
+    rows = usable(frame)
+    x, y = law.read(rows), rows["loss"].to_numpy(dtype=float)
+    with np.errstate(all="ignore"):
+        keep = np.isfinite(y) & (y > 0) & np.isfinite(np.stack(list(x.values()))).all(axis=0) & law.domain(x)
+    if not keep.any():
+        raise FitError("no_rows", f"{law.name}: no usable row (tokens > warmup_tokens, finite, pruned) to fit.")
+    rows, x = rows[keep], x.take(keep)
+    return rows, *pins(law, x, rows)
 
 
 def pins(law: Law, x: Inputs, rows: pd.DataFrame) -> tuple[Array, dict[str, str]]:

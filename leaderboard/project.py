@@ -78,11 +78,9 @@ class _Projected:
     r: Array  # (batch, rows)
 
 
-def _evaluate(problem: Problem, theta: Array, weight: Array) -> _Projected:
-    """Best linear parameters at theta (p, batch); `weight` (batch or 1, rows)."""
-    curves = problem.curves
-    basis = curves.apply(problem.law.basis(theta[:, :, None], problem.x))
-    target = curves.loss - curves.apply(problem.offset)
+def _evaluate(problem: Problem, theta: Array, weight: Array, target: Array) -> _Projected:
+    """Best linear parameters at theta (p, batch); `weight` and `target` (batch or 1, rows)."""
+    basis = problem.curves.apply(problem.law.basis(theta[:, :, None], problem.x))
     c, _ = best_linear(problem, basis, target, weight)
     r = (np.einsum("bk,kbn->bn", c, basis) - target) * weight
     cost = 0.5 * np.einsum("bn,bn->b", r, r)
@@ -90,42 +88,48 @@ def _evaluate(problem: Problem, theta: Array, weight: Array) -> _Projected:
 
 
 def project(
-    problem: Problem, theta: Array, weight: Array | None = None, steps: int = STEPS
+    problem: Problem,
+    theta: Array,
+    weight: Array | None = None,
+    target: Array | None = None,
+    steps: int = STEPS,
+    settled: float = 1e-12,
 ) -> tuple[Array, Array, Array]:
     """Levenberg-Marquardt on the exponents of a batch, shape (p, batch): exponents, linear (batch, k), costs (batch,).
 
-    `weight` (batch, rows) scales residuals, e.g. by the square root of how often a resample drew a run. Minimises
-    squared residuals in nats, or their first-order stand-in for log losses.
+    Minimises squared residuals in nats, or their first-order stand-in for log losses, until the relative gain of a step
+    is below `settled`. `weight` (batch, rows) scales residuals and `target` (batch, rows) replaces the losses, for
+    resamples.
     """
     p = len(problem.law.nonlinear)
-    weight = _project_weight(problem)[None] if weight is None else weight
+    low, high = (bound[:p, None] for bound in problem.bounds)
     free = problem.free[problem.free < p]
-    now = _evaluate(problem, theta, weight)
+    weight = level_weight(problem)[None] if weight is None else weight
+    target = (problem.curves.loss[None] if target is None else target) - problem.curves.apply(problem.offset)
+    theta = theta.copy()
+    now = _evaluate(problem, theta, weight, target)
     damping = np.full(theta.shape[1], 1e-3)
     active = np.isfinite(now.cost) & (len(free) > 0)
     for _ in range(steps):
-        if not active.any():
-            break
         at = np.flatnonzero(active)
-        w = weight if len(weight) == 1 else weight[at]
+        if not len(at):
+            break
+        w, y = (v if len(v) == 1 else v[at] for v in (weight, target))
         here = _Projected(now.c[at], now.cost[at], now.basis[:, at], now.r[at])
-        step = _projected_step(problem, theta[:, at], here, w, free, damping[at])
-        trial = theta[:, at] + step
-        low, high = problem.bounds
-        trial = np.clip(trial, low[:p, None], high[:p, None])
-        new = _evaluate(problem, trial, w)
+        trial = np.clip(theta[:, at] + _projected_step(problem, theta[:, at], here, w, free, damping[at]), low, high)
+        new = _evaluate(problem, trial, w, y)
         better = new.cost < here.cost
         good, bad = at[better], at[~better]
         gain = (here.cost - new.cost) / np.maximum(here.cost, 1e-300)
         theta[:, good], now.c[good], now.cost[good] = trial[:, better], new.c[better], new.cost[better]
         now.basis[:, good], now.r[good] = new.basis[:, better], new.r[better]
         damping[good], damping[bad] = damping[good] / 10, damping[bad] * 8
-        active[good] = gain[better] > 1e-12
+        active[good] = gain[better] > settled
         active[bad] = damping[bad] < 1e6
     return theta, now.c, now.cost
 
 
-def _project_weight(problem: Problem) -> Array:
+def level_weight(problem: Problem) -> Array:
     """Row weights that make residuals in nats stand for those of the loss asked: 1, or a run's mean 1 / L for logs."""
     if not problem.log:
         return np.ones(problem.x.size)

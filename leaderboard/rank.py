@@ -1,34 +1,28 @@
-"""Which law predicts best: every law, in every group, on every track, and the order that follows.
+"""Which law predicts best: the order that the cells of cells.py give.
 
 A law's score is the geometric mean over testable held-out cells of its ASD divided by the best law's there. A law that
-fails in a testable cell has no rank. `recommended` marks the law with the lowest mean held-out RMSE over the size and
-rate cells: the one to answer questions about new models with.
+fails in a testable cell has no rank. Laws tie where their paired difference over whole-run draws may be zero: a law's
+rank is one more than the number of laws that are surely better. `recommended` marks the law with the lowest mean
+held-out RMSE over the size and rate cells: the one to answer questions about new models with.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from leaderboard.asd import asd, asd_doubling
-from leaderboard.errors import FitError, P2Error
-from leaderboard.fit import Fit, fit
+from leaderboard.cells import FAILED, NOT_TESTABLE, score_cells
 from leaderboard.law import Array, Law
-from leaderboard.laws import LAWS
-from leaderboard.runlog import GROUP, curve_numbers, require, usable
-from leaderboard.tracks import HELD_OUT, TRACKS, groups, split
+from leaderboard.tracks import HELD_OUT
 
-NEEDED = ("run_id", "base_model", "n0", "rate", "tokens", "loss")  # group columns may be absent: one group then
-METRICS = ("asd", "asd_doubling", "r2", "huber", "rmse")
 NEW_MODEL = ("size", "rate")  # the tracks that stand for a model not seen before
-NOT_TESTABLE = "not_testable"
-FAILED = "failed"
-HUBER_DELTA = 1e-3
 TINY = 1e-12  # keeps a ratio finite where the best law is exact
+LEVEL = 0.9
 
 
 def rank(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None, cells: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row a law, best first: law, rank, score, score_doubling, rmse_heldout, n_cells, recommended.
+    """One row a law, best first: law, rank, score, score_doubling, rmse_heldout, n_cells, recommended; then the 90 %
+    interval of the score (`score_low`, `score_high`) and `wins`, the share of draws the law wins.
 
     `frame` is a run-log frame; `cells` may be handed over when `score_cells` has been called already.
     """
@@ -40,6 +34,7 @@ def rank(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None, cells: pd.D
     table = pd.DataFrame(rows + [{"law": law, "n_cells": 0} for law in missing], columns=columns)
     table["recommended"] = (table["rmse_heldout"] == table["rmse_heldout"].min()) & ~table["rmse_heldout"].duplicated()
     table.insert(1, "rank", table["score"].rank(method="min").astype("Int64"))
+    table = _with_draws(table, tested)
     return table.sort_values(["score", "law"], na_position="last", ignore_index=True)
 
 
@@ -63,75 +58,25 @@ def _relative(own: pd.DataFrame, tested: pd.DataFrame, metric: str) -> float:
     return float(np.exp(np.log(ratio.dropna()).mean()))
 
 
-def score_cells(
-    frame: pd.DataFrame, laws: Mapping[str, Law] | None = None, tracks: Iterable[str] = TRACKS
-) -> pd.DataFrame:
-    """One row a law, group and track: group columns, track, cell, law, status, and the metrics on the test rows.
-
-    `status` is the fit's, `not_testable` or `failed`; metrics of those two are NaN. Units: asd in nats per billion
-    tokens, asd_doubling in nats per doubling, huber the mean Huber(1e-3) term, rmse in nats per token.
-    """
-    laws = LAWS if laws is None else laws
-    require(frame, NEEDED, "rank")
-    texts = [rows for _, rows in _texts(usable(frame))]
-    if not texts:
-        raise P2Error("rank: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
-    rows: list[dict[str, object]] = []
-    for text in texts:
-        for track in tracks:
-            rows += _score_text(text, track, laws)
-    return pd.DataFrame(rows)
+def _with_draws(table: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
+    """Intervals, shares of wins and ties from `asd_draws` of the cells; NaN where there are none."""
+    table = table.assign(score_low=np.nan, score_high=np.nan, wins=np.nan)
+    scored = table.index[table["score"].notna()]
+    if "asd_draws" not in tested or not len(scored):
+        return table
+    scores = score_draws(tested, table.loc[scored, "law"].tolist())
+    tail = (1 - LEVEL) / 2
+    table.loc[scored, "score_low"], table.loc[scored, "score_high"] = np.quantile(scores, [tail, 1 - tail], axis=1)
+    table.loc[scored, "wins"] = (scores == scores.min(axis=0)).mean(axis=1)
+    better = np.quantile(scores[:, None] - scores[None], tail, axis=2) > 0  # [i, j]: j is surely better than i
+    table.loc[scored, "rank"] = 1 + better.sum(axis=1)
+    return table
 
 
-def _texts(frame: pd.DataFrame) -> list[tuple[object, pd.DataFrame]]:
-    """Rows that a pooled law may share: one held-out text and objective."""
-    columns = [c for c in GROUP[2:] if c in frame]
-    return list(frame.groupby(columns, observed=True)) if columns else [((), frame)]
-
-
-def _score_text(text: pd.DataFrame, track: str, laws: Mapping[str, Law]) -> list[dict[str, object]]:
-    """All cells of one held-out text and track. Groups that cannot test it still lend their rows to pooled laws."""
-    parts = [(key, group, split(group, track)) for key, group in groups(text)]
-    shared = pd.concat([group if part is None else group[part.train] for _, group, part in parts])
-    rows: list[dict[str, object]] = []
-    for name, law in laws.items():
-        pooled = _try_fit(law, shared) if law.pool else None
-        for key, group, part in parts:
-            row: dict[str, object] = {**key, "track": track, "cell": "|".join((*key.values(), track)), "law": name}
-            if part is None:
-                rows.append(row | {"status": NOT_TESTABLE, **dict.fromkeys(METRICS, np.nan)})
-                continue
-            fitted = pooled if law.pool else _try_fit(law, group[part.train])
-            rows.append(row | _judge(fitted, group[part.test]))
-    return rows
-
-
-def _try_fit(law: Law, frame: pd.DataFrame) -> Fit | None:
-    try:
-        return fit(law, frame)
-    except FitError:
-        return None
-
-
-def _judge(fitted: Fit | None, test: pd.DataFrame) -> dict[str, object]:
-    """Status and metrics of one fit on the test rows."""
-    predicted = fitted.predict(test) if fitted else np.full(len(test), np.nan)
-    if fitted is None or not np.isfinite(predicted).all():
-        return {"status": FAILED, **dict.fromkeys(METRICS, np.nan)}
-    return {"status": str(fitted.status), **metrics(test, predicted)}
-
-
-def metrics(test: pd.DataFrame, predicted: Array) -> dict[str, float]:
-    """All metrics of predicted losses, shape (n,), on run-log rows."""
-    loss = test["loss"].to_numpy(dtype=float)
-    error = predicted - loss
-    a = np.abs(error)
-    spread = float(((loss - loss.mean()) ** 2).sum())
-    measured = (test["tokens"], loss, predicted, curve_numbers(test))
-    return {
-        "asd": asd(*measured),
-        "asd_doubling": asd_doubling(*measured),
-        "r2": 1 - float((error**2).sum()) / spread if spread > 0 else float("nan"),
-        "huber": float(np.where(a <= HUBER_DELTA, a * a / 2, HUBER_DELTA * (a - HUBER_DELTA / 2)).mean()),
-        "rmse": float(np.sqrt((error**2).mean())),
-    }
+def score_draws(tested: pd.DataFrame, laws: list[str]) -> Array:
+    """Scores of ranked laws in every draw, shape (laws, draws)."""
+    log_ratio = []
+    for _, cell in tested[tested["law"].isin(laws)].groupby("cell"):
+        draws = np.stack(cell.set_index("law").loc[laws, "asd_draws"].tolist()) + TINY
+        log_ratio.append(np.log(draws / draws.min(axis=0)))
+    return np.asarray(np.exp(np.mean(log_ratio, axis=0)))

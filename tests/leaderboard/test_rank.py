@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from leaderboard import LAWS, P2Error, rank, score_cells
-from leaderboard.rank import METRICS, metrics
+from leaderboard.cells import METRICS, metrics
 from leaderboard.runlog import GROUP
 from leaderboard.tracks import HELD_OUT, TRACKS
 

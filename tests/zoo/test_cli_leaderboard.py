@@ -9,7 +9,7 @@ import pytest
 
 from leaderboard import LAWS, load_logs
 from leaderboard.logs import SEED
-from leaderboard.rank import METRICS
+from leaderboard.cells import METRICS
 from leaderboard.runlog import GROUP
 from zoo import cli
 

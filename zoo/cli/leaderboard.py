@@ -146,7 +146,7 @@ def _data(read: Any) -> dict[str, Any]:
 
 def _rank_json(table: "pd.DataFrame", cells: "pd.DataFrame") -> list[dict[str, Any]]:
     """Laws in rank order, each with its cells, as the contract names the keys."""
-    from leaderboard.rank import METRICS
+    from leaderboard.cells import METRICS
     from leaderboard.runlog import GROUP
 
     laws = []
@@ -251,6 +251,9 @@ def _show_budget(answer: "Budget", source: str) -> None:
     verb = {"reached": "reach", "already_met": "already meet", "unreachable": "reach"}[answer.status]
     print(f"{tokens} tokens {verb} the goal: {answer.goal}.")
     print(f"  predicted loss {answer.loss:.4f} nats/token, by the law {answer.law} from {source}")
+    if answer.tokens_80 and answer.tokens_95:
+        low, high = (f"{a:,.3g} to {b:,.3g}" for a, b in (answer.tokens_80, answer.tokens_95))
+        print(f"  a new run: {low} tokens (80 %), {high} (95 %)")
     for line in answer.why:
         print(f"  {line}")
     far = [f"{name} {v:.3g}x" for name, v in answer.extrapolation.items() if name != "family" and v > 1.1]
