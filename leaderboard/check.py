@@ -7,6 +7,7 @@ repeats no other log. A bad file is reported and left out; it never stops the go
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leaderboard.findings import ERROR, WARNING, Finding, Report
+from leaderboard.pages import footer_bytes, unpacked_bytes
 from leaderboard.rules import RULES, Rows
 from leaderboard.runlog import BY_NAME, COLUMNS, schema
+from leaderboard.upgrade import past_version, upgraded
 
 MAX_BYTES = 5_000_000
 MAX_UNPACKED = 100_000_000  # a small file may unpack to more memory than a reader has
 MAX_ROWS = 100_000
+MAX_FOOTER = 100_000  # bytes that describe columns and row groups; a log's are 7,000
+MAX_EXTRA = 10  # extra columns that are named
 NEAR_DUPLICATE_ROWS = 3
 NEAR_DUPLICATE_LOSS = 1e-9
 _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
-_ON_READ = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _TEXT else f.type) for f in schema()])
+ON_READ = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _TEXT else f.type) for f in schema()])
 _REQUIRED = [c.name for c in COLUMNS if not c.nullable]
 
 
@@ -59,24 +64,46 @@ def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Ch
 
 
 def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:
-    """A log as an arrow table in the contract's column order, or the findings that say why it is none."""
+    """A log as an arrow table in the contract's column order, or the findings that say why it is none.
+
+    Nothing is unpacked before its size is known, so that a hostile file costs no more memory than MAX_UNPACKED.
+    """
     try:
+        if not path.is_file():
+            raise FileNotFoundError("not a file")  # a folder, a pipe or a device would block or never end
         if found := _too_large(path.stat().st_size, MAX_BYTES, "Evaluate less often."):
             return None, found
-        with pq.ParquetFile(path) as file:
-            metadata = file.metadata
-            unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-            found = _schema_findings(file.schema_arrow, metadata.num_rows)
-            if found or (found := _too_large(unpacked, MAX_UNPACKED, "Shorten the texts.")):
-                return None, found
-        with pq.ParquetFile(path, metadata=metadata, read_dictionary=_TEXT) as file:  # knows that they are there
-            table = file.read(use_threads=False).select([c.name for c in COLUMNS]).cast(_ON_READ)
-            table.validate(full=True)
+        data = path.read_bytes()
+        if found := _too_large(footer_bytes(data), MAX_FOOTER, "Write one row group."):
+            return None, found
+        table, found = _parse(data)
+        if table is None or found:
+            return None, found
+        columns = [table[f.name] if table[f.name].type == f.type else table[f.name].cast(f.type) for f in ON_READ]
+        table = pa.Table.from_arrays(columns, schema=ON_READ)
+        table.validate(full=True)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         return None, [_file("unreadable", reason, "a whole parquet file", "Write it again with `p2zoo run --resume`.")]
     nulls = [name for name in _REQUIRED if table[name].null_count]
     return (None, [_null(name) for name in nulls]) if nulls else (table, [])
+
+
+def _parse(data: bytes) -> tuple[pa.Table | None, list[Finding]]:
+    """The table in the current version of the contract, or what forbids to read it."""
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        metadata = file.metadata
+        unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        found = _row_findings(metadata.num_rows) or _too_large(unpacked, MAX_UNPACKED, "Shorten the texts.")
+        if found or (found := _too_large(unpacked_bytes(data, metadata), MAX_UNPACKED, "Shorten the texts.")):
+            return None, found
+        if (version := past_version(file)) is not None:
+            table = upgraded(file.read(use_threads=False), version)
+            return table, _schema_findings(table.schema)
+        if found := _schema_findings(file.schema_arrow):
+            return None, found
+    with pq.ParquetFile(pa.BufferReader(data), metadata=metadata, read_dictionary=_TEXT) as file:  # they are there
+        return file.read(use_threads=False), []
 
 
 def _file(code: str, got: str, allowed: str, fix: str) -> Finding:
@@ -91,14 +118,18 @@ def _null(name: str) -> Finding:
     return Finding("null", ERROR, name, "null", "a value in every row", f"{name}: {BY_NAME[name].meaning}.")
 
 
-def _schema_findings(found: pa.Schema, rows: int) -> list[Finding]:
-    """Columns that are missing, extra or of another type, and row counts no log has."""
+def _row_findings(rows: int) -> list[Finding]:
+    allowed = f"1 to {MAX_ROWS:,} rows"
+    return [] if 0 < rows <= MAX_ROWS else [_file("row_count", f"{rows:,} rows", allowed, "One row is one evaluation.")]
+
+
+@lru_cache(maxsize=64)
+def _schema_findings(found: pa.Schema) -> list[Finding]:
+    """Columns that are missing, extra or of another type; most logs have one schema."""
     out = []
-    if not 0 < rows <= MAX_ROWS:
-        out.append(_file("row_count", f"{rows:,} rows", f"1 to {MAX_ROWS:,} rows", "One row is one evaluation."))
     if len(found.names) != len(set(found.names)):
         out.append(_file("repeated_column", "a column name twice", "each column once", "Drop the copy."))
-    for name in sorted(set(found.names) - set(BY_NAME)):
+    for name in sorted(set(found.names) - set(BY_NAME))[:MAX_EXTRA]:
         fix = "Drop it: one file with an extra column breaks the dataset for every reader."
         out.append(Finding("extra_column", ERROR, name[:80], "a column", "only the contract's columns", fix))
     for wanted in schema():
@@ -120,7 +151,7 @@ def _plain(got: pa.DataType | None) -> pa.DataType | None:
 def _frame(tables: dict[int, pa.Table]) -> pd.DataFrame:
     """All rows, text as categories, with the column `file`."""
     if not tables:
-        empty: pd.DataFrame = _ON_READ.empty_table().to_pandas()
+        empty: pd.DataFrame = ON_READ.empty_table().to_pandas()
         return empty.assign(file=np.array([], dtype=np.int64))
     frame: pd.DataFrame = pa.concat_tables(tables.values()).unify_dictionaries().to_pandas()
     sizes = [t.num_rows for t in tables.values()]

@@ -26,6 +26,7 @@ class Logs:
     revision: str  # commit of a Hub dataset, else the first 12 hex digits of the rows' hash
     date: datetime | None  # of the newest run
     source: str
+    note: str | None = None  # why these are not the newest, and of when they are
 
 
 def load_logs(source: str | Path | None = None, revision: str | None = None) -> Logs:
@@ -39,8 +40,9 @@ def load_logs(source: str | Path | None = None, revision: str | None = None) -> 
         if revision is not None:
             raise P2Error(f"{source}: a revision belongs to a Hub dataset, not to a path.")
         return _read(Path(source), str(source))
-    folder, commit = _snapshot(str(source), revision)
-    return _read(folder, str(source), commit)
+    from leaderboard.remote import read_dataset
+
+    return read_dataset(str(source), revision)
 
 
 def log_files(path: Path) -> list[Path]:
@@ -50,20 +52,19 @@ def log_files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*.parquet") if not p.name.startswith("."))
 
 
-def _read(path: Path, source: str, revision: str | None = None) -> Logs:
+def _read(path: Path, source: str) -> Logs:
     files = log_files(path)
     if not files:
         raise P2Error(f"{path}: no parquet files here. A run folder of `p2zoo run` or a folder of logs is expected.")
     root = path if path.is_dir() else path.parent
     checked = check_files(files, [f.relative_to(root).as_posix() for f in files])
-    frame = checked.frame.drop(columns="file")
-    return Logs(
-        frame=frame,
-        quarantined=tuple(r for r in checked.reports if not r.ok),
-        revision=revision or data_hash(frame),
-        date=frame["created_at"].max().to_pydatetime() if len(frame) else None,
-        source=source,
-    )
+    return as_logs(checked.frame.drop(columns="file"), tuple(r for r in checked.reports if not r.ok), source=source)
+
+
+def as_logs(frame: pd.DataFrame, bad: tuple[Report, ...], source: str, revision: str | None = None) -> Logs:
+    """Good rows and the reports of bad files as logs; without a revision, the rows' hash stands for it."""
+    date = frame["created_at"].max().to_pydatetime() if len(frame) else None
+    return Logs(frame, bad, revision or data_hash(frame), date, source)
 
 
 def data_hash(frame: pd.DataFrame) -> str:
@@ -71,16 +72,3 @@ def data_hash(frame: pd.DataFrame) -> str:
     columns = ["run_id", "tokens", "loss"]
     rows = frame[columns].astype({"run_id": str}).sort_values(columns)
     return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest()[:12]
-
-
-def _snapshot(dataset: str, revision: str | None) -> tuple[Path, str]:
-    """Download a Hub dataset's run files; its folder and commit."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        folder = snapshot_download(dataset, repo_type="dataset", revision=revision, allow_patterns="runs/**/*.parquet")
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError) as error:
-        reason = str(error).splitlines()[0]
-        raise P2Error(f"{dataset}: neither an existing path nor a Hub dataset that can be read ({reason}).") from error
-    return Path(folder), Path(folder).name
