@@ -27,7 +27,7 @@ def draw_gallery(path: Path, frame: pd.DataFrame, law: str = "damage-drift") -> 
     runs_on = frame.groupby("eval_data", observed=True)["run_id"].nunique()
     panels = sorted(groups(frame), key=lambda g: (-runs_on[g[0]["eval_data"]], g[0]["family"], g[0]["method"]))
     rows = -(-len(panels) // COLUMNS)
-    figure = Figure(figsize=(4.0 * COLUMNS, 2.9 * rows + 0.5), dpi=130, layout="constrained")
+    figure = Figure(figsize=(4.0 * COLUMNS, 2.9 * rows + 0.5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     norm = Normalize(frame["rate"].min(), frame["rate"].max())
@@ -48,8 +48,9 @@ def draw_gallery(path: Path, frame: pd.DataFrame, law: str = "damage-drift") -> 
 def _panel(axes: Axes, title: str, text: str, group: pd.DataFrame, law: str, norm: Normalize) -> None:
     """One group: a curve a run, named at its end by rate and size."""
     number = curve_numbers(group)
-    predicted = _predict(group, law) if number.max() + 1 >= RUNS_FOR_A_LAW else None
-    for run in range(number.max() + 1):
+    runs = int(number.max()) + 1
+    predicted = _predict(group, law) if runs >= RUNS_FOR_A_LAW else None
+    for run in range(runs):
         own = number == run
         rows = group[own].sort_values("tokens")
         color = RATES(norm(rows["rate"].iloc[0]))
@@ -62,8 +63,7 @@ def _panel(axes: Axes, title: str, text: str, group: pd.DataFrame, law: str, nor
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold")
-    sizes = sorted({short_count(round(n / 1e5) * 1e5) for n in group["n0"]}, key=len)
-    runs = number.max() + 1
+    sizes = [short_count(n) for n in sorted({round(n / 1e5) * 1e5 for n in group["n0"]})]
     note = f"{runs} run{'s' * (runs > 1)}, {' '.join(sizes)} parameters\n{text}"
     axes.text(0.98, 0.96, note, transform=axes.transAxes, ha="right", va="top", fontsize=7.5, color=QUIET)
     axes.spines[["top", "right"]].set_visible(False)

@@ -79,7 +79,7 @@ def test_a_whole_run_on_it(checkpoint, quickstart, tmp_path, monkeypatch, method
             "train.batch_tokens=1_024",
             "train.micro_batch=4",
             "train.lr_peak=0.0001",
-            "evaluate.tokens=2_048",
+            "evaluate.tokens=512",
             "evaluate.log_points=1",
             "evaluate.linear_points=1",
         ],

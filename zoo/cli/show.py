@@ -29,8 +29,16 @@ def plot(
     except ModuleNotFoundError as error:
         raise P2Error(f"plot: {error.name} is missing; pip install 'p2zoo[train]'.") from error
     frame = pd.concat([load_logs(None if source == "seed" else source).frame for source in logs], ignore_index=True)
-    titles = draw_gallery(out, frame, law)
-    print(f"{out}: {frame['run_id'].nunique()} runs in {len(titles)} groups")
+    try:
+        titles = draw_gallery(out, frame, law)
+    except OSError as error:
+        raise P2Error(f"plot: {out} cannot be written: {error.strerror or error}; choose another --out.") from error
+    runs = frame.loc[frame["method"] != "none", "run_id"].nunique()
+    print(f"{out}: {_count(runs, 'run')} in {_count(len(titles), 'group')}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def demo(

@@ -1,0 +1,47 @@
+"""What a user can name is in README.md: every recipe, method, importance, family, law and command."""
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from leaderboard import LAWS
+from zoo.catalog import recipe_names
+from zoo.cli import app
+from zoo.families import FAMILIES
+from zoo.pruning.spec import IMPORTANCE
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Every `p2zoo` command, subcommands as `recipes list`."""
+    top = typer.main.get_command(app).commands
+    nested = {name: getattr(command, "commands", None) for name, command in top.items()}
+    return [name if not inner else f"{name} {sub}" for name, inner in nested.items() for sub in inner or [""]]
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_is_in_the_table(name):
+    assert f"| `p2zoo {name}" in README
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_in_the_table(name):
+    assert f"| `{name}` |" in README
+
+
+@pytest.mark.parametrize("method", IMPORTANCE)
+def test_every_method_is_in_the_table_with_its_importance_scores(method):
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| `{method}` |")]
+    assert all(f"`{importance}`" in row for importance in IMPORTANCE[method])
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
+def test_every_law_is_in_the_table_with_its_formula_and_source(law):
+    assert f"| `{law.name}` | ${law.latex}$ | {law.source} |" in README
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_every_family_is_named(family):
+    assert f"`{family.name}`" in README

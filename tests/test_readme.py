@@ -1,0 +1,127 @@
+"""README.md and CONTRIBUTING.md do what they say: their command and Python blocks run, in order, in an empty folder.
+
+A word after the language says how: none = in the fast suite; `slow` = in the slow suite, with all the others before it;
+`make` = the targets exist, and the demo runs from a fresh clone in the slow suite; `install` = pip resolves it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "CONTRIBUTING.md")
+FENCE = re.compile(r"^```(\w+) ?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INTERPRETER = {"sh": ["bash", "-euc"], "python": [sys.executable, "-W", "error", "-c"]}
+HOW = {"sh": {"", "slow", "make", "install"}, "python": {"", "slow"}, "text": {""}}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, the word after it, its lines."""
+
+    language: str
+    how: str
+    code: str
+
+
+def blocks(page: str) -> list[Block]:
+    return [Block(*found) for found in FENCE.findall((ROOT / page).read_text(encoding="utf-8"))]
+
+
+def lines(how: str) -> list[str]:
+    """Commands of all blocks of a kind, comments left out."""
+    found = [
+        line.partition("#")[0].strip()
+        for page in PAGES
+        for b in blocks(page)
+        if b.how == how
+        for line in b.code.split("\n")
+    ]
+    return sorted(set(filter(None, found)))
+
+
+def play(page: str, folder: Path, how: set[str]) -> int:
+    """Run the blocks of a page in `folder`, which has the tests and settings of the checkout; returns how many ran."""
+    for name in ("tests", "leaderboard", "zoo", "recipes", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "P2ZOO_CACHE": str(folder / "cache")}
+    chosen = [b for b in blocks(page) if b.language in INTERPRETER and b.how in how]
+    for block in chosen:
+        done = subprocess.run(
+            [*INTERPRETER[block.language], block.code], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{block.code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        assert done.stdout.strip(), block.code
+    return len(chosen)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_of_a_kind_that_is_run(page):
+    fences = re.findall(r"^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(fences) == 2 * len(blocks(page))
+    assert all(block.how in HOW[block.language] for block in blocks(page))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_quick_blocks_run(page, tmp_path):
+    assert play(page, tmp_path, {""})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_all_blocks_run(page, tmp_path):
+    assert play(page, tmp_path, {"", "slow"})
+
+
+@pytest.mark.parametrize("command", lines("make"))
+def test_make_targets_exist(command):
+    subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", lines("install"))
+def test_pip_can_install_it(command):
+    """Resolved against what is installed, so that nothing is downloaded and nothing changed."""
+    settings = {"PIP_DRY_RUN": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command.replace('"', "").split()],
+        cwd=ROOT, env=os.environ | settings, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Would install p2zoo" in done.stdout
+
+
+@pytest.mark.slow
+def test_make_demo_in_a_fresh_clone(tmp_path):
+    """What is committed is enough; the environment is taken as it is."""
+    clone = tmp_path / "p2zoo"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    python = f'#!/bin/sh\nPYTHONPATH="{clone}" exec "{sys.executable}" -m zoo "$@"\n'
+    (clone / ".venv" / "bin" / "p2zoo").write_text(python)
+    (clone / ".venv" / "bin" / "p2zoo").chmod(0o755)
+    (clone / ".venv" / ".installed").touch()
+    done = subprocess.run(["make", "demo"], cwd=clone, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("of the damage\n") == 6
+    assert (clone / "runs" / "quickstart" / "curves.png").stat().st_size > 50_000
+    ours = {path.name for path in clone.iterdir()} - {".venv", "runs", ".git"}
+    tracked = subprocess.run(["git", "ls-files"], cwd=clone, capture_output=True, text=True, check=True).stdout
+    assert ours == {line.partition("/")[0] for line in tracked.splitlines()}
+
+
+def test_the_top_level_is_what_it_should_be():
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.partition("/")[0] for line in tracked.splitlines()} == {
+        "zoo", "recipes", "space", "leaderboard", "tests", "pyproject.toml", "README.md", "Makefile", "LICENSE",
+        "CHANGELOG.md", "CONTRIBUTING.md", "NOTICE", ".ci", ".gitignore",
+    }  # fmt: skip
