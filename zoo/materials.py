@@ -32,13 +32,14 @@ class Materials:
 def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path) -> Materials:
     """Tokenize what the recipe names; `commits` pin Hub data sets, `cache` keeps the training blocks."""
     return Materials(
-        heldout=_heldout(recipe, tokenizer, commits["heldout"]),
+        heldout=heldout_blocks(recipe, tokenizer, commits["heldout"]),
         train=_train(recipe, tokenizer, commits["train"], cache),
         calibration=_calibration(recipe, tokenizer, commits["train"]) if recipe.prune.needs_calibration else [],
     )
 
 
-def _heldout(recipe: Recipe, tokenizer: Any, commit: str) -> Blocks:
+def heldout_blocks(recipe: Recipe, tokenizer: Any, commit: str) -> Blocks:
+    """The held-out tokens of a run, the same for everybody with this recipe, tokenizer and text."""
     texts = documents(recipe.data.heldout, recipe.folder, "data.heldout", commit=commit)
     train, wanted = recipe.train, recipe.evaluate.tokens
     blocks = pack(tokenize(texts, tokenizer), train.seq_len, train.packing, _EVERYTHING)

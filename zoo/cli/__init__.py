@@ -5,15 +5,21 @@ import sys
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli import hub, leaderboard, run, show
+from zoo.cli import hub, leaderboard, publish, run, show
+from zoo.cli.endpoint import Endpoint, use_endpoint
 
 app = typer.Typer(
     name="p2zoo",
-    help="How many post-training tokens does a pruned LLM need? Prune, post-train, log, fit, rank, ask for a budget.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def root(endpoint: Endpoint = None) -> None:
+    """How many post-training tokens does a pruned LLM need? Prune, post-train, log, fit, rank, ask for a budget."""
+    use_endpoint(endpoint)
 
 
 def main() -> None:
@@ -29,4 +35,5 @@ app.add_typer(hub.app, name="hub")
 leaderboard.register(app)
 app.command()(run.run)
 app.add_typer(run.recipes, name="recipes")
+publish.register(app)
 show.register(app)

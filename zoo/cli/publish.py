@@ -1,0 +1,175 @@
+"""`p2zoo publish|models|pull`: put a run on the Hub, list what is there, fetch one and check it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leaderboard.errors import P2Error, RunFailed
+from zoo.cli.endpoint import Endpoint, hub, use_endpoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from zoo.publish import Plan
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def publish(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a finished run.")],
+    to: Annotated[str, typer.Option(metavar="NAMESPACE", help="Your Hub name, or an organization of yours.")],
+    logs: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="Log data set to open a pull request on; else the model only.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; default: base, method and rate.")] = None,
+    license_: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="Licence of a base model that p2zoo does not know.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new model repository private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List every file and commit, and stop.")] = False,
+    endpoint: Endpoint = None,
+    as_json: Json = False,
+) -> None:
+    """Publish a run: its model to a repository of its own, its log as a pull request under CC-BY-4.0.
+
+    Cut off? Run it again: what is already there is left as it is.
+
+    Examples:
+
+    - `p2zoo publish runs/quickstart/depth --to me --logs org/p2-logs --dry-run`
+
+    - `p2zoo publish runs/quickstart/depth --to me --logs org/p2-logs`
+    """
+    api = hub(endpoint)
+    from zoo.publish import plan
+    from zoo.publish import publish as carry_out
+
+    planned = plan(run_dir, to, logs, private=private, licence=license_, name=name)
+    if dry_run:
+        print(json.dumps(planned.as_dict(), indent=2) if as_json else listing(planned))
+        return
+    done = carry_out(api, planned)
+    if as_json:
+        print(json.dumps(done.as_dict(), indent=2))
+        return
+    print(f"model         {done.url} at {done.revision[:12]}")
+    print(f"pull request  {done.pull}: {done.log}" if done.pull else "no --logs given: only the model was published")
+
+
+def listing(planned: "Plan") -> str:
+    """Every commit of a plan with its files, for people."""
+    described = planned.as_dict()
+    lines = [f"licence  {described['licence']}, inherited from {planned.run.columns['base_model']}"]
+    for number, commit in enumerate(described["commits"], 1):
+        kind = "pull request" if commit.get("pull_request") else "commit"
+        lines.append(f"{number}. {kind} on {commit['type']} {commit['repo']}: {commit['message']}")
+        lines += [f"     {size:>13,} bytes  {name}" for name, size in commit["files"].items()]
+    return "\n".join([*lines, "Nothing was sent."])
+
+
+def models(
+    logs: Annotated[
+        str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")
+    ] = None,
+    endpoint: Endpoint = None,
+    as_json: Json = False,
+) -> None:
+    """List published models; `*` marks the best loss for their size on one held-out text.
+
+    Examples: `p2zoo models org/p2-logs`, `p2zoo models org/p2-logs --json`
+    """
+    use_endpoint(endpoint)
+    from leaderboard.logs import load_logs
+    from leaderboard.models import hub_metadata, models_table
+
+    read = load_logs(logs)
+    table = models_table(read.frame)
+    if len(table):
+        table = table.join(hub_metadata(table["model"], hub(endpoint)), on="model")
+    if as_json:
+        print(json.dumps({"source": read.source, "revision": read.revision, "models": _records(table)}, indent=2))
+    elif table.empty:
+        print(f"{read.source}: no log here names a published model.")
+    else:
+        _show(table)
+
+
+def pull(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Hub id of a model that p2zoo published.")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to; default: the model's name.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Also measure its held-out loss again.")] = False,
+    endpoint: Endpoint = None,
+    as_json: Json = False,
+) -> None:
+    """Download a published model and compare it with its card: exit 1 when they differ.
+
+    Examples: `p2zoo pull me/tiny-llama-3-depth-0.13 --verify`
+    """
+    api = hub(endpoint)
+    folder = out or Path(model.rstrip("/").split("/")[-1])
+    try:
+        from zoo.pull import check_model, download
+
+        downloaded = download(api, model, folder, revision)
+        checks = check_model(downloaded, measure=verify)
+    except ModuleNotFoundError as error:
+        raise P2Error(f"pull: {error.name} is missing; pip install 'p2zoo[train]'.") from error
+    if as_json:
+        print(json.dumps({"model": model, "folder": str(folder), "checks": [vars(c) for c in checks]}, indent=2))
+    else:
+        for c in checks:
+            word = {True: "ok", False: "DIFFERS", None: "unknown"}[c.ok]
+            print(f"{word:8s} {c.what}: the card says {c.claimed}, found {c.found}")
+    if bad := [c.what for c in checks if c.ok is False]:
+        raise RunFailed(f"pull: {folder} is not what its card says: {', '.join(bad)}.")
+    print(
+        f"{folder}: AutoModelForCausalLM.from_pretrained({str(folder)!r})", file=sys.stderr if as_json else sys.stdout
+    )
+
+
+def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Rows as JSON has them: what is missing is null."""
+    from leaderboard.models import snippet
+
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", date_format="iso", double_precision=15))
+    return [row | {"snippet": snippet(row["model"], row["revision"])} for row in rows]
+
+
+def _show(table: "pd.DataFrame") -> None:
+    """A row a model, then how to load each."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from leaderboard.models import snippet
+
+    shown = Table(box=SIMPLE_HEAD)
+    for name in ("", "model", "size", "l0", "loss", "won back", "tokens", "GPU-h"):
+        shown.add_column(name, justify="left" if name in ("", "model") else "right", no_wrap=name == "model")
+    for row in table.itertuples():
+        cells = [str(row.model), _short(row.parameters), _number(row.l0, ".4f"), _number(row.loss, ".4f")]
+        rest = [_number(row.recovered, ".0%"), _short(row.tokens), _number(row.gpu_hours, ".2f")]
+        shown.add_row("*" if row.pareto else "", *cells, *rest)
+    Console().print(shown)
+    for row in table.itertuples():
+        print(snippet(str(row.model), row.revision if isinstance(row.revision, str) else None))
+
+
+def _short(count: Any) -> str:
+    """3,758,464 -> 3.76M; parameters and tokens."""
+    size, letter = next(((s, x) for s, x in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if count >= s), (1.0, ""))
+    return f"{count / size:.3g}{letter}"
+
+
+def _number(value: Any, form: str) -> str:
+    return format(value, form) if value == value and value is not None else ""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (publish, models, pull):
+        app.command()(command)

@@ -1,0 +1,294 @@
+"""Publish a finished run: the model to a repository of its own, its log as one pull request to a log data set.
+
+`plan` lists every file and commit and touches no network; `publish` carries it out with the client it is given. Each
+step looks at what the Hub has and does only what is missing, so a publication that was cut off is finished by doing
+it again. The log names the commit with the weights; a second commit links the card to the pull request.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError
+from huggingface_hub.utils._validators import validate_repo_id
+
+from leaderboard.check import read_table
+from leaderboard.errors import P2Error
+from leaderboard.runlog import schema, write_log
+from zoo.card import KEY, Numbers, eval_results, numbers, render
+from zoo.contents import Content, as_bytes, git_sha, hashes, missing, size_of
+from zoo.finished import FinishedRun, read_run, refuse_tokens
+from zoo.licences import Licence, check_name, licence_of, travelling
+from zoo.patience import Patience
+
+CARD = "README.md"
+YOU = "<your Hub name>"
+LOGS_LICENCE = "CC-BY-4.0"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a publication consists of. `files` are all but the card, by their path in the repository."""
+
+    run: FinishedRun
+    repo: str
+    logs: str | None
+    private: bool
+    licence: Licence
+    claimed: Numbers
+    files: Mapping[str, Content]
+
+    def card(self, pull: str | None = None) -> bytes:
+        return render(self.run, self.repo, self.licence, self.claimed, pull).encode()
+
+    @property
+    def message(self) -> str:
+        return f"Publish run {self.run.run_id}"
+
+    @property
+    def title(self) -> str:
+        """Of the pull request; it holds the run_id, by which the request is found again."""
+        c = self.run.columns
+        return f"Add run {self.run.run_id}: {c['base_model']}, {c['method']}, rate {c['rate']:.3f}"
+
+    def log_path(self, contributor: str) -> str:
+        return f"runs/{contributor}/{self.run.run_id}.parquet"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every commit with its files and their sizes in bytes; the card's is without the link to come."""
+        sizes = {CARD: len(self.card())} | {name: size_of(content) for name, content in self.files.items()}
+        model = {"repo": self.repo, "type": "model", "message": self.message, "private": self.private}
+        commits: list[dict[str, Any]] = [model | {"files": sizes}]
+        if self.logs:
+            log = {"repo": self.logs, "type": "dataset", "message": self.title, "pull_request": True}
+            size = size_of(self.run.path / "log.parquet")
+            commits.append(log | {"files": {self.log_path(YOU): size}})
+            link = {"repo": self.repo, "type": "model", "message": "Link the log's pull request"}
+            commits.append(link | {"files": {CARD: len(self.card())}})
+        return {"model": self.repo, "logs": self.logs, "licence": self.licence.title, "commits": commits}
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where things are. `revision` is the commit with the weights, `pull` the address of the log's pull request."""
+
+    model: str
+    url: str
+    revision: str
+    contributor: str
+    log: str | None = None
+    pull: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Pull:
+    num: int
+    pending: bool  # not merged yet
+    url: str
+
+    @property
+    def revision(self) -> str:
+        return f"refs/pr/{self.num}" if self.pending else "main"
+
+
+def plan(
+    run_dir: Path,
+    to: str,
+    logs: str | None = None,
+    *,
+    private: bool = False,
+    licence: str | None = None,
+    name: str | None = None,
+) -> Plan:
+    """Check a run folder and list what would be published under namespace `to`. Touches no network.
+
+    Raises P2Error or RunFailed for anything that is missing, refused by the licence, or no name of the Hub's.
+    """
+    run = read_run(Path(run_dir))
+    terms = licence_of(run.columns["base_model"], run.columns["base_revision"], licence)
+    name = name or default_name(run, terms)
+    check_name(name, terms)
+    repo = f"{to}/{name}"
+    for flag, repo_id in (("--to", repo), ("--logs", logs)):
+        _check_id(repo_id, flag)
+    claimed = numbers(run, logs)
+    files: dict[str, Content] = {path.name: path for path in run.model_files()}
+    files |= travelling(terms, run.model) | {
+        "recipe.yaml": run.recipe_yaml.encode(),
+        "curve.png": run.path / "curve.png",
+    }
+    if entries := eval_results(run, claimed):
+        files[".eval_results/heldout-loss.yaml"] = yaml.safe_dump(entries, sort_keys=False).encode()
+    planned = Plan(run, repo, logs, private, terms, claimed, dict(sorted(files.items())))
+    refuse_tokens(_texts(planned))
+    return planned
+
+
+def default_name(run: FinishedRun, licence: Licence) -> str:
+    """E.g. Llama-3.2-1B-depth-0.25: base, method, rate, after the prefix that the licence asks for."""
+    base = run.columns["base_model"].split("/")[-1].removeprefix("Meta-")
+    method = run.columns["method"].replace("2:4", "2of4").replace("+", "-")
+    asked = run.columns["rate_requested"]
+    name = f"{base}-{method}-{run.columns['rate'] if asked is None else asked:.2f}"
+    return name if name.startswith(licence.prefix) else f"{licence.prefix}-{name}"
+
+
+def publish(api: HfApi, planned: Plan, patience: Patience | None = None) -> Published:
+    """Carry out a plan; what the Hub already has is left as it is.
+
+    Raises P2Error for what the Hub refuses, RunFailed for what failed after all tries and may be run again.
+    """
+    insist = patience or Patience()
+    refuse_tokens(_texts(planned), api.token if isinstance(api.token, str) else get_token())
+    user = insist("publish: signing in", lambda: str(api.whoami()["name"]))
+    about = f"publish: log data set {planned.logs}"
+    pull = insist(about, lambda: _find_pull(api, planned, user)) if planned.logs else None
+    revision = insist(f"publish: model {planned.repo}", lambda: _model(api, planned, pull))
+    url = f"{api.endpoint}/{planned.repo}"
+    if planned.logs is None:
+        return Published(planned.repo, url, revision, user)
+    pull, revision = insist(about, lambda: _log(api, planned, user, revision))
+    insist(f"publish: card of {planned.repo}", lambda: _link(api, planned, pull))
+    return Published(planned.repo, url, revision, user, planned.log_path(user), pull.url)
+
+
+def _model(api: HfApi, planned: Plan, pull: _Pull | None) -> str:
+    """The commit of the model repository that has all files, made if there is none."""
+    api.create_repo(planned.repo, private=planned.private, exist_ok=True)
+    info = api.model_info(planned.repo, files_metadata=True)
+    _refuse_other(info, planned)
+    cards = {git_sha(planned.card())} | ({git_sha(planned.card(pull.url))} if pull else set())
+    if missing(info, planned.files) == [] and hashes(info).get(CARD) in cards:
+        return str(info.sha)
+    files = {CARD: planned.card(), **planned.files}
+    commit = api.create_commit(planned.repo, _additions(files), commit_message=planned.message, parent_commit=info.sha)
+    return commit.oid
+
+
+def _refuse_other(info: Any, planned: Plan) -> None:
+    """A repository that holds something else is not overwritten."""
+    ours = (info.card_data.to_dict() if info.card_data else {}).get(KEY)
+    run_id = ours.get("run_id") if isinstance(ours, dict) else None
+    taken = [path for path in hashes(info) if path != ".gitattributes"]
+    if taken and run_id != planned.run.run_id:
+        what = f"run {run_id}" if run_id else "files that are not p2zoo's"
+        raise P2Error(f"publish: {planned.repo} holds {what}; give this model another name with --name.")
+
+
+def _log(api: HfApi, planned: Plan, user: str, revision: str) -> tuple[_Pull, str]:
+    """The pull request with the log, opened or brought up to date, and the model commit that the log names."""
+    assert planned.logs is not None
+    pull = _find_pull(api, planned, user)
+    there = _published_log(api, planned, pull, user) if pull else None
+    if pull and there is not None and (named := _model_commit(api, planned, there)) is not None:
+        revision = named
+        if _log_table(planned, user, revision).equals(there):
+            return pull, revision
+    with tempfile.TemporaryDirectory(prefix="p2zoo-") as work:
+        log = write_log(Path(work) / "log.parquet", _log_table(planned, user, revision))
+        pending = pull if pull and pull.pending else None
+        commit = api.create_commit(
+            planned.logs,
+            _additions({planned.log_path(user): log}),
+            repo_type="dataset",
+            commit_message=planned.title,
+            commit_description=_description(api, planned, revision),
+            revision=pending.revision if pending else None,
+            create_pr=pending is None,
+        )
+    return pending or _Pull(int(commit.pr_num or 0), True, _pull_url(api, planned, commit.pr_num)), revision
+
+
+def _find_pull(api: HfApi, planned: Plan, user: str) -> _Pull | None:
+    """The user's pull request for this run: one that waits, else one that was merged; a draft is opened."""
+    assert planned.logs is not None
+    listed = api.get_repo_discussions(planned.logs, author=user, discussion_type="pull_request", repo_type="dataset")
+    mine = [one for one in listed if planned.run.run_id in one.title and one.status != "closed"]
+    mine.sort(key=lambda one: (one.status == "merged", -one.num))
+    if not mine:
+        return None
+    if mine[0].status == "draft":
+        api.change_discussion_status(planned.logs, mine[0].num, "open", repo_type="dataset")
+    return _Pull(mine[0].num, mine[0].status != "merged", _pull_url(api, planned, mine[0].num))
+
+
+def _pull_url(api: HfApi, planned: Plan, num: int | None) -> str:
+    return f"{api.endpoint}/datasets/{planned.logs}/discussions/{num}"
+
+
+def _published_log(api: HfApi, planned: Plan, pull: _Pull, user: str) -> pa.Table | None:
+    """The run's log as it stands on the Hub; None if it is not there or cannot be read."""
+    assert planned.logs is not None
+    with tempfile.TemporaryDirectory(prefix="p2zoo-") as work:
+        try:
+            path = api.hf_hub_download(
+                planned.logs, planned.log_path(user), repo_type="dataset", revision=pull.revision, local_dir=work
+            )
+        except RemoteEntryNotFoundError:
+            return None
+        table, _ = read_table(Path(path))
+        return None if table is None else table.cast(schema())
+
+
+def _model_commit(api: HfApi, planned: Plan, log: pa.Table) -> str | None:
+    """The model commit that a log names, if it holds this very model."""
+    named = log["model_revision"][0].as_py()
+    if log["model_repo"][0].as_py() != planned.repo or named is None:
+        return None
+    info = api.model_info(planned.repo, revision=named, files_metadata=True)
+    return named if not missing(info, planned.files) else None
+
+
+def _log_table(planned: Plan, user: str, revision: str) -> pa.Table:
+    return planned.run.table(contributor=user, model_repo=planned.repo, model_revision=revision)
+
+
+def _description(api: HfApi, planned: Plan, revision: str) -> str:
+    c, claimed = planned.run.columns, planned.claimed
+    losses = f"{claimed.l0:.4f} before, {claimed.l_pruned:.4f} pruned, {claimed.loss:.4f} now"
+    return (
+        f"Model: [{planned.repo}]({api.endpoint}/{planned.repo}) at commit "
+        f"[{revision[:12]}]({api.endpoint}/{planned.repo}/commit/{revision}).\n\n"
+        f"{c['base_model']}, {c['method']}, {c['rate']:.1%} of all parameters, {claimed.tokens:,} post-training tokens. "
+        f"Held-out loss: {losses}.\n\nBy opening this pull request I publish the log under {LOGS_LICENCE}."
+    )
+
+
+def _link(api: HfApi, planned: Plan, pull: _Pull) -> None:
+    """Let the card name the pull request."""
+    info = api.model_info(planned.repo, files_metadata=True)
+    card = planned.card(pull.url)
+    if hashes(info).get(CARD) != git_sha(card):
+        message = "Link the log's pull request"
+        api.create_commit(planned.repo, _additions({CARD: card}), commit_message=message, parent_commit=info.sha)
+
+
+def _additions(files: Mapping[str, Content]) -> list[CommitOperationAdd]:
+    return [CommitOperationAdd(name, content) for name, content in files.items()]
+
+
+def _texts(planned: Plan) -> list[tuple[str, bytes]]:
+    """Everything in words, which must hold no token."""
+    small = {name: c for name, c in planned.files.items() if not name.endswith((".safetensors", ".png"))}
+    texts = [(CARD, planned.card())] + [(name, as_bytes(content)) for name, content in small.items()]
+    return [*texts, (str(planned.run.path / "log.parquet"), repr(planned.run.columns).encode())]
+
+
+def _check_id(repo_id: str | None, flag: str) -> None:
+    if repo_id is None:
+        return
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise P2Error(f"{flag}: {repo_id!r} is no name of the Hub's: {error}") from error
+    if repo_id.count("/") != 1:
+        raise P2Error(f"{flag}: got {repo_id!r}, expected a namespace for --to and namespace/name for --logs.")
