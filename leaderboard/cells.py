@@ -101,6 +101,13 @@ def _judge(fitted: tuple[Fit, Array] | None, test: pd.DataFrame, weight: Array) 
     return {"status": str(fitted[0].status), **metrics(test, predicted), "asd_draws": drawn}
 
 
+def asd_interval(drawn: Array | None, level: float = 0.9) -> list[float] | None:
+    """The interval of an ASD from its draws (draws,); None without draws."""
+    if drawn is None or not np.isfinite(drawn).all():
+        return None
+    return [float(v) for v in np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])]
+
+
 def metrics(test: pd.DataFrame, predicted: Array) -> dict[str, float]:
     """All metrics of predicted losses, shape (n,), on run-log rows."""
     loss = test["loss"].to_numpy(dtype=float)

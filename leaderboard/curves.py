@@ -122,7 +122,7 @@ def _compressed(
         for j, y in enumerate((curves.loss[start : start + n], curves.log_loss[start : start + n])):
             targets[j, i, : q_of[g].shape[1]] = q_of[g].T @ y
             rests[j, i] = max(0.0, y @ y - targets[j, i] @ targets[j, i])
-    frame = fixed.loc[fixed.index.repeat(m)].assign(tokens=np.stack(nodes)[grid].ravel())
+    frame = fixed.iloc[np.repeat(np.arange(len(starts)), m)].assign(tokens=np.stack(nodes)[grid].ravel())
     return Curves(
         frame, np.repeat(np.arange(len(starts)), m), targets[0].ravel(), targets[1].ravel(), curves.evaluations,
         np.stack(operators), grid, rests[0], rests[1],

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from leaderboard.curves import plain
-from leaderboard.fit import Fit, fitted_rows
+from leaderboard.design import fitted_rows
+from leaderboard.fit import Fit
 from leaderboard.law import BILLION, Array
 from leaderboard.problem import Problem
 

@@ -12,13 +12,13 @@ import pandas as pd
 
 from leaderboard.curves import compress, plain
 from leaderboard.descend import Solution
+from leaderboard.design import fitted_rows
 from leaderboard.errors import FitError, unknown_name
-from leaderboard.law import Array, Inputs, Law
+from leaderboard.law import Array, Law
 from leaderboard.problem import LOSSES, Problem
-from leaderboard.runlog import GROUP, usable
+from leaderboard.runlog import GROUP
 from leaderboard.solve import solve
 
-WITHIN_BASE = ("rate", "damage")  # across base models these move together with the size
 FLAT = 1e7  # condition of the scaled Jacobian from which a direction is called flat
 
 
@@ -76,44 +76,6 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3) ->
     if not found:
         raise FitError("no_finite_start", f"{law.name}: no start of its grid gives finite losses on these rows.")
     return _result(problem, found, rows, loss, delta, pinned)
-
-
-def fitted_rows(law: Law, frame: pd.DataFrame) -> tuple[pd.DataFrame, Array, dict[str, str]]:
-    """The rows of `frame` that a fit of `law` uses, the parameters it holds (NaN = free) and why it holds them."""
-    rows = usable(frame)
-    x, y = law.read(rows), rows["loss"].to_numpy(dtype=float)
-    with np.errstate(all="ignore"):
-        keep = np.isfinite(y) & (y > 0) & np.isfinite(np.stack(list(x.values()))).all(axis=0) & law.domain(x)
-    if not keep.any():
-        raise FitError("no_rows", f"{law.name}: no usable row (tokens > warmup_tokens, finite, pruned) to fit.")
-    rows, x = rows[keep], x.take(keep)
-    return rows, *pins(law, x, rows)
-
-
-def pins(law: Law, x: Inputs, rows: pd.DataFrame) -> tuple[Array, dict[str, str]]:
-    """Pinned values by parameter (NaN = free), and the reason for each that the data forced."""
-    held, reasons = np.full(len(law.parameters), np.nan), {}
-    for i, q in enumerate(law.parameters):
-        if q.pin is None:
-            continue
-        levels = _levels(q.pin.of, x, rows) if q.pin.of else -1
-        if levels < q.pin.levels:
-            held[i] = q.pin.value
-            if q.pin.of:
-                within = " in any base model" if q.pin.of in WITHIN_BASE else ""
-                reasons[q.name] = (
-                    f"held at {q.pin.value:g}: needs {q.pin.levels} values of {q.pin.of}{within}, has {levels}"
-                )
-    return held, reasons
-
-
-def _levels(name: str, x: Inputs, rows: pd.DataFrame) -> int:
-    """How many different values an input takes; for rate and damage, within the base model that has most."""
-    values = pd.Series(x[name].round(9))
-    if name not in WITHIN_BASE:
-        return values.nunique()
-    base = rows["base_model"] if "base_model" in rows else rows["n0"] if "n0" in rows else pd.Series(0, rows.index)
-    return int(values.groupby(base.to_numpy(), observed=True).nunique().max())
 
 
 def _result(

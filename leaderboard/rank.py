@@ -69,7 +69,9 @@ def _with_draws(table: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
     table.loc[scored, "score_low"], table.loc[scored, "score_high"] = np.quantile(scores, [tail, 1 - tail], axis=1)
     table.loc[scored, "wins"] = (scores == scores.min(axis=0)).mean(axis=1)
     better = np.quantile(scores[:, None] - scores[None], tail, axis=2) > 0  # [i, j]: j is surely better than i
-    table.loc[scored, "rank"] = 1 + better.sum(axis=1)
+    order = scored[np.argsort(table.loc[scored, "score"], kind="stable")]
+    surely_better = pd.Series(better.sum(axis=1), index=scored)
+    table.loc[order, "rank"] = 1 + np.maximum.accumulate(surely_better.loc[order])
     return table
 
 

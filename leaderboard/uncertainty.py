@@ -12,8 +12,9 @@ import pandas as pd
 from scipy.stats import t as student
 
 from leaderboard.curves import Curves, compress, plain
+from leaderboard.design import fitted_rows
 from leaderboard.errors import unknown_name
-from leaderboard.fit import Fit, fitted_rows
+from leaderboard.fit import Fit
 from leaderboard.law import Array
 from leaderboard.problem import Problem
 from leaderboard.project import level_weight, project

@@ -10,6 +10,7 @@ from leaderboard.runlog import GROUP
 from leaderboard.tracks import HELD_OUT, TRACKS
 
 COLUMNS = ["law", "rank", "score", "score_doubling", "rmse_heldout", "n_cells", "recommended"]
+SPREAD = ["score_low", "score_high", "wins"]
 
 
 def _cells(*rows: tuple[str, str, str, float, float]) -> pd.DataFrame:
@@ -84,7 +85,7 @@ def test_equal_scores_share_a_rank(seed):
 
 
 def test_the_seeds_cells(seed, seed_cells):
-    assert list(seed_cells) == [*GROUP, "track", "cell", "law", "status", *METRICS]
+    assert list(seed_cells) == [*GROUP, "track", "cell", "law", "status", *METRICS, "asd_draws"]
     groups = seed_cells[list(GROUP)].drop_duplicates()
     assert len(groups) == 6
     assert "none" not in set(groups["method"])
@@ -101,16 +102,37 @@ def test_the_seeds_cells(seed, seed_cells):
 
 def test_the_seeds_table(seed, seed_cells):
     table = rank(seed, cells=seed_cells)
-    assert list(table) == COLUMNS
+    assert list(table) == COLUMNS + SPREAD
     assert set(table["law"]) == set(LAWS)
     assert table["score"].is_monotonic_increasing
     assert (table["score"] >= 1).all()
     assert table["recommended"].sum() == 1
     assert table.loc[table["recommended"], "rmse_heldout"].item() == table["rmse_heldout"].min()
     place = dict(zip(table["law"], table["rank"], strict=True))
-    assert max(place["damage"], place["damage-drift"]) < place["p2"] < place["chinchilla"]
+    assert max(place["damage"], place["damage-drift"]) <= place["p2"] < place["chinchilla"]
     for name in ("p2-no-n0", "p2-no-rate", "p2-no-l0"):
         assert place["p2"] < place[name]  # the paper's ablations
+    assert table["wins"].sum() == pytest.approx(1, abs=0.02)  # one winner a draw, ties aside
+    assert ((table["score_low"] < table["score"]) | (table["score"] < table["score_high"])).all()
+
+
+def test_laws_tie_unless_their_paired_difference_leaves_zero(seed):
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, 0.2, 400)  # what a draw does to every law alike
+    draws = {
+        "close": np.exp(0.01 + shared + rng.normal(0, 0.05, 400)),
+        "best": np.exp(shared),
+        "far": np.exp(0.3 + shared),
+    }
+    cells = _cells(*((law, "size g", "ok", float(np.median(d)), 0.1) for law, d in draws.items()))
+    table = rank(seed, cells=cells.assign(asd_draws=[draws[law] for law in cells["law"]])).set_index("law")
+    assert table["rank"].to_dict() == {
+        "best": 1,
+        "close": 1,
+        "far": 3,
+    }  # far: its own spread hides it, the pairs do not
+    assert table.loc["far", "wins"] == 0
+    assert table.loc["far", "score_low"] > 1
 
 
 def _group(seed: pd.DataFrame) -> pd.DataFrame:

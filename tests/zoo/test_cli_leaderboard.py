@@ -129,12 +129,12 @@ def test_rank_as_json_is_the_contracts(p2zoo, group_folder):
     assert set(answer) == {"data", "laws"}
     assert {law["law"] for law in answer["laws"]} == set(LAWS)
     for law in answer["laws"]:
-        assert set(law) == {"law", "rank", "score", "score_doubling", "recommended", "cells"}
+        assert set(law) == {"law", "rank", "score", "score_doubling", "recommended", "cells", "score_90", "wins"}
         assert isinstance(law["rank"], int)
         assert isinstance(law["recommended"], bool)
         assert [c["track"] for c in law["cells"]] == ["fit", "tokens", "size", "rate"]
         for cell in law["cells"]:
-            assert set(cell) == {"group", "track", "status", *METRICS}
+            assert set(cell) == {"group", "track", "status", *METRICS, "asd_90"}
             assert set(cell["group"]) == set(GROUP)
     assert [law["rank"] for law in answer["laws"]] == sorted(law["rank"] for law in answer["laws"])
     assert any(c["asd_doubling"] is None for law in answer["laws"] for c in law["cells"])  # too few rows: null

@@ -146,7 +146,7 @@ def _data(read: Any) -> dict[str, Any]:
 
 def _rank_json(table: "pd.DataFrame", cells: "pd.DataFrame") -> list[dict[str, Any]]:
     """Laws in rank order, each with its cells, as the contract names the keys."""
-    from leaderboard.cells import METRICS
+    from leaderboard.cells import METRICS, asd_interval
     from leaderboard.runlog import GROUP
 
     laws = []
@@ -155,11 +155,13 @@ def _rank_json(table: "pd.DataFrame", cells: "pd.DataFrame") -> list[dict[str, A
         rank_of = None if row["rank"] is None or row["rank"] != row["rank"] else int(row["rank"])
         laws.append(
             {"law": row["law"], "rank": rank_of, "score": row["score"], "score_doubling": row["score_doubling"]}
-            | {"recommended": bool(row["recommended"])}
+            | {"recommended": bool(row["recommended"]), "score_90": [row["score_low"], row["score_high"]]}
+            | {"wins": row["wins"]}
             | {
                 "cells": [
                     {"group": {g: c.get(g) for g in GROUP}, "track": c["track"], "status": c["status"]}
                     | {m: c[m] for m in METRICS}
+                    | {"asd_90": asd_interval(c["asd_draws"])}
                     for c in own
                 ]
             }
