@@ -5,7 +5,7 @@ end, stays empty; it is never zero. Losses compare only on one held-out text und
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,9 +95,9 @@ def hub_metadata(models: Iterable[str], api: "HfApi") -> pd.DataFrame:
             continue
         except (errors.HTTPError, OSError):  # type: ignore[attr-defined]  # no answer
             break
-        card: Mapping[str, Any] = info.card_data or {}
+        card = info.card_data
         rows[model] = {
-            "licence": card.get("license_name") or card.get("license"),
+            "licence": card and (card.get("license_name") or card.get("license")),
             "downloads": info.downloads,
             "likes": info.likes,
             "updated": info.last_modified,

@@ -6,6 +6,7 @@ architectures are loaded, never code from a repository. Every way a download can
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,13 @@ def save_model(model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
     except SafetensorError as error:
         raise OSError(str(error)) from error
+
+
+def copy_licences(source: Source, folder: Path) -> None:
+    """Licence and notice files travel with what is made from a model."""
+    assert source.folder is not None
+    for path in (*source.folder.glob("LICENSE*"), *source.folder.glob("NOTICE*")):
+        shutil.copyfile(path, folder / path.name)
 
 
 def _source(spec: ModelSpec, config: dict[str, Any], revision: str | None, folder: Path | None) -> Source:

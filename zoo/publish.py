@@ -258,8 +258,8 @@ def _description(api: HfApi, planned: Plan, revision: str) -> str:
     return (
         f"Model: [{planned.repo}]({api.endpoint}/{planned.repo}) at commit "
         f"[{revision[:12]}]({api.endpoint}/{planned.repo}/commit/{revision}).\n\n"
-        f"{c['base_model']}, {c['method']}, {c['rate']:.1%} of all parameters, {claimed.tokens:,} post-training tokens. "
-        f"Held-out loss: {losses}.\n\nBy opening this pull request I publish the log under {LOGS_LICENCE}."
+        f"{c['base_model']}, {c['method']}, {c['rate']:.1%} of all parameters, {claimed.tokens:,} post-training "
+        f"tokens. Held-out loss: {losses}.\n\nBy opening this pull request I publish the log under {LOGS_LICENCE}."
     )
 
 

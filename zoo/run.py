@@ -191,6 +191,7 @@ def _save_final(job: Job, model: Any) -> None:
     with new_folder(job.folder.path / "model") as folder:
         checkpoint.save_model(model, folder)
         job.tokenizer.save_pretrained(folder)
+        checkpoint.copy_licences(job.source, folder)
         report = gate(model, folder, _probe(job), job.recipe.prune.method)
     loss = heldout_loss(model.float(), job.materials.heldout)
     job.folder.update(gate_final=asdict(report), loss_saved=loss, dtype=str(dtype).removeprefix("torch."))

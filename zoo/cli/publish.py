@@ -77,7 +77,7 @@ def models(
     endpoint: Endpoint = None,
     as_json: Json = False,
 ) -> None:
-    """List published models; `*` marks the best loss for their size on one held-out text.
+    """List published models; `*` marks those that no other beats in size and loss on one held-out text.
 
     Examples: `p2zoo models org/p2-logs`, `p2zoo models org/p2-logs --json`
     """
@@ -147,14 +147,15 @@ def _show(table: "pd.DataFrame") -> None:
 
     from leaderboard.models import snippet
 
-    shown = Table(box=SIMPLE_HEAD)
-    for name in ("", "model", "size", "l0", "loss", "won back", "tokens", "GPU-h"):
-        shown.add_column(name, justify="left" if name in ("", "model") else "right", no_wrap=name == "model")
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("", "model", "size", "l0", "loss", "won", "tokens", "GPU-h"):
+        shown.add_column(name, justify="left" if name in ("", "model") else "right", no_wrap=name != "model")
     for row in table.itertuples():
         cells = [str(row.model), _short(row.parameters), _number(row.l0, ".4f"), _number(row.loss, ".4f")]
         rest = [_number(row.recovered, ".0%"), _short(row.tokens), _number(row.gpu_hours, ".2f")]
         shown.add_row("*" if row.pareto else "", *cells, *rest)
     Console().print(shown)
+    print("size: parameters that are not zero; won: share of the damage won back; *: none is smaller and better.")
     for row in table.itertuples():
         print(snippet(str(row.model), row.revision if isinstance(row.revision, str) else None))
 
