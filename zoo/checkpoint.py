@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -26,6 +27,14 @@ from leaderboard.errors import P2Error, unknown_name
 from zoo.families import FAMILIES, Family, Shape, bundled_config, family_of, shape_of
 from zoo.recipe import ModelSpec
 
+_FAILURES = (
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    LocalEntryNotFoundError,
+    httpx2.TransportError,
+    OSError,
+)
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "LICENSE*", "NOTICE*"]  # what loading and licences need
 
 
@@ -64,7 +73,7 @@ def resolve(spec: ModelSpec, beside: Path) -> Source:
         config = _read_config(config_folder / "config.json", f"model.name: {spec.name}")
         _source(spec, config, commit, None)  # refuses before the weights are fetched
         folder = Path(snapshot_download(spec.name, revision=commit, allow_patterns=_FILES))
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, LocalEntryNotFoundError, OSError) as error:
+    except _FAILURES as error:
         raise hub_error(error, spec) from error
     return _source(spec, config, commit, folder)
 

@@ -36,6 +36,7 @@ def fingerprint(spec: TextSpec, folder: Path, where: str) -> str:
     """What pins the text: the sha256 of a file, or the commit of a data set."""
     if spec.file is not None:
         return hashlib.sha256(_local(spec.file, folder, where).read_bytes()).hexdigest()
+    import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -44,7 +45,7 @@ def fingerprint(spec: TextSpec, folder: Path, where: str) -> str:
         return str(HfApi().dataset_info(spec.dataset, revision=spec.revision).sha)
     except HfHubHTTPError as error:
         raise _gone(spec.dataset, where) from error
-    except (OSError, OfflineModeIsEnabled) as error:
+    except (OSError, OfflineModeIsEnabled, httpx2.TransportError) as error:
         raise _offline(spec.dataset, where) from error
 
 
