@@ -6,6 +6,8 @@ Pins what the data cannot tell apart, solves, and names the outcome. Objectives 
 
 from dataclasses import dataclass
 from enum import StrEnum
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from leaderboard.errors import FitError, unknown_name
 from leaderboard.law import Array, Law
 from leaderboard.problem import LOSSES, Problem
 from leaderboard.runlog import GROUP
+from leaderboard.saved import load_fit, save_fit
 from leaderboard.solve import solve
 
 FLAT = 1e7  # condition of the scaled Jacobian from which a direction is called flat
@@ -54,6 +57,15 @@ class Fit:
         """Loss in nats per token, shape (n,), from the law's input columns; NaN where the law is undefined."""
         _require(self.law, frame, ())
         return self.law.value(self.params, self.law.read(frame))
+
+    def save(self, path: str | PathLike[str], data: str = "") -> Path:
+        """Write this fit to one .npz file; `data` is the hash of its rows. See saved.py."""
+        return save_fit(self, path, data)
+
+    @staticmethod
+    def load(path: str | PathLike[str], law: Law | None = None, data: str | None = None) -> "Fit":
+        """A fit as it was saved, bit for bit; `law` for one that is not registered, `data` to insist on these rows."""
+        return load_fit(path, law, data)
 
 
 def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3) -> Fit:
