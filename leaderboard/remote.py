@@ -74,7 +74,7 @@ def _folder(endpoint: str, dataset: str) -> Path:
     return root / "logs" / hashlib.sha256(f"{endpoint} {dataset}".encode()).hexdigest()[:16]
 
 
-def _snapshots() -> Path | None:
+def download_folder() -> Path | None:
     """Where downloads go: the Hugging Face cache, or P2ZOO_CACHE where that is set."""
     own = os.environ.get("P2ZOO_CACHE")
     return Path(own) / "hub" if own else None
@@ -158,7 +158,7 @@ def _download(api: "HfApi", dataset: str, commit: str, local: bool) -> Path:
             revision=commit,
             allow_patterns=PATTERN,
             local_files_only=local,
-            cache_dir=_snapshots(),
+            cache_dir=download_folder(),
         )
     except (_transport_error(), LocalEntryNotFoundError, ConnectionError) as error:
         raise _Unreachable(f"{api.endpoint} broke off ({type(error).__name__})") from error

@@ -9,24 +9,39 @@ import typer
 
 from leaderboard.errors import P2Error
 from leaderboard.findings import ERROR
+from zoo.cli.endpoint import Endpoint
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from leaderboard.budget import Budget
     from leaderboard.findings import Report
+    from leaderboard.logs import Logs as Read
 
 Logs = Annotated[str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def check(
-    path: Annotated[Path, typer.Argument(help="A log, a run folder, or a folder of logs.")], as_json: Json = False
+    path: Annotated[Path, typer.Argument(help="A log, a run folder, a folder of logs; with --pr a Hub dataset id.")],
+    pr: Annotated[int | None, typer.Option(metavar="N", help="Judge pull request N of the dataset.", min=1)] = None,
+    comment: Annotated[bool, typer.Option("--comment", help="With --pr: say so on its page, in one comment.")] = False,
+    merge_if_clean: Annotated[
+        bool, typer.Option("--merge-if-clean", help="With --pr: merge it when nothing is wrong.")
+    ] = False,
+    endpoint: Endpoint = None,
+    as_json: Json = False,
 ) -> None:
-    """Judge run logs: exit 0 when clean, 1 when one has an error.
+    """Judge run logs, or a pull request with run logs: exit 0 when clean, 1 when one has an error.
 
-    Examples: `p2zoo check runs/depth/log.parquet`, `p2zoo check runs --json`
+    Examples: `p2zoo check runs/depth/log.parquet`, `p2zoo check org/p2-logs --pr 7 --comment`
     """
+    if pr is not None:
+        from zoo.cli.dataset import check_pull
+
+        raise typer.Exit(check_pull(path.as_posix(), pr, comment, merge_if_clean, endpoint, as_json))
+    if comment or merge_if_clean:
+        raise P2Error("check: --comment and --merge-if-clean need --pr N.")
     from leaderboard.check import check_files
     from leaderboard.logs import log_files
 
@@ -62,7 +77,7 @@ def fit(
     if law not in LAWS:
         raise unknown_name("law", law, LAWS, "fit")
     read = load_logs(logs)
-    _warn_quarantined(read.quarantined)
+    _warn(read)
     rows: list[dict[str, Any]] = []
     for key, group in groups(read.frame[read.frame["method"] != "none"]):
         try:
@@ -89,7 +104,7 @@ def rank(logs: Logs = None, as_json: Json = False) -> None:
     from leaderboard import rank as rank_laws
 
     read = load_logs(logs)
-    _warn_quarantined(read.quarantined)
+    _warn(read)
     with _status("fitting every law on every track"):
         cells = score_cells(read.frame)
         table = rank_laws(read.frame, cells=cells)
@@ -124,7 +139,7 @@ def budget(
     from leaderboard import load_logs, recommend_tokens
 
     read = load_logs(logs)
-    _warn_quarantined(read.quarantined)
+    _warn(read)
     with _status("ranking laws and fitting the best"):
         answer = recommend_tokens(
             read.frame, family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
@@ -139,7 +154,7 @@ def budget(
 def _data(read: Any) -> dict[str, Any]:
     date = read.date.isoformat() if read.date else None
     runs = int(read.frame["run_id"].nunique())
-    return {"source": read.source, "revision": read.revision, "date": date, "runs": runs} | {
+    return {"source": read.source, "revision": read.revision, "date": date, "runs": runs, "note": read.note} | {
         "quarantined": [r.as_dict() for r in read.quarantined]
     }
 
@@ -196,8 +211,11 @@ def _status(words: str) -> Any:
     return Console(stderr=True).status(words)
 
 
-def _warn_quarantined(reports: "tuple[Report, ...]") -> None:
-    for report in reports:
+def _warn(read: "Read") -> None:
+    """Say what is not fresh and what was left out."""
+    if read.note:
+        print(f"note: {read.note}", file=sys.stderr)
+    for report in read.quarantined:
         print(f"left out: {report.path}: {next(f for f in report.findings if f.severity == ERROR)}", file=sys.stderr)
 
 
