@@ -18,7 +18,7 @@ def steps(out: Path) -> Iterator[tuple[str, list[str]]]:
     for name in RECIPES:
         yield (
             f"Prune a pretrained model ({name}) and post-train it",
-            ["run", f"quickstart/{name}", "--out", str(out / name)],
+            ["run", f"quickstart/{name}", "--out", str(out / name), *_resume(out / name)],
         )
     yield "Check the three loss logs", ["check", str(out)]
     yield (
@@ -30,6 +30,11 @@ def steps(out: Path) -> Iterator[tuple[str, list[str]]]:
         "How many tokens does a 34 M Llama-3 pruned by a quarter need to come within 0.05 nats? The seed answers",
         ["budget", *QUESTION.split()],
     )
+
+
+def _resume(folder: Path) -> list[str]:
+    """A demo that was cut off goes on where it was."""
+    return ["--resume"] if (folder / "run.json").is_file() else []
 
 
 def play(out: Path) -> None:

@@ -72,6 +72,7 @@ def gate(model: PreTrainedModel, folder: Path, probe_tokens: Tensor, method: str
 def judge(
     model: PreTrainedModel, folder: Path, method: str | None, loaded: Loaded, logits: Tensor, expected: Tensor
 ) -> GateReport:
+    """Compare what was loaded with what was saved; raises RunFailed that names every difference."""
     failed = [
         f"{kind} keys: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}"
         for kind in ("missing", "unexpected", "mismatched")

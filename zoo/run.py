@@ -49,7 +49,8 @@ class Job:
     materials: Materials
 
     def say(self, message: str) -> None:
-        self.console.print(message, highlight=False, soft_wrap=True)
+        """Tell the person who watches."""
+        _say(self.console, message)
 
 
 def run(recipe: Recipe, out: Path, resume: bool = False, console: Console | None = None) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def run(recipe: Recipe, out: Path, resume: bool = False, console: Console | None
     estimate(recipe)  # refuses offline what it can
     with RunFolder.open(out, {"name": recipe.name, "recipe_sha256": recipe.sha256}, resume) as folder:
         if folder.finished:
-            console.print(f"{out}: this run is finished; nothing to do.", highlight=False, soft_wrap=True)
+            _say(console, f"{out}: this run is finished; nothing to do.")
             return folder.state
         job = _prepare(recipe, folder, console)
         model = _pruned_model(job)
@@ -72,13 +73,17 @@ def run(recipe: Recipe, out: Path, resume: bool = False, console: Console | None
         return finish(job.folder, recipe, job.source, job.plan, job.materials)
 
 
+def _say(console: Console, message: str) -> None:
+    console.print(message, highlight=False, soft_wrap=True)
+
+
 def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
     """Find the model and the text, pin them, plan the pruning, tokenize."""
     pinned = folder.state.get("inputs", {})  # a resumed run goes on with the commits it began with
     source = checkpoint.resolve(_at(recipe.model, pinned.get("model")), recipe.folder)
     planned = plan(source.shape, recipe.prune)
     _check_room(folder.path, planned)
-    console.print(f"{recipe.name}: {planned.summary}", highlight=False, soft_wrap=True)
+    _say(console, f"{recipe.name}: {planned.summary}")
     commits = {
         part: text.fingerprint(_at(spec, pinned.get(part)), recipe.folder, f"data.{part}")
         for part, spec in (("train", recipe.data.train), ("heldout", recipe.data.heldout))
@@ -88,11 +93,10 @@ def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
     tokenizer = checkpoint.load_tokenizer(source.folder)
     with disk(folder.work):
         materials = gather(recipe, tokenizer, commits, folder.work / "train")
-    console.print(
+    _say(
+        console,
         f"text: {materials.train.tokens:,} training tokens ({recipe.train.packing} keeps {materials.train.kept:.1%} "
         f"of the text, {materials.train.padding:.1%} padding), {materials.heldout.tokens:,} held-out tokens",
-        highlight=False,
-        soft_wrap=True,
     )
     return Job(recipe, source, planned, folder, console, tokenizer, materials)
 

@@ -184,3 +184,12 @@ def test_changed_text_stops_a_resume(recipe, bench_folder, tmp_path):
     (folder / "run.json").write_text(json.dumps(state))
     with pytest.raises(P2Error, match="model, train, heldout changed since the run began"):
         run(recipe, folder, resume=True, console=QUIET)
+
+
+def test_a_demo_that_was_cut_off_goes_on(tmp_path):
+    from zoo.demo import RECIPES, steps
+
+    (tmp_path / "width").mkdir()
+    (tmp_path / "width" / "run.json").write_text("{}")
+    runs = [arguments for _, arguments in steps(tmp_path) if arguments[0] == "run"]
+    assert [name for name, arguments in zip(RECIPES, runs, strict=True) if "--resume" in arguments] == ["width"]

@@ -104,17 +104,21 @@ class _Recorder:
         self.stream: list[Tensor] = []  # the residual stream at every layer boundary of the current batch
 
     def attach(self, model: nn.Module, family: Family, hooks: ExitStack) -> None:
+        """Listen to the model until `hooks` is left."""
         names = family.modules
-        layers = model.get_submodule(names.layers)
-        first = next(layers.children())
-        hooks.enter_context(_removing(first.register_forward_pre_hook(lambda _m, args: self.stream.append(args[0]))))
-        for index, layer in enumerate(layers.children()):
-            hooks.enter_context(_removing(layer.register_forward_hook(lambda _m, _a, out: self.stream.append(out))))
+        layers = list(model.get_submodule(names.layers).children())
+        norm = model.get_submodule(names.final_norm)
+        handles = [
+            layers[0].register_forward_pre_hook(lambda _m, args: self.stream.append(args[0])),
+            norm.register_forward_hook(lambda _m, _a, out: self._add_final(out)),
+        ]
+        for index, layer in enumerate(layers):
+            handles.append(layer.register_forward_hook(lambda _m, _a, out: self.stream.append(out)))
             for short, name in (("q", names.q), ("o", names.o), ("gate", names.gate), ("down", names.down)):
                 linear = layer.get_submodule(name)
-                hooks.enter_context(_removing(linear.register_forward_pre_hook(self._input_hook(short, index))))
-        norm = model.get_submodule(names.final_norm)
-        hooks.enter_context(_removing(norm.register_forward_hook(lambda _m, _a, out: self._add_final(out))))
+                handles.append(linear.register_forward_pre_hook(self._input_hook(short, index)))
+        for handle in handles:
+            hooks.callback(handle.remove)
 
     def _input_hook(self, name: str, layer: int) -> Any:
         def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -139,6 +143,7 @@ class _Recorder:
         self.stream.clear()
 
     def result(self) -> Scores:
+        """The scores, as the head of this file names them."""
         norms = self.means["q"].sqrt().sum(0) + self.means["gate"].sqrt().sum(0) + self.final_norm.sqrt()
         inputs = {f"input.{name}": total.sqrt() for name, total in self.squares.items()}
         return {
@@ -148,16 +153,3 @@ class _Recorder:
             "heads": self.heads.sqrt(),
             **inputs,
         }
-
-
-class _removing:  # noqa: N801 (reads as a verb at its uses)
-    """A hook handle as a context manager that removes the hook on leaving."""
-
-    def __init__(self, handle: Any):
-        self.handle = handle
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        self.handle.remove()
