@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import TypeVar
 
 import httpx2
@@ -16,6 +17,13 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, Offl
 from leaderboard.errors import P2Error, RunFailed
 
 T = TypeVar("T")
+_OF_THE_HUB = (
+    HfHubHTTPError,
+    httpx2.TransportError,
+    JSONDecodeError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
 PASSING = (408, 412, 425, 429, 500, 502, 503, 504)  # 412: somebody else committed in between; look again
 AGAIN = "Run the same command again: what was done is found, nothing is doubled."
 WORDS = {
@@ -41,7 +49,7 @@ class Patience:
         for attempt in range(self.attempts):
             try:
                 return step()
-            except (httpx2.TransportError, OSError, RuntimeError) as error:
+            except (httpx2.TransportError, JSONDecodeError, OSError, RuntimeError) as error:
                 cause = _hub_error(error)
                 if cause is None:
                     raise
@@ -78,13 +86,13 @@ def explain(error: Exception, doing: str) -> P2Error:
 def _passing(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in PASSING
-    return isinstance(error, httpx2.TransportError)
+    return isinstance(error, httpx2.TransportError | JSONDecodeError)  # a page of words where JSON was due
 
 
 def _hub_error(error: BaseException) -> Exception | None:
     """The Hub's own error behind `error`: the client wraps some in others."""
     for link in _chain(error):
-        if isinstance(link, HfHubHTTPError | httpx2.TransportError | LocalTokenNotFoundError | OfflineModeIsEnabled):
+        if isinstance(link, _OF_THE_HUB):
             return link
     return None
 

@@ -1,0 +1,158 @@
+"""A publication over a bad line ends as over a good one, whichever request fails and however."""
+
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from huggingface_hub import HfApi, set_client_factory
+from huggingface_hub.utils import _http
+
+from leaderboard.check import read_table
+from leaderboard.errors import P2Error, RunFailed
+from tests.zoo.faults import LOST, Line, bad_line
+from tests.zoo.publish.conftest import LOGS, USERS
+from zoo.contents import hashes
+from zoo.hub import serve
+from zoo.patience import Patience
+from zoo.publish import Plan, plan, publish
+
+REFUSED = ("500", "503", "412")
+REQUESTS = 19  # that a publication makes
+
+
+def no_pause(seconds: float) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def line(hub_url: str) -> Iterator[Line]:
+    """A line to the hub, and a client that soon gives up waiting where the line is about to be silent."""
+    with bad_line(hub_url) as made, pytest.MonkeyPatch.context() as patch:
+
+        def impatient(request: httpx2.Request) -> None:
+            if made.next_is("silence"):
+                request.extensions = {**request.extensions, "timeout": {"read": 0.1}}
+
+        def client() -> httpx2.Client:
+            one = _http.default_client_factory()
+            one.event_hooks["request"].append(impatient)
+            return one
+
+        patch.setattr(_http, "time", types.SimpleNamespace(**{**vars(time), "sleep": no_pause}))
+        set_client_factory(client)
+        yield made
+        set_client_factory(_http.default_client_factory)
+
+
+@pytest.fixture(scope="module")
+def planned(runs: Callable[..., Path]) -> Plan:
+    return plan(runs(), "ann", LOGS, licence="apache-2.0")
+
+
+@pytest.fixture
+def send(line: Line, planned: Plan, tmp_path: Path) -> Iterator[Callable[..., dict[str, object]]]:
+    """send(number, fault, attempts) -> the end state, on a new hub, of a publication whose request `number` fails."""
+    ann = HfApi(endpoint=line.url, token=USERS["ann"])
+
+    def one(number: int = -1, fault: str = "", attempts: int = 6) -> dict[str, object]:
+        line.spoil(number, fault)
+        patience = Patience(attempts=attempts, sleep=no_pause)
+        try:
+            publish(ann, planned, patience)
+        except RunFailed:
+            assert attempts == 1
+            publish(ann, planned, patience)
+        return end_state(owner, planned, tmp_path / "cache")
+
+    with serve(tmp_path / "hub", USERS) as url:
+        line.lead_to(url)
+        owner = HfApi(endpoint=url, token=USERS["owner"])
+        owner.create_repo(LOGS, repo_type="dataset")
+        yield one
+
+
+def end_state(api: HfApi, planned: Plan, cache: Path) -> dict[str, object]:
+    """All that a publication leaves, without commit ids, which hold the time."""
+    info = api.model_info(planned.repo, files_metadata=True)
+    commits = api.list_repo_commits(planned.repo)
+    pulls = list(api.get_repo_discussions(LOGS, repo_type="dataset"))
+    where: dict[str, Any] = {"repo_type": "dataset", "revision": "refs/pr/1"}
+    table, _ = read_table(Path(api.hf_hub_download(LOGS, planned.log_path("ann"), cache_dir=cache, **where)))
+    assert table is not None
+    named = table["model_revision"][0].as_py()
+    return {
+        "files": hashes(info),
+        "card": Path(api.hf_hub_download(planned.repo, "README.md", cache_dir=cache)).read_text(),
+        "commits": [commit.title for commit in commits],
+        "pulls": [(one.title, one.status, one.author) for one in pulls],
+        "log files": api.list_repo_files(LOGS, **where),
+        "log": table.drop_columns(["model_revision"]).to_pylist(),
+        "log names": [commit.title for commit in commits if commit.commit_id == named],
+    }
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, Any]:
+    """What the first test learns: the end state over a good line, and the requests that it took."""
+    return {}
+
+
+def test_a_good_line(send, line, known):
+    state = send()
+    known.update(state=state, requests=list(line.seen))
+    run = state["log"][0]["run_id"]
+    assert state["commits"] == ["Link the log's pull request", f"Publish run {run}", "initial commit"]
+    assert state["log names"] == [f"Publish run {run}"]
+    assert [pull[1:] for pull in state["pulls"]] == [("open", "ann")]
+    assert state["log files"] == [".gitattributes", f"runs/ann/{run}.parquet"]
+    assert f"{line.url}/datasets/{LOGS}/discussions/1" in state["card"]
+    assert len(line.seen) == REQUESTS
+
+
+def judge(send, line, known, number: int, fault: str, attempts: int) -> None:
+    if not known:
+        pytest.skip("the test over a good line did not run")
+    assert send(number, fault, attempts) == known["state"]
+    assert len(line.seen) > REQUESTS - 1
+
+
+@pytest.mark.parametrize("number", range(REQUESTS))
+def test_a_request_refused_once_is_tried_again(send, line, known, number):
+    judge(send, line, known, number, REFUSED[number % 3], attempts=6)
+
+
+@pytest.mark.parametrize("number", range(REQUESTS))
+def test_a_publication_that_was_cut_off_is_finished_by_running_it_again(send, line, known, number):
+    judge(send, line, known, number, LOST[number % 3], attempts=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attempts", [1, 6])
+@pytest.mark.parametrize("fault", [*REFUSED, *LOST])
+@pytest.mark.parametrize("number", range(REQUESTS))
+def test_every_fault_at_every_request(send, line, known, number, fault, attempts):
+    judge(send, line, known, number, fault, attempts)
+
+
+@pytest.mark.parametrize("status", ["401", "403", "404"])
+def test_a_refusal_is_final_and_in_words(line, planned, hub_url, status):
+    line.lead_to(hub_url)
+    line.spoil(0, status)
+    with pytest.raises(P2Error, match=rf"publish: signing in: .*HTTP {status}") as refused:
+        publish(HfApi(endpoint=line.url, token=USERS["ann"]), planned, Patience(sleep=no_pause))
+    assert len(line.seen) == 1
+    assert refused.value.exit_code == 2
+    assert "secret" not in str(refused.value)
+
+
+def test_patience_ends_in_words_and_waits_longer_each_time(line, planned, hub_url):
+    line.lead_to("http://127.0.0.1:1")
+    waited: list[float] = []
+    with pytest.raises(RunFailed, match=r"does not answer .*Run the same command again"):
+        publish(HfApi(endpoint=line.url, token=USERS["ann"]), planned, Patience(attempts=4, sleep=waited.append))
+    assert len(waited) == 3
+    assert all(0.5 * 2**i <= seconds <= 2**i for i, seconds in enumerate(waited))
