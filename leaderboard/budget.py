@@ -190,7 +190,12 @@ def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatu
         return 0, asked.l_pruned, BudgetStatus.ALREADY_MET
     met = np.flatnonzero(asked.miss(fitted.predict, GRID) <= 0)
     if not len(met):
-        return None, float(np.nanmin(fitted.predict(asked.curve(GRID)))), BudgetStatus.UNREACHABLE
+        losses = fitted.predict(asked.curve(GRID))
+        if np.isnan(losses).all():
+            raise P2Error(
+                f"budget: the law {fitted.law.name} gives no finite loss so far from these runs; try another."
+            )
+        return None, float(np.nanmin(losses)), BudgetStatus.UNREACHABLE
     i, tokens = int(met[0]), float(GRID[0])
     if i:
         tokens = brentq(lambda d: float(asked.miss(fitted.predict, np.array([d]))[0]), GRID[i - 1], GRID[i], rtol=1e-10)

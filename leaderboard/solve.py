@@ -61,5 +61,7 @@ def _widths(problem: Problem, z: Array) -> list[float | None]:
     if problem.delta is None:
         return [None]
     spread = float(np.median(np.abs(problem.residuals(z)[0])))
+    if not np.isfinite(spread):
+        return [problem.delta]
     steps = max(0, int(np.ceil(2 * np.log10(max(spread, problem.delta) / problem.delta))))
     return [problem.delta * 10.0 ** (k / 2) for k in range(steps, -1, -1)]

@@ -13,6 +13,7 @@ from scipy.stats import t as student
 
 from leaderboard.curves import Curves, compress, plain
 from leaderboard.design import fitted_rows
+from leaderboard.draws import predict_draws
 from leaderboard.errors import unknown_name
 from leaderboard.fit import Fit
 from leaderboard.law import Array
@@ -36,8 +37,7 @@ class Resamples:
     """
 
     fit: Fit
-    theta: Array  # (p, draws)
-    c: Array  # (draws, k)
+    drawn: Array  # (draws, parameters)
     widen: float
     freedom: float
     run_sd: float
@@ -45,12 +45,8 @@ class Resamples:
 
     def predict(self, frame: pd.DataFrame) -> Array:
         """Losses of every draw, shape (draws, n), already widened around the fit's own."""
-        law, x = self.fit.law, self.fit.law.read(frame)
         center = self.fit.predict(frame)
-        with np.errstate(all="ignore"):
-            excess = np.einsum("bk,kbn->bn", self.c, law.basis(self.theta[:, :, None], x))
-            drawn = law.offset(x) + np.where(law.domain(x), excess, 0.0)
-        return np.asarray(center + self.widen * (drawn - center))
+        return np.asarray(center + self.widen * (predict_draws(self.fit, self.drawn, frame) - center))
 
     def quantile(self, level: float) -> float:
         """Student's t for a two-sided interval."""
@@ -95,8 +91,7 @@ def resample(fitted: Fit, frame: pd.DataFrame, method: str = "wild", draws: int 
     run_sd, row_sd = _spread(rows, fitted, freedom)
     return Resamples(
         fitted,
-        np.concatenate([theta for theta, _, _ in found], axis=1),
-        np.concatenate([c for _, c, _ in found]),
+        np.concatenate([np.concatenate([theta.T, c], axis=1) for theta, c, _ in found]),
         float(np.sqrt(curves.runs / freedom)) if method == "runs" else 1.0,
         freedom,
         run_sd,
