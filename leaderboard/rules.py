@@ -20,6 +20,7 @@ PATTERN = "2:4"  # its rate follows from the pattern and cannot be asked for
 METHODS = ("depth", "width", PATTERN, "unstructured")
 CONTROL = "none"
 MAX_TEXT = 2_000
+PLAIN = ("contributor", "family", "method", "objective")  # names that must not have look-alikes
 FINISHED = 0.9  # share of the planned tokens from which a curve counts as whole
 YEARS = (2020, 2100)  # of a log's making
 RATE_TOLERANCE = 1e-6
@@ -124,6 +125,14 @@ def _too_long(name: str) -> Callable[[Rows], Mask]:
     return lambda rows: rows.text(name, lambda text: len(text) > MAX_TEXT)
 
 
+def _odd(name: str) -> Callable[[Rows], Mask]:
+    def odd(text: str) -> bool:
+        plain = text.isascii() or name not in PLAIN
+        return not text or text != text.strip() or not text.isprintable() or not plain
+
+    return lambda rows: rows.text(name, odd)
+
+
 def _not_positive(name: str) -> Callable[[Rows], Mask]:
     return lambda rows: rows.number(name) <= 0
 
@@ -199,16 +208,19 @@ _CONSTANT = [
     for c in COLUMNS
     if not c.curve and c.name not in VOLATILE
 ]
+_TEXT_COLUMNS = [c.name for c in COLUMNS if c.kind == "text"]
 _TEXT = [
-    Rule(
-        "text_too_long",
-        c.name,
-        _too_long(c.name),
-        f"{MAX_TEXT} characters",
-        "Shorten it.",
-    )
-    for c in COLUMNS
-    if c.kind == "text"
+    *(Rule("text_too_long", name, _too_long(name), f"{MAX_TEXT} characters", "Shorten it.") for name in _TEXT_COLUMNS),
+    *(
+        Rule(
+            "odd_text",
+            name,
+            _odd(name),
+            f"{'ASCII' if name in PLAIN else 'printable'} text without space around it",
+            "Drop control, direction and look-alike characters; null, where allowed, means not known.",
+        )
+        for name in _TEXT_COLUMNS
+    ),
 ]
 
 RULES: tuple[Rule, ...] = (

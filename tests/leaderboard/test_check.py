@@ -43,6 +43,7 @@ CASES = {
     **{("percent_rate", c.name): put_all(**{c.name: 25.0}) for c in COLUMNS if c.unit == "share"},
     **{("out_of_range", c.name): put_all(**{c.name: (c.low or 0) - 1}) for c in RANGED},
     **{("text_too_long", c.name): put_all(**{c.name: "x" * (MAX_TEXT + 1)}) for c in COLUMNS if c.kind == "text"},
+    **{("odd_text", c.name): put_all(**{c.name: "two\nlines"}) for c in COLUMNS if c.kind == "text"},
     **{
         ("varies", c.name): put(-1, **{c.name: _other(c)})
         for c in COLUMNS
@@ -333,3 +334,14 @@ def _holds_the_contract(frame):
         if not column.nullable:
             assert frame[name].notna().all(), name
     assert schema().names == list(frame)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " llama-3", "llama-3 ", "ll\u0430ma-3", "llama\u200b-3", "\u202ellama", "llama\x00"]
+)
+def test_a_name_has_no_look_alikes(log_file, text):
+    assert ("odd_text", "family") in codes(log_file("a.parquet", family=text))
+
+
+def test_other_text_may_be_in_any_language(log_file):
+    assert codes(log_file("a.parquet", train_data="données 文本", hardware="1 × H100")) == set()
