@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from zoo.hub import client_env, serve
+
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md")
 FENCE = re.compile(r"^```(\w+) ?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -46,12 +48,12 @@ def lines(how: str) -> list[str]:
     return sorted(set(filter(None, found)))
 
 
-def play(page: str, folder: Path, how: set[str]) -> int:
-    """Run the blocks of a page in `folder`, which has the tests and settings of the checkout; returns how many ran."""
+def play(page: str, folder: Path, how: set[str], **extra: str) -> int:
+    """Run the blocks of a page in `folder`, which has the parts of the checkout, `extra` in the environment."""
     for name in ("tests", "leaderboard", "zoo", "recipes", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "P2ZOO_CACHE": str(folder / "cache")}
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "P2ZOO_CACHE": str(folder / "cache"), **extra}
     chosen = [b for b in blocks(page) if b.language in INTERPRETER and b.how in how]
     for block in chosen:
         done = subprocess.run(
@@ -77,7 +79,10 @@ def test_the_quick_blocks_run(page, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_all_blocks_run(page, tmp_path):
-    assert play(page, tmp_path, {"", "slow"})
+    """With a Hub on this machine, whose user is called `me`."""
+    (tmp_path / "page").mkdir()
+    with serve(tmp_path / "hub", {"me": "hf_me"}) as url:
+        assert play(page, tmp_path / "page", {"", "slow"}, **client_env(url, "hf_me"), HF_HOME=str(tmp_path / "home"))
 
 
 @pytest.mark.parametrize("command", lines("make"))
