@@ -7,7 +7,7 @@ nats per token on the held-out text, rates shares of all parameters.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 
@@ -62,10 +62,15 @@ def numbers_of(card: str, where: str) -> Numbers:
         raise P2Error(
             f"{where}: its card is none of p2zoo's; only models of `p2zoo publish` can be checked."
         ) from error
-    counts, reals = (found.n0, found.n_pruned, found.tokens), (found.rate, found.l0, found.l_pruned, found.loss)
-    if not all(type(n) is int for n in counts) or not all(isinstance(x, int | float) for x in reals):
-        raise P2Error(f"{where}: the numbers in its card are not numbers.")
+    wrong = [name for name, kind in get_type_hints(Numbers).items() if not _is(getattr(found, name), kind)]
+    if wrong:
+        raise P2Error(f"{where}: its card has something else than the value of {', '.join(wrong)}.")
     return found
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value from YAML has a type; a whole number is a float too, a truth value is no number."""
+    return isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
 
 
 def render(run: FinishedRun, repo: str, licence: Licence, claimed: Numbers, pull: str | None = None) -> str:

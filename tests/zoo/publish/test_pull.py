@@ -104,10 +104,13 @@ def test_a_card_that_claims_more(copy, claim, found_out):
         ("# Hello", "none of p2zoo's"),
         ("---\np2zoo: [1]\n---\n", "none of p2zoo's"),
         ("---\np2zoo: {run_id: x}\n---\n", "none of p2zoo's"),
+        (None, "something else than the value of weights_sha256"),
     ],
 )
 def test_cards_of_others(copy, card, words):
-    (copy / "README.md").write_text(card)
+    ours = (copy / "README.md").read_text()
+    unquoted = ours.replace(numbers_of(ours, "card").weights_sha256, "0" * 64)  # which YAML reads as a number
+    (copy / "README.md").write_text(unquoted if card is None else card)
     with pytest.raises(P2Error, match=words):
         check_model(copy)
 
@@ -131,7 +134,7 @@ def test_the_command_says_what_differs_and_fails(pulled, hub_url, tmp_path, monk
     assert sound.exit_code == 0
     assert sound.stdout.count("ok ") == 4
     claimed = numbers_of((pulled / "README.md").read_text(), "card")
-    card = (pulled / "README.md").read_text().replace(claimed.weights_sha256, "0" * 64)
+    card = (pulled / "README.md").read_text().replace(claimed.weights_sha256, "f" * 64)
     HfApi(endpoint=hub_url, token=USERS["ann"]).upload_file(
         path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id="ann/pulled"
     )
