@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils._validators import validate_repo_id
 
 from leaderboard.check import read_table
@@ -244,7 +244,10 @@ def _model_commit(api: HfApi, planned: Plan, log: pa.Table) -> str | None:
     named = log["model_revision"][0].as_py()
     if log["model_repo"][0].as_py() != planned.repo or named is None:
         return None
-    info = api.model_info(planned.repo, revision=named, files_metadata=True)
+    try:
+        info = api.model_info(planned.repo, revision=named, files_metadata=True)
+    except RevisionNotFoundError:  # the repository was deleted and made again
+        return None
     return named if not missing(info, planned.files) else None
 
 

@@ -176,7 +176,12 @@ def test_new_weights_of_a_run_update_its_pull_request_and_after_the_merge_open_a
     (folder / "model" / "generation_config.json").write_text('{"a": 1}')
     assert send().pull.endswith("/discussions/2")
     owner.change_discussion_status("owner/again-logs", 2, "closed", repo_type="dataset")
-    assert send().pull.endswith("/discussions/3")
+    third = send()
+    assert third.pull.endswith("/discussions/3")
+    ann.delete_repo("ann/again")
+    fourth = send()
+    assert fourth.pull == third.pull
+    assert fourth.revision != third.revision
 
 
 def test_a_draft_of_the_same_run_is_opened_and_filled(runs, as_user):
