@@ -5,8 +5,9 @@ Rules look at whole columns of many logs at once, so judging ten thousand files 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,10 +92,18 @@ def _foreign_run_id(rows: Rows) -> Mask:
     names = [c.name for c in COLUMNS if c.defines_run]
     heads = rows.frame.loc[rows.starts, [*names, "run_id"]].astype(object)
     heads = heads.where(heads.notna(), None)
-    wrong = [run_id({str(k): v for k, v in head.items()}) != head["run_id"] for head in heads.to_dict("records")]
+    wrong = [_run_id_of(head) != head["run_id"] for head in heads.to_dict("records")]
     broken: Mask = np.zeros(len(rows.frame), dtype=bool)
     broken[rows.starts] = wrong
     return broken
+
+
+def _run_id_of(head: dict[Hashable, Any]) -> str | None:
+    """None where a value has no JSON, an infinite learning rate for one; other rules say so."""
+    try:
+        return run_id({str(name): value for name, value in head.items()})
+    except (ValueError, OverflowError):
+        return None
 
 
 def _varies(name: str) -> Callable[[Rows], Mask]:

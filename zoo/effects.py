@@ -14,8 +14,9 @@ import pandas as pd
 from leaderboard import LAWS, fit, rank, recommend_tokens, score_cells
 from leaderboard.errors import FitError, P2Error
 from leaderboard.findings import WARNING, Finding
+from leaderboard.rank import NEW_MODEL
 from leaderboard.runlog import curve_numbers, usable
-from leaderboard.tracks import groups
+from leaderboard.tracks import groups, split
 
 TEXT = ["eval_data", "objective"]
 ENOUGH_RUNS = 5  # in a group, before a law may call a curve odd
@@ -97,9 +98,10 @@ def _on_text(frame: pd.DataFrame, text: tuple[object, ...]) -> pd.DataFrame:
 
 def _recommended(frame: pd.DataFrame) -> str | None:
     """The law that predicts new models best; None where the data can test none."""
-    if not len(usable(frame)):
+    rows = [group for _, group in groups(usable(frame))] if len(frame) else []
+    if all(split(group, track) is None for group in rows for track in NEW_MODEL):
         return None
-    table = rank(frame, cells=score_cells(frame, draws=FEW_DRAWS))
+    table = rank(frame, cells=score_cells(frame, tracks=NEW_MODEL, draws=FEW_DRAWS))
     best = table[table["recommended"]]
     return str(best["law"].iloc[0]) if len(best) else None
 
