@@ -16,6 +16,7 @@ from leaderboard.law import Law, Linear, Nonlinear, Pin, Powers
 from leaderboard.laws import LAWS
 from leaderboard.logs import Logs, load_logs
 from leaderboard.rank import rank
+from leaderboard.recommend import recommended_fit
 
 __all__ = [
     "LAWS",
@@ -36,5 +37,6 @@ __all__ = [
     "noise_floor",
     "rank",
     "recommend_tokens",
+    "recommended_fit",
     "score_cells",
 ]

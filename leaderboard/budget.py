@@ -9,15 +9,13 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from leaderboard.cells import score_cells
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.fit import Fit, fit
+from leaderboard.fit import Fit
 from leaderboard.hardware import GPUS, gpu_hours
 from leaderboard.law import Array, Law
-from leaderboard.laws import LAWS, P2
-from leaderboard.rank import NEW_MODEL, rank
-from leaderboard.runlog import GROUP, require, usable
-from leaderboard.uncertainty import Resamples, resample
+from leaderboard.recommend import choose_law, fit_new_model, same_text
+from leaderboard.runlog import GROUP, require
+from leaderboard.uncertainty import Resamples
 
 MOST_TOKENS = 1e13
 GRID = np.geomspace(1e3, MOST_TOKENS, 2001)
@@ -156,16 +154,16 @@ def recommend_tokens(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
         target_loss=target_loss, excess=excess, gain=gain,
     )  # fmt: skip
-    text, group = _same_text(usable(frame), family, method, eval_data, objective)
-    chosen, why = _choose(text, law, l_pruned)
-    rows = text if chosen.pool else _group_rows(text, family, method, chosen)
-    fitted = fit(chosen, rows)
+    text, group = same_text(frame, family, method, eval_data, objective)
+    chosen, why = choose_law(text, law, l_pruned is not None)
+    shared = fit_new_model(chosen, text, family, method)
+    fitted, rows = shared.fit, shared.rows
     tokens, loss, status = invert(fitted, asked)
     why += [] if tokens is not None else [_floor_words(asked, loss)]
     hours, cost = (None, None) if gpu is None or tokens is None else gpu_hours(tokens, n0, rate, method, gpu)
     sure: list[tuple[float, float] | None] = [None, None]
     if status is not BudgetStatus.ALREADY_MET and fitted.n_runs >= RUNS_FOR_AN_INTERVAL:
-        sure = intervals(resample(fitted, rows, draws=DRAWS), asked)
+        sure = intervals(shared.resample(draws=DRAWS), asked)
     elif fitted.n_runs < RUNS_FOR_AN_INTERVAL:
         why.append(f"{fitted.n_runs} runs are too few for an interval; {RUNS_FOR_AN_INTERVAL} are needed.")
     return Budget(
@@ -227,58 +225,6 @@ def _floor_words(asked: Question, floor: float) -> str:
     if asked.target is None:
         return "Every doubling up to 1e13 tokens still wins more than that: the base model itself is still improving."
     return f"The floor is {floor:.4f} nats per token at 1e13 tokens, above the goal of {asked.target:.4f}."
-
-
-def _same_text(
-    frame: pd.DataFrame, family: str, method: str, eval_data: str | None, objective: str | None
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """All rows on one held-out text and objective: the named ones, else where this family and method has most runs."""
-    for name, wanted in (("eval_data", eval_data), ("objective", objective)):
-        if wanted is not None:
-            if wanted not in set(frame[name]):
-                raise unknown_name(name, wanted, frame[name].astype(str).unique(), "budget")
-            frame = frame[frame[name] == wanted]
-    own = frame[(frame["family"] == family) & (frame["method"] == method)]
-    heads = (own if len(own) else frame)[["run_id", "eval_data", "objective"]].astype(str).drop_duplicates()
-    if heads.empty:
-        raise P2Error("budget: these logs hold no usable rows (tokens > warmup_tokens, something pruned).")
-    most = heads.value_counts(["eval_data", "objective"]).index[0]
-    text = {"eval_data": str(most[0]), "objective": str(most[1])}
-    return frame[(frame["eval_data"] == text["eval_data"]) & (frame["objective"] == text["objective"])], text
-
-
-def _choose(text: pd.DataFrame, law: str | Law | None, l_pruned: float | None) -> tuple[Law, list[str]]:
-    """The law to answer with, and why it is that one."""
-    if isinstance(law, str) and law not in LAWS:
-        raise unknown_name("law", law, LAWS, "budget")
-    if law is not None:
-        chosen = LAWS[law] if isinstance(law, str) else law
-        if l_pruned is None and "l_pruned" in chosen.inputs:
-            raise P2Error(f"budget: the law {chosen.name} needs l_pruned, the loss right after pruning (--l-pruned).")
-        return chosen, [f"The law {chosen.name} was asked for."]
-    usable_laws = {n: v for n, v in LAWS.items() if l_pruned is not None or "l_pruned" not in v.inputs}
-    table = rank(text, cells=score_cells(text, usable_laws, NEW_MODEL, draws=1))
-    if not table["recommended"].any():
-        return P2, ["These logs cannot test laws on unseen sizes or rates, so the paper's own law answers."]
-    best = table.loc[table["recommended"]].iloc[0]
-    why = [f"{best['law']} predicts unseen sizes and rates best here (held-out RMSE {best['rmse_heldout']:.3f} nats)."]
-    if l_pruned is None:
-        why.append(
-            "Without l_pruned only laws that do not need it could answer; measure the loss once after pruning and pass "
-            "it: laws driven by that damage predict new models better."
-        )
-    return LAWS[best["law"]], why
-
-
-def _group_rows(text: pd.DataFrame, family: str, method: str, law: Law) -> pd.DataFrame:
-    """Rows of one family and method, which a law that pools nothing needs."""
-    for name, wanted in (("family", family), ("method", method)):
-        if wanted not in set(text[name]):
-            raise unknown_name(name, wanted, text[name].astype(str).unique(), f"budget, law {law.name}")
-    rows = text[(text["family"] == family) & (text["method"] == method)]
-    if rows.empty:
-        raise P2Error(f"budget: no run of {family} by {method} on this text, and the law {law.name} pools nothing.")
-    return rows
 
 
 def _extrapolation(rows: pd.DataFrame, asked: Question, tokens: int | None) -> dict[str, float | bool]:

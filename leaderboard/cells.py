@@ -16,6 +16,7 @@ from leaderboard.fit import Fit, fit
 from leaderboard.law import Array, Law
 from leaderboard.laws import LAWS
 from leaderboard.runlog import GROUP, curve_numbers, require, usable
+from leaderboard.shared import lend, marked
 from leaderboard.tracks import TRACKS, groups, split
 
 NEEDED = ("run_id", "base_model", "n0", "rate", "tokens", "loss")  # group columns may be absent: one group then
@@ -63,13 +64,15 @@ def _score_text(text: pd.DataFrame, track: str, laws: Mapping[str, Law], weight:
     shared = pd.concat([group if part is None else group[part.train] for _, group, part in parts])
     rows: list[dict[str, object]] = []
     for name, law in laws.items():
-        pooled = _fit_drawn(law, shared, weight) if law.pool else None
+        fits: dict[str, tuple[Fit, Array] | None] = {}
         for key, group, part in parts:
             if part is None:
                 rows.append(_cell(key, track, name) | _no_metrics(NOT_TESTABLE))
                 continue
-            drawn = pooled if law.pool else _fit_drawn(law, group[part.train], weight)
-            rows.append(_cell(key, track, name) | _judge(drawn, group[part.test], weight))
+            lot = key.get(law.within, "") if law.pool else str(key)  # whose rows are fitted together
+            if lot not in fits:
+                fits[lot] = _fit_drawn(*lend(law, shared, key), weight)
+            rows.append(_cell(key, track, name) | _judge(fits[lot], group[part.test], weight))
     return rows
 
 
@@ -94,6 +97,7 @@ def _judge(fitted: tuple[Fit, Array] | None, test: pd.DataFrame, weight: Array) 
     """Status and metrics of one fit on the test rows."""
     if fitted is None:
         return _no_metrics(FAILED)
+    test = marked(fitted[0].law, test)
     predicted = fitted[0].predict(test)
     if not np.isfinite(predicted).all():
         return _no_metrics(FAILED)

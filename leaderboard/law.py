@@ -42,8 +42,10 @@ class Inputs(dict[str, Array]):
 DERIVED: dict[str, Callable[[Inputs], Array]] = {
     "kept": lambda x: 1 - x["rate"],
     "damage": lambda x: x["l_pruned"] - x["l0"],
+    "capacity_loss": lambda x: (1 - x["rate"]) ** -2 - 1,
     "one_plus_inverse_tokens": lambda x: 1 + 1 / x["tokens"],
     "log1p_mega_tokens": lambda x: np.log1p(x["tokens"] * 1e3),
+    "drift": lambda x: x["tokens"] / (x["tokens"] + 0.01),
 }
 
 
@@ -103,8 +105,9 @@ class Law:
     """One parameterization of the loss after pruning and post-training.
 
     `inputs` are columns of the run log. Outside its `domain` a law predicts `offset`. A `pool`ed law is fitted over
-    all families and methods that share a held-out text. `latex` and `source` are for people; a law written here
-    from a description, not from its authors' own formula, says "reconstructed" in `source`.
+    all families and methods that share a held-out text, or, with `within` "method", over the families of one method;
+    every family then has its `own` linear terms of those names (shared.py). `latex` and `source` are for people; a law
+    written here from a description, not from its authors' own formula, says "reconstructed" in `source`.
     """
 
     name: str
@@ -118,6 +121,8 @@ class Law:
     offset: Callable[[Inputs], Array] = no_offset
     domain: Callable[[Inputs], Mask] = everywhere
     pool: bool = False
+    within: str = ""
+    own: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> tuple[Nonlinear | Linear, ...]:

@@ -16,7 +16,11 @@ def _l0(x: Inputs) -> Array:
 
 
 def _damaged(x: Inputs) -> Mask:
-    return x["damage"] > 0
+    return (x["damage"] > 0) & (x["rate"] > 0) if "rate" in x else x["damage"] > 0
+
+
+def _pruned(x: Inputs) -> Mask:
+    return x["rate"] > 0
 
 
 _ALPHA = Nonlinear("alpha", (0.01, 3), (0.1, 0.35, 0.8), Pin(0.35, "n0", 3))
@@ -212,6 +216,42 @@ DAMAGE_DRIFT_POOLED = replace(
     pool=True,
 )
 
+_CAPACITY_EXPONENTS = {"g": ("capacity_loss", 1), "d": ("n0", -1), "b": ("tokens", -1)}
+_G = Nonlinear("g", (-4, 8), (0.3, 0.7, 1.2), Pin(0, "rate", 2))
+_D, _B = DAMAGE.nonlinear[1:]
+_CAPACITY = Powers(_CAPACITY_EXPONENTS, (("g", "d", "b"), ("g", "d"), ()), {2: "drift"})
+CAPACITY = Law(
+    name="capacity",
+    latex=r"L_0 + C^g N_0^{-d} (a_f D^{-b} + e) + c\,D/(D + 10^7), \quad C = (1-\rho)^{-2} - 1",
+    source="p2zoo: the loss of capacity in place of the rate, and a bounded drift; one fit a method, an a each family",
+    inputs=("l0", "rate", "n0", "tokens"),
+    linear=DAMAGE_DRIFT.linear,
+    nonlinear=(_G, _D, _B),
+    basis=_CAPACITY.basis,
+    jacobian=_CAPACITY.jacobian,
+    offset=_l0,
+    domain=_pruned,
+    pool=True,
+    within="method",
+    own=("a",),
+)
+_CAPACITY_DAMAGE = Powers(
+    {"k": ("damage", 1), **_CAPACITY_EXPONENTS},
+    (("k", "g", "d", "b"), ("k", "g", "d"), ()),
+    {2: "drift"},
+)
+CAPACITY_DAMAGE = replace(
+    CAPACITY,
+    name="capacity-damage",
+    latex=CAPACITY.latex.replace("C^g", r"\Delta^k C^g") + r",\ \Delta = L_{pruned} - L_0",
+    source="p2zoo: capacity law times a power of the measured damage",
+    inputs=("l0", "l_pruned", "rate", "n0", "tokens"),
+    nonlinear=(DAMAGE.nonlinear[0], *CAPACITY.nonlinear),
+    basis=_CAPACITY_DAMAGE.basis,
+    jacobian=_CAPACITY_DAMAGE.jacobian,
+    domain=_damaged,
+)
+
 LAWS: dict[str, Law] = {
     law.name: law
     for law in (
@@ -228,5 +268,7 @@ LAWS: dict[str, Law] = {
         DAMAGE_DRIFT,
         DAMAGE_POOLED,
         DAMAGE_DRIFT_POOLED,
+        CAPACITY,
+        CAPACITY_DAMAGE,
     )
 }

@@ -22,6 +22,11 @@ def _damage_drift(x, p):
     return x.l0 + damage_term + p.c * np.log(1 + x.tokens * 1e9 / 1e6)
 
 
+def _capacity(x, p, damage=1.0):
+    lost = (1 / (1 - x.rate) ** 2 - 1) ** p.g * damage
+    return x.l0 + lost * x.n0**-p.d * (p.a * x.tokens**-p.b + p.e) + p.c * x.tokens / (x.tokens + 1e7 / 1e9)
+
+
 # Written from the formulas, in billions and nats, without a look at the package's own arithmetic.
 FORMULAS: dict[str, Callable[[SimpleNamespace, SimpleNamespace], np.ndarray]] = {
     "p2": lambda x, p: (
@@ -42,6 +47,8 @@ FORMULAS: dict[str, Callable[[SimpleNamespace, SimpleNamespace], np.ndarray]] = 
     "damage-drift": _damage_drift,
     "damage-pooled": _damage,
     "damage-drift-pooled": _damage_drift,
+    "capacity": _capacity,
+    "capacity-damage": lambda x, p: _capacity(x, p, (x.l_pruned - x.l0) ** p.k),
 }
 _P2 = {"alpha": 0.45, "beta": 0.4, "gamma": -1.4, "delta": 0.15, "N_C": 0.6, "D_C": 0.9, "E": 0.2}
 _DAMAGE = {"k": 0.9, "d": 0.1, "b": 0.35, "a": 0.25, "e": 0.1}
@@ -65,6 +72,8 @@ PLANTED = {
     "damage-drift": _DAMAGE | {"c": -0.02},
     "damage-pooled": _DAMAGE,
     "damage-drift-pooled": _DAMAGE | {"c": -0.02},
+    "capacity": {"g": 1.1, "d": 0.1, "b": 0.35, "a": 0.25, "e": 0.1, "c": -0.02},
+    "capacity-damage": _DAMAGE | {"g": 0.6, "c": -0.02},
 }
 
 
@@ -100,7 +109,8 @@ def test_a_law_says_what_it_is(law):
     assert law.latex
     assert law.source
     assert law.inputs
-    assert law.pool == law.name.endswith("-pooled")
+    assert law.pool == (law.name.startswith("capacity") or law.name.endswith("-pooled"))
+    assert set(law.own) <= {q.name for q in law.linear}
     for q in law.nonlinear:
         low, high = q.bounds
         assert low <= min(q.start) <= max(q.start) <= high
