@@ -37,11 +37,7 @@ def breach(path: Path) -> str | None:
         for c in COLUMNS:
             if said := _value_breach(c, row[c.name]):
                 return f"{c.name}: {said}"
-            if (
-                not c.curve
-                and c.name not in ("created_at", "mfu", "tokens_per_second")
-                and row[c.name] != rows[0][c.name]
-            ):
+            if not c.curve and c.name not in VOLATILE and row[c.name] != rows[0][c.name]:
                 return f"{c.name} varies"
         if row["tokens"] <= before["tokens"]:
             return "tokens do not rise"
