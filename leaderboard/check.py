@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from leaderboard.findings import ERROR, WARNING, Finding, Report
@@ -31,6 +32,7 @@ NEAR_DUPLICATE_LOSS = 1e-9
 _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 ON_READ = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _TEXT else f.type) for f in schema()])
+_NULLABLE_FLOATS = [c.name for c in COLUMNS if c.nullable and c.kind == "float"]
 _REQUIRED = [c.name for c in COLUMNS if not c.nullable]
 
 
@@ -54,7 +56,7 @@ def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Ch
             tables[i] = table
     frame = _frame(tables)
     if len(frame):
-        for i, finding in _judge(frame):
+        for i, finding in (*_nan(tables), *_judge(frame)):
             findings[i].append(finding)
         for i, finding in _repeats(frame, {i for i in tables if any(f.severity == ERROR for f in findings[i])}):
             findings[i].append(finding)
@@ -158,6 +160,15 @@ def _frame(tables: dict[int, pa.Table]) -> pd.DataFrame:
     return frame.assign(file=np.repeat(np.fromiter(tables, dtype=np.int64), sizes))
 
 
+def _nan(tables: dict[int, pa.Table]) -> Iterable[tuple[int, Finding]]:
+    """NaN where null was meant: pandas takes them for one, other readers of the dataset do not."""
+    whole = pa.concat_tables(t.select(_NULLABLE_FLOATS) for t in tables.values())
+    file = np.repeat(np.fromiter(tables, dtype=np.int64), [t.num_rows for t in tables.values()])
+    for name in _NULLABLE_FLOATS:
+        for i in np.unique(file[pc.is_nan(whole[name]).fill_null(False).to_numpy()]):
+            yield int(i), Finding("not_finite", ERROR, name, "nan", "a finite number or null", "Write null.")
+
+
 def _judge(frame: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
     """Findings of the rules: for each rule and file the first row that breaks it."""
     file = frame["file"].to_numpy()
@@ -169,8 +180,13 @@ def _judge(frame: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
             at = np.flatnonzero(rule.broken(rows))
             files, place = np.unique(file[at], return_index=True)
             for i, row in zip(files, at[place], strict=True):
-                where, got = f"{rule.where}, row {row - first[row]}", repr(frame[rule.where].iloc[row])[:120]
+                where, got = f"{rule.where}, row {row - first[row]}", _shown(frame[rule.where].iloc[row])
                 yield int(i), Finding(rule.code, rule.severity, where, got, rule.allowed, rule.fix)
+
+
+def _shown(value: object) -> str:
+    """A value in words; a time in year 200,000 has no other text than numpy's."""
+    return (str(value.asm8) if isinstance(value, pd.Timestamp) else repr(value))[:120]
 
 
 def _repeats(frame: pd.DataFrame, bad: set[int]) -> Iterable[tuple[int, Finding]]:

@@ -277,7 +277,15 @@ def test_every_code_of_the_checker_is_tested_here():
     tree = ast.parse(inspect.getsource(check_module))
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in ("Finding", "_file")]
     declared = {n.args[0].value for n in calls if isinstance(n.args[0], ast.Constant)}
-    assert declared == {*SCHEMA_CASES, "unreadable", "too_large", "duplicate", "replicate", "near_duplicate"}
+    assert declared == {
+        *SCHEMA_CASES,
+        "unreadable",
+        "too_large",
+        "not_finite",
+        "duplicate",
+        "replicate",
+        "near_duplicate",
+    }
 
 
 def _mutate(whole: bytes, random: np.random.Generator) -> bytes:
@@ -345,3 +353,18 @@ def test_a_name_has_no_look_alikes(log_file, text):
 
 def test_other_text_may_be_in_any_language(log_file):
     assert codes(log_file("a.parquet", train_data="données 文本", hardware="1 × H100")) == set()
+
+
+@pytest.mark.parametrize("micros", [2**62, -(2**62)])
+def test_a_time_far_beyond_the_calendar_is_a_finding(log_file, micros):
+    assert codes(log_file("a.parquet", put_all(created_at=micros))) == {("odd_time", "created_at")}
+
+
+@pytest.mark.parametrize("name", ["lr_peak", "rate_requested"])
+def test_an_infinite_number_that_defines_the_run_is_a_finding(log_file, name):
+    assert ("not_finite", name) in codes(log_file("a.parquet", put_all(**{name: np.inf})))
+
+
+@pytest.mark.parametrize("name", [c.name for c in COLUMNS if c.nullable and c.kind == "float"])
+def test_nan_is_not_null(log_file, name):
+    assert ("not_finite", name) in codes(log_file("a.parquet", put_all(**{name: np.nan})))
