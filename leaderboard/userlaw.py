@@ -46,7 +46,7 @@ def find_law(name: str, where: str) -> Law:
     if is_path(name):
         return load_law(name)
     if name not in LAWS:
-        raise unknown_name("law", name, LAWS, f"{where} (or FILE.py:NAME for a law of your own)")
+        raise unknown_name("law", name, LAWS, where)
     return LAWS[name]
 
 

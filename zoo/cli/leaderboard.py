@@ -60,28 +60,28 @@ def check(
 
 def fit(
     logs: Logs = None,
-    law: Annotated[str, typer.Option(help="Name of the law.")] = "p2",
+    law: Annotated[str, typer.Option(help="Name of the law, or FILE.py:NAME for one of your own.")] = "p2",
     loss: Annotated[str, typer.Option(help="ls, log-ls, huber or log-huber.")] = "ls",
     delta: Annotated[float, typer.Option(help="Width of the Huber loss.")] = 1e-3,
     as_json: Json = False,
 ) -> None:
     """Fit one law in every group and show its numbers (for parameters and tokens in billions).
 
-    Examples: `p2zoo fit`, `p2zoo fit my-logs/ --law damage-drift --json`
+    Examples: `p2zoo fit`, `p2zoo fit my-logs/ --law damage-drift --json`, `p2zoo fit --law my_laws.py:MY_LAW`
     """
-    from leaderboard import LAWS, load_logs
     from leaderboard import fit as fit_law
-    from leaderboard.errors import FitError, unknown_name
+    from leaderboard import load_logs
+    from leaderboard.errors import FitError
     from leaderboard.tracks import groups
+    from leaderboard.userlaw import find_law
 
-    if law not in LAWS:
-        raise unknown_name("law", law, LAWS, "fit")
+    chosen = find_law(law, "fit")
     read = load_logs(logs)
     _warn(read)
     rows: list[dict[str, Any]] = []
     for key, group in groups(read.frame[read.frame["method"] != "none"]):
         try:
-            f = fit_law(LAWS[law], group, loss=loss, delta=delta)
+            f = fit_law(chosen, group, loss=loss, delta=delta)
         except FitError as error:
             rows.append({"group": key, "status": error.code, "message": str(error)})
             continue
@@ -90,23 +90,33 @@ def fit(
             | {"runs": f.n_runs, "pinned": f.pinned, "notes": list(f.notes)}
         )
     if as_json:
-        _print_json({"data": _data(read), "law": law, "loss": loss, "latex": LAWS[law].latex, "fits": rows})
+        _print_json({"data": _data(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows})
     else:
-        _show_fits(law, LAWS[law].latex, rows)
+        _show_fits(chosen.name, chosen.latex, rows)
 
 
-def rank(logs: Logs = None, as_json: Json = False) -> None:
-    """Rank all laws by how well they predict the slope of unseen curves (ASD).
+def rank(
+    logs: Logs = None,
+    law: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this law (may be given several times); FILE.py:NAME adds one of your own."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Rank laws by how well they predict the slope of unseen curves (ASD).
 
-    Examples: `p2zoo rank`, `p2zoo rank my-logs/ --json`
+    Examples: `p2zoo rank`, `p2zoo rank my-logs/ --json`, `p2zoo rank --law my_laws.py:MY_LAW`
     """
     from leaderboard import load_logs, noise_floor, score_cells
     from leaderboard import rank as rank_laws
+    from leaderboard.userlaw import choose_laws
+
+    laws = choose_laws(law or (), "rank")
 
     read = load_logs(logs)
     _warn(read)
     with _status("fitting every law on every track"):
-        cells = score_cells(read.frame)
+        cells = score_cells(read.frame, laws)
         table = rank_laws(read.frame, cells=cells)
     floor = noise_floor(read.frame)
     if as_json:
@@ -127,7 +137,7 @@ def budget(
     target_loss: Annotated[float | None, typer.Option(help="Goal: this loss.")] = None,
     excess: Annotated[float | None, typer.Option(help="Goal: this far above l0.")] = None,
     gain: Annotated[float | None, typer.Option(help="Goal: the next doubling wins less (default 0.01).")] = None,
-    law: Annotated[str | None, typer.Option(help="Law to use; default: the best predictor here.")] = None,
+    law: Annotated[str | None, typer.Option(help="Law, or FILE.py:NAME; default: the best predictor here.")] = None,
     eval_data: Annotated[str | None, typer.Option(help="Held-out text; default: the one with most runs.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Also GPU-hours and cost on this GPU, e.g. h100.")] = None,
     as_json: Json = False,
@@ -137,13 +147,15 @@ def budget(
     Example: `p2zoo budget --family llama-3 --method depth --rate 0.25 --n0 34e6 --l0 2.72 --excess 0.05 --gpu h100`
     """
     from leaderboard import load_logs, recommend_tokens
+    from leaderboard.userlaw import find_law
 
+    chosen = find_law(law, "budget") if law else None
     read = load_logs(logs)
     _warn(read)
     with _status("ranking laws and fitting the best"):
         answer = recommend_tokens(
             read.frame, family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
-            target_loss=target_loss, excess=excess, gain=gain, law=law, eval_data=eval_data, gpu=gpu,
+            target_loss=target_loss, excess=excess, gain=gain, law=chosen, eval_data=eval_data, gpu=gpu,
         )  # fmt: skip
     if as_json:
         _print_json(answer.as_dict())

@@ -1,0 +1,223 @@
+"""`p2zoo plan` and `p2zoo wanted`: what to deploy, and which experiment to run next."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli.leaderboard import Json, Logs, _console, _data, _print_json, _status, _warn
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from leaderboard.bases import Base
+
+Bases = Annotated[
+    list[str] | None,
+    typer.Option("--base", metavar="ID[=L0]", help="Another base model, with its loss on the held-out text if known."),
+]
+Family = Annotated[str | None, typer.Option(help="Only this model family, e.g. llama-3.")]
+Text = Annotated[str | None, typer.Option(help="Held-out text; default: the one with most runs.")]
+OwnLaw = Annotated[str | None, typer.Option("--law", help="Law, or FILE.py:NAME; default: the best predictor here.")]
+SHOWN = 15
+INSIDE = 1.1
+
+
+def plan(
+    logs: Logs = None,
+    *,
+    deployed: Annotated[float, typer.Option(help="Parameters of the deployed model, e.g. 6e9.")],
+    tokens: Annotated[float, typer.Option(help="Post-training tokens, e.g. 1e9.")],
+    family: Family = None,
+    base: Bases = None,
+    eval_data: Text = None,
+    law: OwnLaw = None,
+    as_json: Json = False,
+) -> None:
+    """Which base, method and rate gives the lowest loss at a deployed size and token budget? Unpruned bases compete.
+
+    Examples:
+
+    - `p2zoo plan --deployed 25e6 --tokens 10e6`
+
+    - `p2zoo plan my-logs/ --deployed 6e9 --tokens 1e9 --family llama-3 --base meta-llama/Llama-3.1-8B=2.05 --json`
+    """
+    from leaderboard import load_logs
+    from leaderboard.plan import plan as make_plan
+    from leaderboard.userlaw import find_law
+
+    chosen = find_law(law, "plan") if law else None
+    read = load_logs(logs)
+    _warn(read)
+    with _status("ranking laws and predicting every candidate"):
+        table = make_plan(
+            read.frame, deployed=deployed, tokens=tokens, family=family, bases=_bases(base, read.frame),
+            eval_data=eval_data, law=chosen,
+        )  # fmt: skip
+    if as_json:
+        asked = {"deployed": deployed, "tokens": tokens, "family": family}
+        _print_json({"data": _data(read), "asked": asked, "candidates": table.to_dict("records")})
+    else:
+        _show_plan(table)
+
+
+def wanted(
+    logs: Logs = None,
+    *,
+    gpu: Annotated[str, typer.Option(help="GPU to count hours on.")] = "h100",
+    family: Family = None,
+    base: Bases = None,
+    eval_data: Text = None,
+    law: OwnLaw = None,
+    as_json: Json = False,
+) -> None:
+    """Which run would narrow the token budgets most? Candidates beside and one step beyond the logs, with GPU-hours.
+
+    Examples:
+
+    - `p2zoo wanted`
+
+    - `p2zoo wanted my-logs/ --gpu a100 --base meta-llama/Llama-3.1-8B=2.05 --json`
+    """
+    from leaderboard import load_logs
+    from leaderboard.userlaw import find_law
+    from leaderboard.wanted import wanted as most_wanted
+
+    chosen = find_law(law, "wanted") if law else None
+    read = load_logs(logs)
+    _warn(read)
+    with _status("ranking laws and weighing every candidate"):
+        table = most_wanted(
+            read.frame, gpu=gpu, family=family, bases=_bases(base, read.frame), eval_data=eval_data, law=chosen
+        )
+    recipes = _recipes()
+    named = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+    rows = [row | {"command": run_command(row, recipes)} for row in named]
+    if as_json:
+        _print_json({"data": _data(read), "gpu": gpu, "runs": rows})
+    else:
+        _show_wanted(rows, gpu)
+
+
+def run_command(row: dict[str, Any], recipes: dict[tuple[str, str], str]) -> str | None:
+    """The `p2zoo run` line for a candidate, by the recipe of its base and method, or of its base; None without one."""
+    own = (row["base_model"], row["method"])
+    name = recipes.get(own) or next((n for (base, _), n in recipes.items() if base == row["base_model"]), None)
+    if name is None:
+        return None
+    changes = [] if own in recipes else [f"\"prune.method='{row['method']}'\""]  # YAML reads a bare 2:4 as 124
+    changes += ["prune.rate=null" if row["method"] == "2:4" else f"prune.rate={row['rate']:g}"]
+    changes += [f"train.tokens={row['tokens']}"]
+    return " ".join([f"p2zoo run {name}", *(f"--set {change}" for change in changes)])
+
+
+def _recipes() -> dict[tuple[str, str], str]:
+    """Names of the bundled recipes by base model, as logs name it, and method."""
+    from zoo.catalog import find_recipe, recipe_names
+    from zoo.recipe_file import load_recipe
+
+    found = {}
+    for name in recipe_names():
+        recipe = load_recipe(find_recipe(name), [])
+        found[recipe.model.label, recipe.prune.method] = name
+    return found
+
+
+def _bases(words: list[str] | None, frame: "pd.DataFrame") -> "list[Base]":
+    from leaderboard.bases import measured_bases, read_base
+
+    return [read_base(word, measured_bases(frame)) for word in words or ()]
+
+
+def _show_plan(table: "pd.DataFrame") -> None:
+    """A row a candidate, then what to make of the best one."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    shown = Table(box=SIMPLE_HEAD)
+    shown.add_column("base model", overflow="fold")
+    for name in ("method", "rate", "size", "loss", "90 %", "beyond"):
+        shown.add_column(name, no_wrap=True, justify="left" if name == "method" else "right")
+    for row in table.head(SHOWN).to_dict("records"):
+        half = (row["loss_high"] - row["loss_low"]) / 2
+        own = "~" if row["l0_from"] != "measured" else ""
+        loss = f"{own}{row['loss']:.3f}" if row["loss"] == row["loss"] else ""
+        far = _times(row["beyond"]) if row["beyond"] > INSIDE else ""
+        rate = f"{row['rate']:.3f}" if row["rate"] else ""
+        band = f"±{half:.3f}" if half == half else ""
+        shown.add_row(row["base_model"], row["method"], rate, _count(row["parameters"]), loss, band, far)
+    _console().print(shown)
+    print("\n".join(plan_words(table)))
+
+
+def plan_words(table: "pd.DataFrame") -> list[str]:
+    """What to make of the plan, a line each."""
+    best, lines = table.iloc[0], []
+    inside = table[(table["beyond"] <= INSIDE) & table["loss"].notna()]
+    if best["loss"] != best["loss"]:
+        return ["No candidate has a prediction that makes sense: all lie too far outside the measured runs."]
+    if best["beyond"] > INSIDE:
+        other = "none lies inside them" if inside.empty else f"the best inside is {_name(inside.iloc[0])}"
+        lines.append(
+            f"{_name(best)} comes first, but lies {_times(best['beyond'])} outside the measured runs: a guess."
+        )
+        lines.append(f"Intervals tell how sure the fit is, not whether its law holds out there; {other}.")
+    else:
+        lines.append(f"{_name(best)} comes first.")
+    if best["method"] == "none":
+        lines.append("Pruning a larger base is not predicted to beat it.")
+    if (table["l0_from"] != "measured").any():
+        lines.append(
+            "~ rests on an l0 read off a power law through the family's other sizes; measure it: --base ID=L0."
+        )
+    lines += [f"{_name(row)}: {row['note']}" for _, row in table.head(SHOWN).iterrows() if row["note"]]
+    return lines
+
+
+def _name(row: "pd.Series[Any]") -> str:
+    return f"{row['base_model']} unpruned" if row["method"] == "none" else f"{row['base_model']} by {row['method']}"
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.1f}x" if factor < 10 else f"{factor:,.0f}x"
+
+
+def _count(value: float) -> str:
+    """A count with three digits and a unit."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def _show_wanted(rows: list[dict[str, Any]], gpu: str) -> None:
+    """A row a candidate, what is cheapest for its gain, and how to run those that a recipe knows."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    shown = Table(box=SIMPLE_HEAD)
+    shown.add_column("base model", overflow="fold")
+    for name in ("family", "method", "rate", "tokens", "narrower", f"{gpu} h"):
+        shown.add_column(name, no_wrap=True, justify="left" if name in ("family", "method") else "right")
+    for row in rows[:SHOWN]:
+        new = [word in row["new"] for word in ("base", "rate", "tokens")]
+        marks = ["+" if beyond else "" for beyond in new]
+        figures = [f"{row['rate']:.3f}{marks[1]}", f"{_count(row['tokens'])}{marks[2]}"]
+        figures += [f"{row['narrower']:.0%}", f"{row['gpu_hours']:.2g}"]
+        shown.add_row(_base(row) + marks[0], row["family"], row["method"], *figures)
+    _console().print(shown)
+    print("In the order of what they do for all budgets; narrower: the intervals of the run's own family and method.")
+    print("+ lies beyond the runs so far. The law is taken for true: runs that test it are worth more than this says.")
+    cheap = max(rows, key=lambda row: row["gain_per_gpu_hour"])
+    print(f"Most for a GPU-hour: {_base(cheap)}, {cheap['method']} at {cheap['rate']:.3f}, {_count(cheap['tokens'])}.")
+    for line in dict.fromkeys(row["command"] for row in rows[:SHOWN] if row["command"]):
+        print(f"  {line}")
+
+
+def _base(row: dict[str, Any]) -> str:
+    return str(row["base_model"]) or f"any of {_count(row['n0'])}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (plan, wanted):
+        app.command()(command)
