@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.asd import asd, asd_doubling
+from leaderboard.curves import Curves, compress
 from leaderboard.draws import asd_draws, parameter_draws, predict_draws
 from leaderboard.errors import FitError, P2Error
 from leaderboard.fit import Fit, fit
@@ -63,6 +64,7 @@ def _score_text(text: pd.DataFrame, track: str, laws: Mapping[str, Law], weight:
         return [_cell(key, track, law) | _no_metrics(NOT_TESTABLE) for law, key in laws_rows]
     shared = pd.concat([group if part is None else group[part.train] for _, group, part in parts])
     rows: list[dict[str, object]] = []
+    made: dict[str, Curves] = {}  # of a group's own training rows, for all laws that pool nothing
     for name, law in laws.items():
         fits: dict[str, tuple[Fit, Array] | None] = {}
         for key, group, part in parts:
@@ -71,7 +73,10 @@ def _score_text(text: pd.DataFrame, track: str, laws: Mapping[str, Law], weight:
                 continue
             lot = key.get(law.within, "") if law.pool else str(key)  # whose rows are fitted together
             if lot not in fits:
-                fits[lot] = _fit_drawn(*lend(law, shared, key), weight)
+                joint, lent = lend(law, shared, key)
+                if not law.pool and lot not in made:
+                    made[lot] = compress(lent)
+                fits[lot] = _fit_drawn(joint, lent, weight, None if law.pool else made[lot])
             rows.append(_cell(key, track, name) | _judge(fits[lot], group[part.test], weight))
     return rows
 
@@ -84,13 +89,13 @@ def _no_metrics(status: str) -> dict[str, object]:
     return {"status": status, **dict.fromkeys(METRICS, np.nan), "asd_draws": None}
 
 
-def _fit_drawn(law: Law, train: pd.DataFrame, weight: Array) -> tuple[Fit, Array] | None:
+def _fit_drawn(law: Law, train: pd.DataFrame, weight: Array, curves: Curves | None) -> tuple[Fit, Array] | None:
     """A fit and its draws, or None where the law cannot be fitted."""
     try:
-        fitted = fit(law, train)
+        fitted = fit(law, train, curves=curves)
     except FitError:
         return None
-    return fitted, parameter_draws(fitted, train, weight)
+    return fitted, parameter_draws(fitted, train, weight, curves)
 
 
 def _judge(fitted: tuple[Fit, Array] | None, test: pd.DataFrame, weight: Array) -> dict[str, object]:

@@ -9,7 +9,7 @@ so R and Q'y (m numbers) stand for the run, whatever the law and however many ch
 with runs. m follows the run's token range so that exponents up to 3 are met to about 1e-12.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from leaderboard.law import Array, Inputs, Law
 from leaderboard.runlog import curve_numbers
 
+LAW_INPUTS = ("n0", "n0_nonembedding", "n_pruned", "rate", "l0", "l_pruned", "tokens")  # what bundled laws may read
 WORTH = 2  # compress when there are this many times more evaluations than nodes
 
 
@@ -55,6 +56,47 @@ class Curves:
         inverse = np.linalg.pinv(self.operator, rcond=1e-6)[self.grid]
         return np.maximum((inverse @ self.loss.reshape(-1, m, 1)).ravel(), 1e-9)
 
+    def thin(self, most: int) -> "Curves":
+        """At most `most` of the runs, evenly spread in their order."""
+        if self.runs <= most:
+            return self
+        picked = np.unique(np.linspace(0, self.runs - 1, most).round().astype(np.int64))
+        rows = np.isin(self.run, picked)
+        grid, rest, log_rest = (None if v is None else v[picked] for v in (self.grid, self.rest, self.log_rest))
+        return replace(
+            self, frame=self.frame[rows], run=np.searchsorted(picked, self.run[rows]), loss=self.loss[rows],
+            log_loss=self.log_loss[rows], grid=grid, rest=rest, log_rest=log_rest,
+        )  # fmt: skip
+
+    def merged(self, inputs: tuple[str, ...]) -> "Curves":
+        """Runs in nodes that a law of these inputs cannot tell apart, as one run that weighs as much.
+
+        With the same f, sum_g |R f - z_g|^2 = G |R f - mean z|^2 + sum_g |z_g - mean z|^2.
+        """
+        if self.operator is None or self.grid is None or self.rest is None or self.log_rest is None:
+            return self
+        m = self.operator.shape[1]
+        first = self.frame.iloc[::m]
+        keys = [self.grid, *(first[c].to_numpy() for c in inputs if c != "tokens")]
+        lot = pd.DataFrame(dict(enumerate(keys))).groupby(list(range(len(keys))), sort=False).ngroup().to_numpy()
+        lots = int(lot.max()) + 1
+        if lots > self.runs / 2:
+            return self
+        count = np.bincount(lot)
+        opens = np.unique(lot, return_index=True)[1]
+        targets, rests = [], []
+        for z, rest in ((self.loss, self.rest), (self.log_loss, self.log_rest)):
+            shaped = z.reshape(-1, m)
+            mean = np.stack([np.bincount(lot, column) for column in shaped.T], axis=1) / count[:, None]
+            apart = ((shaped - mean[lot]) ** 2).sum(axis=1) + rest
+            targets.append((mean * np.sqrt(count)[:, None]).ravel())
+            rests.append(np.bincount(lot, apart))
+        rows = (opens[:, None] * m + np.arange(m)).ravel()
+        return Curves(
+            self.frame.iloc[rows], np.repeat(np.arange(lots), m), targets[0], targets[1], self.evaluations,
+            self.operator[self.grid[opens]] * np.sqrt(count)[:, None, None], np.arange(lots), rests[0], rests[1],
+        )  # fmt: skip
+
     def read(self, law: Law) -> Inputs:
         """The law's inputs at the rows or nodes."""
         return law.read(self.frame)
@@ -81,7 +123,7 @@ def plain(rows: pd.DataFrame) -> Curves:
     return Curves(rows, code, loss, np.log(loss), len(rows))
 
 
-def compress(rows: pd.DataFrame, inputs: tuple[str, ...], nodes: int | None = None) -> Curves:
+def compress(rows: pd.DataFrame, inputs: tuple[str, ...] = LAW_INPUTS, nodes: int | None = None) -> Curves:
     """The same, run by run in nodes where that is shorter; needs every input but tokens to be constant in a run.
 
     `nodes` a run; by default as many as make the interpolation exact to about 1e-12.
@@ -90,9 +132,11 @@ def compress(rows: pd.DataFrame, inputs: tuple[str, ...], nodes: int | None = No
     lengths = np.bincount(curves.run)
     tokens = curves.frame["tokens"].to_numpy(dtype=float)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    fixed = curves.frame[[c for c in inputs if c != "tokens"]]
+    beside = [c for c in ("base_model", "curve") if c in curves.frame and c not in inputs]
+    fixed = curves.frame[[c for c in inputs if c != "tokens" and c in curves.frame]]
     if not _constant_in_runs(fixed, curves.run, starts) or not (tokens > 0).all():
         return curves
+    fixed = curves.frame[[*fixed, *beside]]
     low, high = np.minimum.reduceat(tokens, starts), np.maximum.reduceat(tokens, starts)
     m = nodes or _nodes_for(float(np.log(high / low).max(initial=0)))
     if lengths.mean() < (WORTH * m if nodes is None else m):

@@ -11,6 +11,8 @@ from leaderboard.problem import Problem, objective
 
 MAX_STEPS = 60
 NEWTON_STEPS = 200
+TALL = 4_000  # rows from which normal equations are formed
+LARGE = 20_000  # rows from which Newton's last digits are left to Levenberg-Marquardt
 SETTLED = 1e-14  # relative decrease of the objective at which a descent ends
 
 
@@ -48,7 +50,9 @@ def descend(problem: Problem, z: Array, delta: float | None) -> Solution:
         here, damping = new, max(damping / 16, 1e-14)
         if gain < SETTLED:
             break
-    return _newton(problem, here) if delta == problem.delta else _solution(problem, here, False)
+    if delta != problem.delta:
+        return _solution(problem, here, False)
+    return _solution(problem, here, True) if delta is None and len(here.jacobian) > LARGE else _newton(problem, here)
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,12 @@ def _step(factor: Array, g: Array, damping: float) -> Array:
 
 
 def _triangle(a: Array) -> Array:
-    """The upper triangular factor R of a = Q R."""
+    """The upper triangular factor R of a = Q R; of a tall matrix by Cholesky, where that is safe."""
+    if len(a) > TALL:
+        try:
+            return np.asarray(np.linalg.cholesky(a.T @ a).T)
+        except np.linalg.LinAlgError:
+            pass
     return np.linalg.qr(a)[1]
 
 

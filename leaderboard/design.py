@@ -19,6 +19,7 @@ WITHIN_BASE = ("rate", "damage")  # across base models these move together with 
 SMALL = 1e-9  # of the largest singular value: what counts as zero
 PART = 1e-4  # of a unit null vector: what counts as a part in it
 NODES = 16
+MOST_RUNS = 60
 
 
 def fitted_rows(law: Law, frame: pd.DataFrame) -> tuple[pd.DataFrame, Array, dict[str, str]]:
@@ -31,8 +32,9 @@ def fitted_rows(law: Law, frame: pd.DataFrame) -> tuple[pd.DataFrame, Array, dic
         raise FitError("no_rows", f"{law.name}: no usable row (tokens > warmup_tokens, finite, pruned) to fit.")
     rows, x = rows[keep], x.take(keep)
     held, reasons = pins(law, x, rows)
+    some = _some_runs(law, rows)
     for _ in law.parameters:
-        design = _examine(law, rows, held)
+        design = _examine(law, some, held)
         names = [q.name for q in law.parameters]
         lost = [i for i, q in enumerate(law.parameters) if q.name in design.confounded and q.pin and np.isnan(held[i])]
         if not lost:
@@ -42,6 +44,16 @@ def fitted_rows(law: Law, frame: pd.DataFrame) -> tuple[pd.DataFrame, Array, dic
         held[lost[0]] = pin.value if pin else np.nan
         reasons[names[lost[0]]] = f"held at {held[lost[0]]:g}: these runs cannot tell it from {others or 'zero'}"
     return rows, held, reasons
+
+
+def _some_runs(law: Law, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of runs enough to judge a design: one for every combination of inputs, 60 combinations at most."""
+    fixed = [c for c in law.inputs if c != "tokens"]
+    if "run_id" not in rows or not fixed or rows["run_id"].nunique() <= MOST_RUNS:
+        return rows
+    designs = rows.drop_duplicates(fixed)
+    picked = designs.iloc[np.unique(np.linspace(0, len(designs) - 1, MOST_RUNS).round().astype(int))]
+    return rows[rows["run_id"].isin(picked["run_id"])]
 
 
 def pins(law: Law, x: Inputs, rows: pd.DataFrame) -> tuple[Array, dict[str, str]]:
@@ -91,8 +103,9 @@ def identify(law: Law, frame: pd.DataFrame) -> Design:
     """
     rows, held, pinned = fitted_rows(law, frame)
     always = np.array([q.pin is not None and not q.pin.of for q in law.parameters])
-    whole = _examine(law, rows, np.where(always, held, np.nan))
-    left = _examine(law, rows, held)
+    some = _some_runs(law, rows)
+    whole = _examine(law, some, np.where(always, held, np.nan))
+    left = _examine(law, some, held)
     return Design(whole.rank, whole.parameters, left.condition, whole.confounded, pinned)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from leaderboard.curves import plain
+from leaderboard.curves import Curves, plain
 from leaderboard.design import fitted_rows
 from leaderboard.fit import Fit
 from leaderboard.law import BILLION, Array
@@ -19,13 +19,17 @@ WILD = 100.0  # nats: what a draw predicts where it runs away
 RIDGE = 1e-9  # of the scaled normal matrix: keeps a flat direction where it is
 
 
-def parameter_draws(fitted: Fit, rows: pd.DataFrame, weight: Array) -> Array:
+def parameter_draws(fitted: Fit, rows: pd.DataFrame, weight: Array, curves: Curves | None = None) -> Array:
     """Parameters (draws, parameters) of a least-squares fit to `rows` under run weights (draws, curves).
 
     The column `curve` of `rows` numbers the columns of `weight`.
     """
-    used, held, _ = fitted_rows(fitted.law, rows)
-    curves = plain(used)
+    held = np.array([np.nan] * len(fitted.law.parameters))
+    for i, q in enumerate(fitted.law.parameters):
+        if q.name in fitted.pinned or (q.pin is not None and not q.pin.of):
+            held[i] = fitted.params[q.name]
+    if curves is None or fitted.n_rows != curves.evaluations or not set(fitted.law.inputs) <= set(curves.frame):
+        curves = plain(fitted_rows(fitted.law, rows)[0])
     problem = Problem(fitted.law, curves, False, None, held)
     z = np.array([fitted.params[q.name] for q in fitted.law.parameters])
     low, high = problem.bounds

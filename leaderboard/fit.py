@@ -4,7 +4,7 @@ Pins what the data cannot tell apart, solves, and names the outcome. Objectives 
 (`ls`, `huber`) or in log nats (`log-ls`, `log-huber`). Parameters are for parameters and tokens in billions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from os import PathLike
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from leaderboard.curves import compress, plain
+from leaderboard.curves import Curves, compress, plain
 from leaderboard.descend import Solution
 from leaderboard.design import fitted_rows
 from leaderboard.errors import FitError, unknown_name
@@ -68,10 +68,11 @@ class Fit:
         return load_fit(path, law, data)
 
 
-def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3) -> Fit:
+def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3, *, curves: Curves | None = None) -> Fit:
     """Fit `law` to the usable rows of `frame` (run-log columns, counts and nats).
 
     `loss`: `ls` 0.5 sum r^2, `huber` sum Huber_delta(r), or the same of log residuals (`log-ls`, `log-huber`).
+    `curves`, where many laws are fitted to one frame, is `compress(usable(frame))`, made once.
     Raises FitError when nothing can be fitted and P2Error on a column that is missing.
     """
     if loss not in LOSSES:
@@ -80,14 +81,18 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3) ->
     _one_text(frame)
     rows, held, pinned = fitted_rows(law, frame)
     smooth = "huber" not in loss
-    curves = compress(rows, law.inputs) if smooth else plain(rows)
+    shared = smooth and curves is not None and len(rows) == curves.evaluations and set(law.inputs) <= set(curves.frame)
+    if curves is None or not shared:
+        curves = compress(rows, law.inputs) if smooth else plain(rows)
+    runs = curves.runs
+    curves = curves.merged(law.inputs)
     problem = Problem(law, curves, loss.startswith("log-"), None if smooth else delta, held)
     if len(rows) < len(problem.free):
         raise FitError("too_few_rows", f"{law.name}: {len(rows)} rows cannot fix {len(problem.free)} free parameters.")
     found = solve(problem)
     if not found:
         raise FitError("no_finite_start", f"{law.name}: no start of its grid gives finite losses on these rows.")
-    return _result(problem, found, rows, loss, delta, pinned)
+    return replace(_result(problem, found, rows, loss, delta, pinned), n_runs=runs)
 
 
 def _result(
@@ -95,7 +100,10 @@ def _result(
 ) -> Fit:
     best, law = found[0], problem.law
     params = {q.name: float(v) for q, v in zip(law.parameters, best.z, strict=True)}
-    error = law.value(params, law.read(rows)) - rows["loss"].to_numpy(dtype=float)
+    rmse = np.sqrt(2 * best.objective / len(rows))
+    if loss != "ls":
+        error = law.value(params, law.read(rows)) - rows["loss"].to_numpy(dtype=float)
+        rmse = np.sqrt(np.mean(error**2))
     other = [s.objective for s in found[1:] if s.objective > best.objective * (1 + 1e-6) + 1e-300]
     notes = [f"pinned:{name}" for name in pinned]
     notes += ["families_or_methods_pooled"] if not law.pool and _mixed(rows, ("family", "method")) else []
@@ -106,7 +114,7 @@ def _result(
         status=_status(problem, best),
         loss=loss,
         delta=delta,
-        rmse=float(np.sqrt(np.mean(error**2))),
+        rmse=float(rmse),
         gradient=best.gradient,
         condition=best.condition,
         n_rows=len(rows),

@@ -5,6 +5,7 @@ A Huber width is narrowed step by step, each optimum starting the next. Determin
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -16,15 +17,17 @@ from leaderboard.problem import Problem
 from leaderboard.project import grid_starts, project
 
 POLISHED = 3  # projected starts that are descended from
+PROJECTED_RUNS = 60  # runs that decide between starts
 
 
 def solve(problem: Problem) -> list[Solution]:
     """Local optima, best first, reached from the best grid points. Empty when no start is finite."""
     with np.errstate(all="ignore"), one_thread():
-        theta = grid_starts(problem)
+        thin = replace(problem, curves=problem.curves.thin(PROJECTED_RUNS))
+        theta = grid_starts(thin)
         if not theta.shape[1]:
             return []
-        theta, c, cost = project(problem, theta)
+        theta, c, cost = project(thin, theta)
         found = []
         for z in _distinct(np.concatenate([theta, c.T]), cost):
             for delta in _widths(problem, z):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from leaderboard.curves import Curves, compress, plain
 from leaderboard.design import fitted_rows
@@ -50,7 +50,7 @@ class Resamples:
 
     def quantile(self, level: float) -> float:
         """Student's t for a two-sided interval."""
-        return float(student.ppf(0.5 + level / 2, self.freedom))
+        return float(stdtrit(self.freedom, 0.5 + level / 2))
 
     def interval(self, frame: pd.DataFrame, level: float = 0.9, new_run: bool = False) -> tuple[Array, Array]:
         """Interval of the mean curve at each row, or of one evaluation of a new run; two arrays of shape (n,).

@@ -61,3 +61,19 @@ def test_the_fit_of_a_shuffled_frame_is_the_same_to_the_ninth_digit():
     one, other = fit(LAWS["p2"], frame), fit(LAWS["p2"], frame.sample(frac=1, random_state=1))
     assert one.objective == pytest.approx(other.objective, rel=1e-9)
     np.testing.assert_allclose(one.predict(frame), other.predict(frame), rtol=1e-9)
+
+
+def test_runs_that_a_law_cannot_tell_apart_are_merged_and_nothing_is_lost():
+    one = _runs(150, 60, shared=True)
+    many = pd.concat(
+        [_runs(150, 60, shared=True, seed=s).assign(run_id=lambda d, s=s: d["run_id"] + f"-{s}") for s in range(6)]
+    )
+    curves = compress(many)
+    merged = curves.merged(LAWS["p2"].inputs)
+    assert (curves.runs, merged.runs) == (54, 9)
+    fitted = fit(LAWS["p2"], many)
+    error = fitted.predict(many) - many["loss"]
+    assert fitted.objective == pytest.approx(0.5 * float((error**2).sum()), rel=1e-9)
+    assert fitted.n_runs == 54
+    assert fitted.rmse == pytest.approx(float(np.sqrt((error**2).mean())), rel=1e-9)
+    assert compress(one).merged(LAWS["p2"].inputs).runs == 9
