@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from leaderboard.errors import FitError
+from leaderboard.errors import FitError, P2Error
 from leaderboard.fit import Fit, fit
 from leaderboard.law import Law, Mask
 from leaderboard.laws import LAWS
@@ -64,13 +64,15 @@ def cross_validate(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None) -
     """
     laws = LAWS if laws is None else laws
     found: list[dict[str, object]] = []
+    if usable(frame).empty:
+        raise P2Error("crossval: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
     for _, text in usable(frame).reset_index(drop=True).groupby(list(GROUP[2:]), observed=True):
         text = text.reset_index(drop=True)
         for fold in folds(text):
             if fold.test.any() and not fold.held.all():
                 for law in laws.values():
                     found += _judge(law, text, fold)
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=["kind", "fold", *GROUP, "law", "rmse", "bias"])
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +87,8 @@ def _judge(law: Law, text: pd.DataFrame, fold: Fold) -> Iterator[dict[str, objec
     """The cells of one law in one fold."""
     if fold.over and not law.pool:
         return
-    train, fits = text[~fold.held], {}
+    train = text[~fold.held]
+    fits: dict[str, Fit | None] = {}
     for key, group in groups(text[fold.test]):
         own = train[(train["family"] == key["family"]) & (train["method"] == key["method"])]
         if not fold.over and not _testable(own, fold.kind):

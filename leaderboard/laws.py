@@ -91,6 +91,24 @@ P2_NO_L0 = _p2(
     (_ALPHA, _BETA, _GAMMA, _DELTA),
 )
 
+
+def without_tokens(law: Law) -> Law:
+    """P² without the post-training tokens: curves are flat, at the level its other terms give."""
+    kept = [q for q in law.nonlinear if q.name != "beta"]
+    powers = Powers({q.name: _P2_EXPONENTS[q.name] for q in kept}, (("gamma", "delta", "alpha"), ("gamma", "delta")))
+    return replace(
+        law,
+        name="p2-no-d",
+        latex=r"L_0 + (1/\rho)^\gamma (1/N_0)^\delta (N_C/N_0^\alpha + E)",
+        source="ablation of P²: without the post-training tokens",
+        inputs=tuple(c for c in law.inputs if c != "tokens"),
+        linear=tuple(q for q in law.linear if q.name != "D_C"),
+        nonlinear=tuple(kept),
+        basis=powers.basis,
+        jacobian=powers.jacobian,
+    )
+
+
 _CHINCHILLA = Powers({"alpha": ("n_pruned", -1), "beta": ("tokens", -1)}, (("alpha",), ("beta",), ()))
 CHINCHILLA = Law(
     name="chinchilla",

@@ -62,8 +62,8 @@ def choose_law(text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool) 
     why = [f"{best} predicts unseen sizes and rates best here (held-out RMSE {table[best]:.4f} nats)."]
     if not l_pruned_known and table.index[0] != best:
         why.append(
-            f"Without l_pruned only laws that do not need it could answer. Measure the loss once after pruning and pass "
-            f"it: {table.index[0]} errs {table.iloc[0]:.4f} in place of {table[best]:.4f} nats there."
+            "Without l_pruned only laws that do not need it could answer. Measure the loss once after pruning and "
+            f"pass it: {table.index[0]} errs {table.iloc[0]:.4f} in place of {table[best]:.4f} nats there."
         )
     return LAWS[best], why
 

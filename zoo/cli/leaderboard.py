@@ -101,6 +101,8 @@ def rank(
         list[str] | None,
         typer.Option(help="Only this law (may be given several times); FILE.py:NAME adds one of your own."),
     ] = None,
+    ablate: Annotated[bool, typer.Option("--ablate", help="Instead: P² without each of its inputs.")] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="Instead: which in-sample metric chooses well.")] = False,
     as_json: Json = False,
 ) -> None:
     """Rank laws by how well they predict the slope of unseen curves (ASD).
@@ -112,9 +114,13 @@ def rank(
     from leaderboard.userlaw import choose_laws
 
     laws = choose_laws(law or (), "rank")
-
+    if ablate and (metrics or law):
+        raise P2Error("rank: --ablate takes P² apart; it goes with neither --metrics nor --law.")
     read = load_logs(logs)
     _warn(read)
+    if ablate or metrics:
+        _evidence(read, laws if metrics else None, as_json)
+        return
     with _status("fitting every law on every track"):
         cells = score_cells(read.frame, laws)
         table = rank_laws(read.frame, cells=cells)
@@ -123,6 +129,22 @@ def rank(
         _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": _rank_json(table, cells)})
     else:
         _show_rank(table, floor)
+
+
+def _evidence(read: Any, laws: Any, as_json: bool) -> None:
+    """The answer of `rank --metrics` over `laws`, or of `rank --ablate` where there are none."""
+    from leaderboard.ablate import ablate
+    from leaderboard.metric_choice import metric_choice
+    from zoo.cli import evidence
+
+    with _status("fitting laws on every track"):
+        table = ablate(read.frame) if laws is None else metric_choice(read.frame, laws)
+    if as_json:
+        _print_json({"data": _data(read), "ablation" if laws is None else "metrics": table.to_dict("records")})
+    elif laws is None:
+        evidence.show_ablation(table)
+    else:
+        evidence.show_metrics(table)
 
 
 def budget(
