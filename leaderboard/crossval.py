@@ -77,9 +77,8 @@ def cross_validate(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None) -
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
     """Mean held-out RMSE over cells: a row a law, a column a kind; NaN where a law cannot be or was not fitted."""
-    table = found.pivot_table(
-        index="law", columns="kind", values="rmse", aggfunc=lambda cells: cells.mean(skipna=False), sort=False
-    )
+    mean = found.groupby(["law", "kind"], sort=False)["rmse"].agg(lambda cells: cells.mean(skipna=False))
+    table = mean.unstack("kind")
     return table[[k for k in KINDS if k in table]]
 
 

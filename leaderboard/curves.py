@@ -62,7 +62,8 @@ class Curves:
             return self
         picked = np.unique(np.linspace(0, self.runs - 1, most).round().astype(np.int64))
         rows = np.isin(self.run, picked)
-        grid, rest, log_rest = (None if v is None else v[picked] for v in (self.grid, self.rest, self.log_rest))
+        grid = None if self.grid is None else self.grid[picked]
+        rest, log_rest = (None if v is None else v[picked] for v in (self.rest, self.log_rest))
         return replace(
             self, frame=self.frame[rows], run=np.searchsorted(picked, self.run[rows]), loss=self.loss[rows],
             log_loss=self.log_loss[rows], grid=grid, rest=rest, log_rest=log_rest,
@@ -84,13 +85,14 @@ class Curves:
             return self
         count = np.bincount(lot)
         opens = np.unique(lot, return_index=True)[1]
-        targets, rests = [], []
+        targets: list[Array] = []
+        rests: list[Array] = []
         for z, rest in ((self.loss, self.rest), (self.log_loss, self.log_rest)):
             shaped = z.reshape(-1, m)
             mean = np.stack([np.bincount(lot, column) for column in shaped.T], axis=1) / count[:, None]
             apart = ((shaped - mean[lot]) ** 2).sum(axis=1) + rest
             targets.append((mean * np.sqrt(count)[:, None]).ravel())
-            rests.append(np.bincount(lot, apart))
+            rests.append(np.bincount(lot, apart).astype(float))
         rows = (opens[:, None] * m + np.arange(m)).ravel()
         return Curves(
             self.frame.iloc[rows], np.repeat(np.arange(lots), m), targets[0], targets[1], self.evaluations,

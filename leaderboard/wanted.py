@@ -172,14 +172,12 @@ def _experiments(group: Group) -> Iterator[tuple[Base, float, int]]:
 
 
 def _run(fitted: GroupFit, base: Base, rate: float, tokens: int) -> pd.DataFrame:
-    """The evaluations that a run would give: as many as the group's runs have, from where theirs begin."""
-    by_run = fitted.rows["tokens"].groupby(curve_numbers(fitted.rows))
-    first, count = float(by_run.min().median()), int(by_run.size().median())
-    at = np.geomspace(min(first, tokens / 2), tokens, max(count, 2))
+    """The evaluations that a run would give: at the same shares of its tokens as those of a run of the group."""
+    curve = curve_numbers(fitted.rows)
+    longest = fitted.rows.loc[curve == np.bincount(curve).argmax(), "tokens"].to_numpy(dtype=float)
     known = {"n0": base.n0, "rate": rate, "l0": base.l0, "n_pruned": base.n0 * (1 - rate)}
-    return pd.DataFrame({"tokens": at, **known, "n0_nonembedding": base.n0_nonembedding}, dtype=float).assign(
-        family=fitted.family
-    )
+    known |= {"n0_nonembedding": base.n0_nonembedding}
+    return pd.DataFrame({"tokens": longest * tokens / longest.max(), **known}, dtype=float).assign(family=fitted.family)
 
 
 def _new(fitted: GroupFit, base: Base, rate: float, tokens: int) -> str:

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from leaderboard import LAWS, load_logs
-from leaderboard.logs import SEED
 from leaderboard.cells import METRICS
+from leaderboard.logs import SEED
 from leaderboard.runlog import GROUP
 from zoo import cli
 
