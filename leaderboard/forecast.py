@@ -1,11 +1,13 @@
-"""What planning needs before a model is pruned: rows of one held-out text, the fit of every family and method by a law
-that needs no measurement of the new model, and how far a question lies outside the runs.
+"""What planning needs before a model is pruned: rows of one held-out text, base models with their losses, the fit of
+every family and method by a law that needs no measurement of the new model, and how far a question is from the runs.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
+from leaderboard.bases import Base, measured_bases, with_losses
 from leaderboard.errors import FitError, P2Error, unknown_name
 from leaderboard.fit import Fit
 from leaderboard.law import Law
@@ -66,6 +68,21 @@ def group_fits(text: pd.DataFrame, law: str | Law | None, family: str | None, wh
     if not found:
         raise P2Error(f"{where}: no family and method of these logs can be fitted. {errors[0]}")
     return found
+
+
+def known_bases(text: pd.DataFrame, given: Iterable[Base], family: str | None, where: str) -> list[Base]:
+    """Base models of the logs and given ones, all with an l0; a given loss counts before a measured one."""
+    table = {base.name: base for base in measured_bases(text)}
+    for base in given:
+        table[base.name] = table.get(base.name, base) if base.l0 is None else base
+    wanted = [base for base in table.values() if family in (None, base.family)]
+    known = with_losses(wanted)
+    if missing := sorted({base.name for base in wanted} - {base.name for base in known}):
+        raise P2Error(
+            f"{where}: nobody measured the loss of {missing[0]} on {text['eval_data'].iloc[0]}, and its family has "
+            f"fewer than two sizes to read it off; give it, e.g. {missing[0]}=2.31."
+        )
+    return known
 
 
 def beyond(rows: pd.DataFrame, column: str, value: float) -> float:

@@ -7,7 +7,7 @@ values for exponents, ten times their size for coefficients. It counts where the
 those that the fit had to hold. A budget D solves miss(z, D) = 0, so ln D has slopes -(d miss/dz) / (d miss/d ln D).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -35,12 +35,13 @@ class Knowledge:
     row_sd: float
     precision: Array
 
-    def information(self, run: pd.DataFrame) -> Array:
-        """J'V^-1 J of one run, whose evaluations are the rows (with `family`), shape (q, q)."""
-        j = slopes(self.shared.joint, run) * self.scale
-        level = j.sum(axis=0)
-        shared = self.run_sd**2 / (self.row_sd**2 + len(j) * self.run_sd**2)
-        return np.asarray((j.T @ j - shared * np.outer(level, level)) / self.row_sd**2)
+    def information(self, rows: pd.DataFrame) -> Array:
+        """J'V^-1 J, summed over runs, of the evaluations that the rows are (with `family`), shape (q, q)."""
+        j, run = slopes(self.shared.joint, rows) * self.scale, curve_numbers(rows)
+        length = np.bincount(run)
+        level = np.stack([np.bincount(run, column) for column in j.T], axis=1)
+        shared = self.run_sd**2 / (self.row_sd**2 + length * self.run_sd**2)
+        return np.asarray((j.T @ j - level.T @ (shared[:, None] * level)) / self.row_sd**2)
 
     def budget_slopes(self, asked: Question) -> Array | None:
         """Slopes (q,) of ln tokens at the answer to a question; None where it has none above the smallest budget."""
@@ -59,11 +60,9 @@ class Knowledge:
 
 def knowledge(shared: SharedFit, run_sd: float, row_sd: float) -> Knowledge:
     """What the runs behind a fit say beside the prior."""
-    scale, curve = _prior(shared.joint, shared.rows), curve_numbers(shared.rows)
-    prior = np.eye(len(scale))
-    empty = Knowledge(shared, scale, run_sd, row_sd, prior)
-    runs = [empty.information(shared.rows[curve == i]) for i in range(int(curve.max()) + 1)]
-    return Knowledge(shared, scale, run_sd, row_sd, prior + sum(runs))
+    scale = _prior(shared.joint, shared.rows)
+    prior = Knowledge(shared, scale, run_sd, row_sd, np.eye(len(scale)))
+    return replace(prior, precision=prior.precision + prior.information(shared.rows))
 
 
 def variances(precision: Array, questions: Array) -> Array:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from leaderboard.bases import Base, measured_bases, with_losses
+from leaderboard.bases import Base
 from leaderboard.budget import DRAWS, RUNS_FOR_AN_INTERVAL
 from leaderboard.errors import P2Error
-from leaderboard.forecast import SPARSE, GroupFit, beyond, group_fits, one_text, sparse_rate
+from leaderboard.forecast import SPARSE, GroupFit, beyond, group_fits, known_bases, one_text, sparse_rate
 from leaderboard.law import Array, Law
 from leaderboard.runlog import GROUP, require
 
@@ -52,7 +52,7 @@ def plan(
     text = one_text(frame, eval_data, objective, "plan")
     _one_tokenizer(text, family)
     fits = group_fits(text, law, family, "plan")
-    known = _bases(text, bases, family)
+    known = known_bases(text, bases, family, "plan")
     rows = [_unpruned(base, text) for base in known if base.n0 <= deployed]
     for group in fits:
         rows += _pruned(group, known, deployed, tokens, _sense(text))
@@ -69,22 +69,6 @@ def _one_tokenizer(text: pd.DataFrame, family: str | None) -> None:
     if "vocab_size" in own and own["vocab_size"].nunique() > 1:
         sizes = ", ".join(f"{f} {v:,}" for f, v in own[["family", "vocab_size"]].drop_duplicates().to_numpy())
         raise P2Error(f"plan: losses per token compare only under one tokenizer, here are {sizes}; name a family.")
-
-
-def _bases(text: pd.DataFrame, given: Iterable[Base], family: str | None) -> list[Base]:
-    """Measured and given bases, the given ones first where both are, all with an l0."""
-    table = {base.name: base for base in measured_bases(text)}
-    for base in given:
-        old = table.get(base.name)
-        table[base.name] = old if old is not None and base.l0 is None else base
-    wanted = [base for base in table.values() if family in (None, base.family)]
-    known = with_losses(wanted)
-    if missing := sorted({base.name for base in wanted} - {base.name for base in known}):
-        raise P2Error(
-            f"plan: nobody measured the loss of {missing[0]} on {text['eval_data'].iloc[0]}, and its family has fewer "
-            f"than two sizes to read it off; give it, e.g. {missing[0]}=2.31."
-        )
-    return known
 
 
 def _unpruned(base: Base, text: pd.DataFrame) -> dict[str, object]:

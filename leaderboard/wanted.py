@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from leaderboard.bases import Base, loss_at, measured_bases, with_losses
+from leaderboard.bases import Base, loss_at
 from leaderboard.budget import Question
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.forecast import SPARSE, GroupFit, group_fits, one_text, sparse_rate
+from leaderboard.forecast import SPARSE, GroupFit, group_fits, known_bases, one_text, sparse_rate
 from leaderboard.hardware import GPUS, gpu_hours
 from leaderboard.information import Knowledge, knowledge, variances
 from leaderboard.law import Array, Law
@@ -27,6 +27,7 @@ NEEDED = ("run_id", *GROUP, "base_model", "n0", "n0_nonembedding", "rate", "l0",
 NEXT_RATE, HIGHEST_RATE = 1.4, 0.8
 LONGER = 3.0
 NEW_SIZE = 1.2  # a size this far beyond the data is new
+FALLS = 1e-4  # nats: a loss that falls less has no budget
 QUIET = 1e-4  # nats: the least noise a run is taken to have
 LOST = np.log(1000.0) ** 2  # a variance of ln tokens from which an interval says nothing
 
@@ -54,10 +55,10 @@ def wanted(
     if gpu not in GPUS:
         raise unknown_name("gpu", gpu, GPUS, "wanted")
     text = one_text(frame, eval_data, objective, "wanted")
-    table = list({base.name: base for base in (*bases, *measured_bases(text))}.values())
+    known = known_bases(text, bases, family, "wanted")
     fits = group_fits(text, law, family, "wanted")
     run_sd, row_sd = _noise(fits)
-    groups = [_group(f, knowledge(f.shared, run_sd, row_sd), ladder(table, f.family), questions) for f in fits]
+    groups = [_group(f, knowledge(f.shared, run_sd, row_sd), ladder(known, f.family), questions) for f in fits]
     if not any(len(group.slopes) for group in groups):
         raise P2Error("wanted: none of the questions has an answer in any group, so there is no interval to narrow.")
     rows = [row for group in groups for row in _rows(group, groups, gpu)]
@@ -77,7 +78,7 @@ class Group:
 
 def ladder(bases: Iterable[Base], family: str) -> list[Base]:
     """A family's bases by size, and behind them a nameless one on the next step, where two sizes are known."""
-    own = sorted((b for b in with_losses(list(bases)) if b.family == family), key=lambda b: b.n0)
+    own = sorted((b for b in bases if b.family == family), key=lambda b: b.n0)
     sizes = sorted({b.n0 for b in own})
     if len(sizes) < 2:
         return own
@@ -106,12 +107,14 @@ def _group(fitted: GroupFit, known: Knowledge, bases: list[Base], questions: Seq
 def standard_questions(fitted: GroupFit, bases: Iterable[Base]) -> list[Question]:
     """The budgets of every base at the middle and the next higher rate: until a doubling wins less than 0.01 nats, and
     to the loss that is predicted at three times the usual run."""
-    out = []
+    out: list[Question] = []
     for base in bases:
         for rate in _rates(fitted, base)[1::2] or _rates(fitted, base):
             asked = Question(family=fitted.family, method=fitted.method, rate=rate, n0=base.n0, l0=base.l0 or 0.0)
-            later = fitted.fit.predict(asked.curve(np.array([LONGER * _usual(fitted)])))
-            out += [asked, replace(asked, target_loss=float(later[0]))]
+            out.append(asked)
+            now, later = fitted.fit.predict(asked.curve(np.array([1, LONGER]) * _usual(fitted)))
+            if now - later > FALLS and later > 0:
+                out.append(replace(asked, target_loss=float(later)))
     return out
 
 
@@ -126,7 +129,7 @@ def _rates(fitted: GroupFit, base: Base) -> list[float]:
         return [round(sparse_rate(base.n0, base.n0_nonembedding), 3)]
     seen = fitted.rows["rate"].groupby(curve_numbers(fitted.rows)).first()
     rates = [*seen.quantile([0, 0.5, 1]), min(HIGHEST_RATE, NEXT_RATE * float(seen.max()))]
-    return list(dict.fromkeys(round(float(rate), 3) for rate in rates))
+    return list(dict.fromkeys(max(0.001, round(float(rate), 3)) for rate in rates))
 
 
 def _rows(group: Group, groups: list[Group], gpu: str) -> list[dict[str, object]]:
@@ -139,7 +142,7 @@ def _rows(group: Group, groups: list[Group], gpu: str) -> list[dict[str, object]
     for base, rate, tokens in _experiments(group):
         run = _run(fitted, base, rate, tokens)
         after = {id(g): _counted(variances(g.known.precision + g.known.information(run), g.slopes)) for g in lent}
-        gain = sum(float((before[key] - after[key]).sum()) for key in after) / asked
+        gain = max(0.0, sum(float((before[key] - after[key]).sum()) for key in after) / asked)
         own = id(group)
         shrinks = 1 - float(np.sqrt(after[own]).sum() / np.sqrt(before[own]).sum()) if own in after else np.nan
         hours, _ = gpu_hours(tokens, base.n0, rate, fitted.method, gpu)

@@ -83,6 +83,9 @@ def test_information_is_that_of_correlated_noise(group):
     run = group.rows[curve_numbers(group.rows) == 0]
     j = slopes(group.fit, run) * known.scale
     covariance = ROW_SD**2 * np.eye(len(run)) + RUN_SD**2
+    twice = pd.concat([run, group.rows[curve_numbers(group.rows) == 1]])
+    other = known.information(twice) - known.information(run)
+    np.testing.assert_allclose(other, known.information(twice.iloc[len(run) :]), rtol=1e-6, atol=1e-4)
     np.testing.assert_allclose(known.information(run), j.T @ np.linalg.inv(covariance) @ j, rtol=1e-6, atol=1e-6)
 
 
@@ -187,6 +190,12 @@ def test_runs_that_are_lent_help_the_other_family(seed):
 def test_what_cannot_be_asked_is_refused(wrong, words, seed):
     with pytest.raises(P2Error, match=words):
         wanted(seed, **({"law": LAW} | wrong))
+
+
+def test_a_loss_that_does_not_fall_has_no_budget_to_narrow(rows):
+    for loss in (3.0, 3.0 + rows["tokens"] / 1e8):
+        with pytest.raises(P2Error, match="none of the questions has an answer"):
+            wanted(rows.assign(loss=loss), law=LAW)
 
 
 def test_one_run_alone_still_gives_an_order(rows):
