@@ -122,6 +122,18 @@ def test_fit_as_a_table(p2zoo, group_folder):
     assert "alpha" in out
 
 
+def test_the_evidence_behind_a_ranking(p2zoo, group_folder):
+    code, out, _ = p2zoo("rank", group_folder, "--ablate", "--json")
+    assert code == 0
+    assert {row["without"] for row in json.loads(out)["ablation"]} >= {"N0", "D", "rho", "L0"}
+    code, out, _ = p2zoo("rank", group_folder, "--metrics", "--law", "p2", "--law", "damage")
+    assert code == 0
+    assert "asd_doubling" in out
+    code, _, err = p2zoo("rank", group_folder, "--ablate", "--metrics")
+    assert code != 0
+    assert "--ablate takes" in err
+
+
 def test_rank_as_json_is_the_contracts(p2zoo, group_folder):
     code, out, _ = p2zoo("rank", group_folder, "--json")
     answer = json.loads(out, parse_constant=pytest.fail)  # no NaN, no Infinity
