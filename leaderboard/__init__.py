@@ -15,8 +15,11 @@ from leaderboard.fit import Fit, fit
 from leaderboard.law import Law, Linear, Nonlinear, Pin, Powers
 from leaderboard.laws import LAWS
 from leaderboard.logs import Logs, load_logs
+from leaderboard.plan import plan
 from leaderboard.rank import rank
 from leaderboard.recommend import recommended_fit
+from leaderboard.userlaw import load_law
+from leaderboard.wanted import wanted
 
 __all__ = [
     "LAWS",
@@ -33,10 +36,13 @@ __all__ = [
     "asd",
     "asd_doubling",
     "fit",
+    "load_law",
     "load_logs",
     "noise_floor",
+    "plan",
     "rank",
     "recommend_tokens",
     "recommended_fit",
     "score_cells",
+    "wanted",
 ]
