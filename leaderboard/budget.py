@@ -194,9 +194,10 @@ def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatu
                 f"budget: the law {fitted.law.name} gives no finite loss so far from these runs; try another."
             )
         return None, float(np.nanmin(losses)), BudgetStatus.UNREACHABLE
-    i, tokens = int(met[0]), float(GRID[0])
-    if i:
-        tokens = brentq(lambda d: float(asked.miss(fitted.predict, np.array([d]))[0]), GRID[i - 1], GRID[i], rtol=1e-10)
+    i = int(met[0])
+    tokens = float(GRID[i])
+    if i and asked.miss(fitted.predict, GRID[i : i + 1])[0] < 0:
+        tokens = brentq(lambda d: float(asked.miss(fitted.predict, np.array([d]))[0]), GRID[i - 1], tokens, rtol=1e-10)
     return math.ceil(tokens), float(fitted.predict(asked.curve(np.array([tokens])))[0]), BudgetStatus.REACHED
 
 

@@ -24,7 +24,8 @@ def grid_starts(problem: Problem) -> Array:
     n = problem.x.size
     rows = np.unique(np.linspace(0, n - 1, min(GRID_ROWS, n)).round().astype(int))
     axes = [q.start if np.isnan(h) else (h,) for q, h in zip(law.nonlinear, problem.held[:p], strict=True)]
-    theta = np.array(list(product(*axes)), dtype=float).reshape(-1, p).T
+    points = list(product(*axes))
+    theta = np.array(points, dtype=float).reshape(len(points), p).T
     x = problem.x.take(rows)
     losses = problem.curves.losses[rows]
     weight = 1 / losses if problem.log else np.ones(len(rows))

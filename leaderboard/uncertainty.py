@@ -19,6 +19,7 @@ from leaderboard.fit import Fit
 from leaderboard.law import Array
 from leaderboard.problem import Problem
 from leaderboard.project import level_weight, project
+from leaderboard.solve import one_thread
 
 METHODS = ("runs", "wild")
 DRAWS = 1000
@@ -79,15 +80,16 @@ def resample(fitted: Fit, frame: pd.DataFrame, method: str = "wild", draws: int 
     residual = residual / np.sqrt(np.maximum(1 - leverage, LEAST_FREEDOM))[curves.run]
     rng = np.random.default_rng(seed)
     found = []
-    for size in _batches(draws):
-        theta = np.repeat(start, size, axis=1)
-        if method == "runs":
-            share = np.sqrt(rng.exponential(size=(size, curves.runs)))[:, curves.run]
-            found.append(project(problem, theta, weight * share, settled=SETTLED))
-        else:
-            sign = rng.choice([-1.0, 1.0], size=(size, curves.runs))[:, curves.run]
-            target = curves.apply(fitted.law.value(fitted.params, problem.x)) + sign * residual
-            found.append(project(problem, theta, weight[None], target, settled=SETTLED))
+    with np.errstate(all="ignore"), one_thread():
+        for size in _batches(draws):
+            theta = np.repeat(start, size, axis=1)
+            if method == "runs":
+                share = np.sqrt(rng.exponential(size=(size, curves.runs)))[:, curves.run]
+                found.append(project(problem, theta, weight * share, settled=SETTLED))
+            else:
+                sign = rng.choice([-1.0, 1.0], size=(size, curves.runs))[:, curves.run]
+                target = curves.apply(fitted.law.value(fitted.params, problem.x)) + sign * residual
+                found.append(project(problem, theta, weight[None], target, settled=SETTLED))
     run_sd, row_sd = _spread(rows, fitted, freedom)
     return Resamples(
         fitted,

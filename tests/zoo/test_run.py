@@ -191,5 +191,5 @@ def test_a_demo_that_was_cut_off_goes_on(tmp_path):
 
     (tmp_path / "width").mkdir()
     (tmp_path / "width" / "run.json").write_text("{}")
-    runs = [arguments for _, arguments in steps(tmp_path) if arguments[0] == "run"]
-    assert [name for name, arguments in zip(RECIPES, runs, strict=True) if "--resume" in arguments] == ["width"]
+    runs = [step.command for step in steps(tmp_path) if step.command.startswith("run ")]
+    assert [name for name, command in zip(RECIPES, runs, strict=True) if "--resume" in command] == ["width"]
