@@ -59,7 +59,7 @@ def test_ninety_percent_intervals_cover_ninety_percent(group):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["p2", "p2-no-nc", "damage", "damage-drift"])
 def test_coverage_of_every_law_that_answers(group, name, method):
-    mean, new = _coverage(group, name, method, 300)
+    mean, new = _coverage(group, name, method, 200)
     assert 0.80 <= mean <= 0.95, (mean, new)
     assert 0.85 <= new <= 0.97, (mean, new)
 
