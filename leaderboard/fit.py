@@ -18,7 +18,7 @@ from leaderboard.design import fitted_rows
 from leaderboard.errors import FitError, unknown_name
 from leaderboard.law import Array, Law
 from leaderboard.problem import LOSSES, Problem
-from leaderboard.runlog import GROUP
+from leaderboard.runlog import GROUP, usable
 from leaderboard.saved import load_fit, save_fit
 from leaderboard.solve import solve
 
@@ -79,34 +79,38 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3, *,
         raise unknown_name("loss", loss, LOSSES, "fit")
     _require(law, frame, ("loss",))
     _one_text(frame)
-    rows, held, pinned = fitted_rows(law, frame)
     smooth = "huber" not in loss
-    shared = smooth and curves is not None and len(rows) == curves.evaluations and set(law.inputs) <= set(curves.frame)
-    if curves is None or not shared:
+    lean = smooth and curves is not None and set(law.inputs) <= set(curves.frame)
+    rows, held, pinned = fitted_rows(law, curves.frame if lean and curves is not None else frame)
+    if curves is None or not lean or len(rows) < len(curves.frame):  # the law leaves out some of them
+        rows, held, pinned = fitted_rows(law, frame) if lean else (rows, held, pinned)
         curves = compress(rows, law.inputs) if smooth else plain(rows)
     runs = curves.runs
-    curves = curves.merged(law.inputs)
-    problem = Problem(law, curves, loss.startswith("log-"), None if smooth else delta, held)
-    if len(rows) < len(problem.free):
-        raise FitError("too_few_rows", f"{law.name}: {len(rows)} rows cannot fix {len(problem.free)} free parameters.")
+    problem = Problem(law, curves.merged(law.inputs), loss.startswith("log-"), None if smooth else delta, held)
+    if curves.evaluations < len(problem.free):
+        raise FitError(
+            "too_few_rows", f"{law.name}: {curves.evaluations} rows cannot fix {len(problem.free)} free parameters."
+        )
     found = solve(problem)
     if not found:
         raise FitError("no_finite_start", f"{law.name}: no start of its grid gives finite losses on these rows.")
-    return replace(_result(problem, found, rows, loss, delta, pinned), n_runs=runs)
+    return replace(_result(problem, found, frame, loss, delta, pinned), n_runs=runs)
 
 
 def _result(
-    problem: Problem, found: list[Solution], rows: pd.DataFrame, loss: str, delta: float, pinned: dict[str, str]
+    problem: Problem, found: list[Solution], frame: pd.DataFrame, loss: str, delta: float, pinned: dict[str, str]
 ) -> Fit:
     best, law = found[0], problem.law
     params = {q.name: float(v) for q, v in zip(law.parameters, best.z, strict=True)}
-    rmse = np.sqrt(2 * best.objective / len(rows))
+    n = problem.curves.evaluations
+    rmse = np.sqrt(2 * best.objective / n)
     if loss != "ls":
+        rows = fitted_rows(law, frame)[0]
         error = law.value(params, law.read(rows)) - rows["loss"].to_numpy(dtype=float)
         rmse = np.sqrt(np.mean(error**2))
     other = [s.objective for s in found[1:] if s.objective > best.objective * (1 + 1e-6) + 1e-300]
     notes = [f"pinned:{name}" for name in pinned]
-    notes += ["families_or_methods_pooled"] if not law.pool and _mixed(rows, ("family", "method")) else []
+    notes += ["families_or_methods_pooled"] if not law.pool and _pools(frame) else []
     return Fit(
         law=law,
         params=params,
@@ -117,7 +121,7 @@ def _result(
         rmse=float(rmse),
         gradient=best.gradient,
         condition=best.condition,
-        n_rows=len(rows),
+        n_rows=n,
         n_runs=problem.curves.runs,
         pinned=pinned,
         notes=tuple(notes),
@@ -143,6 +147,12 @@ def _require(law: Law, frame: pd.DataFrame, also: tuple[str, ...]) -> None:
 
 def _mixed(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:
     return [c for c in columns if c in frame and frame[c].nunique() > 1]
+
+
+def _pools(frame: pd.DataFrame) -> bool:
+    """Whether the usable rows are of several families or methods."""
+    named = [c for c in GROUP[:2] if c in frame]
+    return bool(named) and bool(_mixed(usable(frame), tuple(named)))
 
 
 def _one_text(frame: pd.DataFrame) -> None:
