@@ -21,7 +21,7 @@ from leaderboard import LAWS, FitError, Law, Linear, Nonlinear, fit, rank, score
 from leaderboard.curves import compress
 from leaderboard.law import Inputs
 from leaderboard.logs import load_logs
-from leaderboard.runlog import build_table, write_log
+from leaderboard.runlog import build_table, usable, write_log
 from leaderboard.tracks import groups
 from leaderboard.uncertainty import resample
 
@@ -179,10 +179,11 @@ def crowd(runs: int = 10_000, evaluations: int = 200) -> None:
         row(f"{runs:,} runs x {evaluations}: read + validate", f"{time.perf_counter() - began:.1f} s", "≤ 12 s")
     row("  quarantined", str(len(logs.quarantined)), "0")
     began = time.perf_counter()
-    for _, group in groups(logs.frame):
+    for _, group in groups(usable(logs.frame)):
+        curves = compress(group)
         for law in LAWS.values():
             try:
-                fit(law, group)
+                fit(law, group, curves=curves)
             except FitError as error:
                 row(f"  {law.name}", error.code)
     row("  fit of every law in every group", f"{time.perf_counter() - began:.1f} s", "≤ 3 s")
