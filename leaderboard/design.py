@@ -25,8 +25,9 @@ MOST_RUNS = 60
 def fitted_rows(law: Law, frame: pd.DataFrame) -> tuple[pd.DataFrame, Array, dict[str, str]]:
     """The rows of `frame` that a fit of `law` uses, the parameters it holds (NaN = free) and why it holds them."""
     rows = usable(frame)
-    x = law.read(rows)
-    y = rows["loss"].to_numpy(dtype=float) if "loss" in rows else np.ones(len(rows))  # nodes have none of their own
+    if "loss" not in rows:
+        rows = rows.assign(loss=1.0)  # nodes have none of their own
+    x, y = law.read(rows), rows["loss"].to_numpy(dtype=float)
     with np.errstate(all="ignore"):
         keep = np.isfinite(y) & (y > 0) & np.isfinite(np.stack(list(x.values()))).all(axis=0) & law.domain(x)
     if not keep.any():

@@ -40,6 +40,9 @@ def load_logs(source: str | Path | None = None, revision: str | None = None) -> 
         if revision is not None:
             raise P2Error(f"{source}: a revision belongs to a Hub dataset, not to a path.")
         return _read(Path(source), str(source))
+    name = str(source)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith(".parquet"):
+        raise P2Error(f"{name}: neither an existing path nor a Hub dataset, which would be owner/name.")
     from leaderboard.remote import read_dataset
 
     return read_dataset(str(source), revision)

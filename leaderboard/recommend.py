@@ -5,6 +5,7 @@ group asked about has no say of its own, its few runs would choose by luck. Laws
 that has not been measured.
 """
 
+import difflib
 from dataclasses import replace
 
 import pandas as pd
@@ -99,6 +100,15 @@ def lent_words(shared: SharedFit) -> str:
     return "Fitted to {} runs: {}; {}.".format(len(set(curve_numbers(rows))), *lists)
 
 
+def _refuse_misspelt(frame: pd.DataFrame, family: str, method: str) -> None:
+    """A method without data is refused; a family without data may be asked about, unless it reads like a known one."""
+    methods, families = (set(frame[c].astype(str)) for c in ("method", "family"))
+    if len(frame) and method not in methods:
+        raise unknown_name("method", method, methods, "budget")
+    if family not in families and difflib.get_close_matches(family, families, n=1, cutoff=0.75):
+        raise unknown_name("family", family, families, "budget")
+
+
 def same_text(
     frame: pd.DataFrame, family: str, method: str, eval_data: str | None, objective: str | None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -109,6 +119,7 @@ def same_text(
             if wanted not in set(frame[name]):
                 raise unknown_name(name, wanted, frame[name].astype(str).unique(), "budget")
             frame = frame[frame[name] == wanted]
+    _refuse_misspelt(frame, family, method)
     own = frame[(frame["family"] == family) & (frame["method"] == method)]
     heads = (own if len(own) else frame)[["run_id", "eval_data", "objective"]].astype(str).drop_duplicates()
     if heads.empty:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leaderboard import LAWS, fit
+from leaderboard import LAWS, fit, rank
 from leaderboard.curves import compress, plain
 from leaderboard.law import Law
 
@@ -77,3 +77,18 @@ def test_runs_that_a_law_cannot_tell_apart_are_merged_and_nothing_is_lost():
     assert fitted.n_runs == 54
     assert fitted.rmse == pytest.approx(float(np.sqrt((error**2).mean())), rel=1e-9)
     assert compress(one).merged(LAWS["p2"].inputs).runs == 9
+
+
+@pytest.mark.parametrize("name", ["p2", "damage", "chinchilla"])
+def test_curves_made_once_give_the_same_fit(name: str):
+    frame = _runs(150, 60)
+    frame.loc[frame["run_id"] == "r4", "l_pruned"] = 2.0  # below l0: the damage law leaves that run out
+    prepared, own = fit(LAWS[name], frame, curves=compress(frame)), fit(LAWS[name], frame)
+    assert prepared.objective == pytest.approx(own.objective, rel=1e-12)
+    assert (prepared.n_rows, prepared.n_runs, prepared.pinned) == (own.n_rows, own.n_runs, own.pinned)
+
+
+def test_long_curves_are_ranked():
+    frame = _runs(150, 60).assign(family="llama-3", method="depth", eval_data="text", objective="clm")
+    table = rank(frame, {name: LAWS[name] for name in ("p2-no-nc", "damage")})
+    assert table["rank"].notna().all()
