@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -154,20 +155,28 @@ def build_table(run: Mapping[str, Any], curve: Iterable[Mapping[str, Any]]) -> p
     return pa.Table.from_pylist([{c.name: row.get(c.name) for c in COLUMNS} for row in rows], schema=schema())
 
 
-def write_log(path: str | os.PathLike[str], table: pa.Table) -> Path:
-    """Write a log so that a reader sees the whole file or none of it."""
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path to write to, which becomes `path` when all went well: a reader sees the whole file or none."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
+    temporary = Path(name)
     try:
-        pq.write_table(table, temporary, store_schema=False, compression="zstd")
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-    return path
+
+
+def write_log(path: str | os.PathLike[str], table: pa.Table) -> Path:
+    """Write a log so that a reader sees the whole file or none of it."""
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary, store_schema=False, compression="zstd")
+    return Path(path)
 
 
 def usable(frame: pd.DataFrame) -> pd.DataFrame:

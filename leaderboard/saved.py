@@ -6,7 +6,6 @@ that a fit of other data, of an older engine or of a law that has changed since 
 
 import json
 import os
-import tempfile
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import numpy as np
 from leaderboard.errors import P2Error
 from leaderboard.law import Array, Law
 from leaderboard.laws import LAWS
+from leaderboard.runlog import whole_file
 from leaderboard.userlaw import probe_rows
 
 if TYPE_CHECKING:
@@ -40,16 +40,8 @@ def save_fit(fit: "Fit", path: str | os.PathLike[str], data: str = "") -> Path:
         "second": np.array([] if fit.second is None else [fit.second], dtype=float),
         "probe": _probe(fit.law, fit.params),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)  # numbers alone, so nothing is pickled
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # numbers alone, so nothing is pickled
     return path
 
 
