@@ -18,6 +18,7 @@ from huggingface_hub._eval_results import parse_eval_result_entries
 from leaderboard.check import check_files
 from leaderboard.errors import P2Error
 from leaderboard.remote import read_dataset
+from leaderboard.submit import title
 from tests.zoo.publish.conftest import LOGS, USERS
 from zoo.card import numbers_of
 from zoo.cli.publish import listing
@@ -188,7 +189,9 @@ def test_a_draft_of_the_same_run_is_opened_and_filled(runs, as_user):
     ann, owner = as_user("ann"), as_user("owner")
     owner.create_repo("owner/draft-logs", repo_type="dataset")
     planned = plan(runs(), "ann", "owner/draft-logs", name="draft", **APACHE)
-    assert ann.create_pull_request("owner/draft-logs", planned.title, repo_type="dataset").status == "draft"
+    assert (
+        ann.create_pull_request("owner/draft-logs", title(planned.run.columns), repo_type="dataset").status == "draft"
+    )
     done = publish(ann, planned)
     assert done.pull.endswith("/discussions/1")
     assert ann.get_discussion_details("owner/draft-logs", 1, repo_type="dataset").status == "open"
