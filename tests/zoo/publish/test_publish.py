@@ -131,6 +131,14 @@ def test_the_card(published, as_user, runs, tmp_path):
     assert yaml.safe_load(card.text.split("```yaml\n")[1].split("```")[0])["prune"]["method"] == "2:4"
 
 
+def test_the_card_shows_losses_by_source_where_the_run_measured_them(copy):
+    folder = copy()
+    assert "By source" not in plan(folder, "ann", **APACHE).card().decode()
+    before, now = ({"web | x`": {"loss": loss, "tokens": 1200}} for loss in (2.5, 2.75))
+    edit_json(folder / "run.json", l0_by_source=before, loss_by_source=now)
+    assert "| `web / x'` | 1,200 | 2.5000 | 2.7500 |" in plan(folder, "ann", **APACHE).card().decode()
+
+
 def test_eval_results_are_the_hubs_own(published, as_user, runs, tmp_path):
     _, done = published
     path = as_user("bob").hf_hub_download(done.model, ".eval_results/heldout-loss.yaml", cache_dir=tmp_path)
