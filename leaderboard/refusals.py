@@ -15,6 +15,14 @@ WORDS = {
 }
 
 
+def closed_meanwhile(error: BaseException) -> bool:
+    """Whether another thread closed the client that this one was about to use; asking again opens a new one.
+
+    huggingface_hub shares one client in a process and closes it where a connection is refused (`http_backoff`).
+    """
+    return isinstance(error, RuntimeError) and "client has been closed" in str(error)
+
+
 def explain(error: Exception, doing: str) -> P2Error:
     """The error to raise instead, `doing` first; RunFailed where trying again may help."""
     if isinstance(error, LocalTokenNotFoundError):

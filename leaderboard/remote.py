@@ -46,6 +46,8 @@ def read_dataset(dataset: str, revision: str | None = None, api: "HfApi | None" 
     """
     from huggingface_hub import HfApi
 
+    from leaderboard.refusals import closed_meanwhile
+
     api = api or HfApi()
     revision = revision or "main"
     folder = _folder(api.endpoint, dataset)
@@ -56,6 +58,10 @@ def read_dataset(dataset: str, revision: str | None = None, api: "HfApi | None" 
         _write(seen, json.dumps({"commit": commit, "at": datetime.now(UTC).isoformat(timespec="seconds")}).encode())
     except _Unreachable as error:
         return _last_good(api, dataset, revision, folder, seen, str(error))
+    except RuntimeError as error:
+        if not closed_meanwhile(error):
+            raise
+        return _last_good(api, dataset, revision, folder, seen, f"{api.endpoint} broke off")
     return logs
 
 

@@ -46,7 +46,7 @@ def submit(api: "HfApi", dataset: str, log: Path | bytes) -> Pull:
     """
     from huggingface_hub import errors
 
-    from leaderboard.refusals import explain
+    from leaderboard.refusals import closed_meanwhile, explain
 
     with tempfile.TemporaryDirectory(prefix="p2zoo-") as work:
         path = log if isinstance(log, Path) else Path(work) / "log.parquet"
@@ -62,6 +62,10 @@ def submit(api: "HfApi", dataset: str, log: Path | bytes) -> Pull:
             return send(api, dataset, user, path, table, pull)
         except (errors.HTTPError, errors.LocalTokenNotFoundError, errors.OfflineModeIsEnabled) as error:  # type: ignore[attr-defined]
             raise explain(error, f"submit: log data set {dataset}") from None  # the chain may show signed addresses
+        except RuntimeError as error:
+            if not closed_meanwhile(error):
+                raise
+            raise explain(error, f"submit: log data set {dataset}") from None
 
 
 def checked(path: Path) -> pa.Table:

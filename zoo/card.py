@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardDat
 from leaderboard.errors import P2Error
 from zoo.finished import FinishedRun, weights_sha256
 from zoo.licences import Licence
+from zoo.tasks import measured
 
 KEY = "p2zoo"  # of the metadata that are ours
 TAG = "p2zoo"
@@ -79,6 +80,7 @@ def render(run: FinishedRun, repo: str, licence: Licence, claimed: Numbers, pull
     parts = (
         _what(run, repo, licence),
         _table(run, claimed),
+        *_tasks(run),
         _use(run, repo),
         _recipe(run),
         _origin(run, licence, claimed, pull),
@@ -110,7 +112,7 @@ def metadata(run: FinishedRun, repo: str, licence: Licence, claimed: Numbers) ->
         datasets=[train.dataset] if train.dataset else None,
         tags=[TAG, "pruning", "pruned", *_method_tags(run_["method"])],
         model_name=repo.split("/")[-1],
-        eval_results=[result],
+        eval_results=[result, *_task_results(run)],
         **ours,
     )
 
@@ -130,6 +132,39 @@ def eval_results(run: FinishedRun, claimed: Numbers) -> list[dict[str, Any]]:
         notes=f"nats per token on {claimed.eval_data}, {run.columns['eval_tokens']} tokens; run {claimed.run_id}",
     )
     return eval_result_entries_to_yaml([entry])
+
+
+def _task_results(run: FinishedRun) -> list[EvalResult]:
+    """Benchmarks for the model-index."""
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=one["dataset"] or name,
+            dataset_name=name,
+            metric_type=metric,
+            metric_name=f"{metric}, {one['shots']}-shot",
+            metric_value=number["value"],
+        )
+        for name, one in measured(run.state, run.model).items()
+        for metric, number in one["metrics"].items()
+    ]
+
+
+def _tasks(run: FinishedRun) -> list[str]:
+    """Benchmarks as a table, where they were measured on these weights."""
+    rows = [
+        (_code(name), str(one["version"]), str(one["shots"]), f"{one['samples']:,}", metric, _with_error(number))
+        for name, one in measured(run.state, run.model).items()
+        for metric, number in one["metrics"].items()
+    ]
+    heads = ("task", "version", "shots", "samples", "metric", "value")
+    title = f"## Benchmarks\n\nMeasured with lm-eval {run.state['tasks']['lm_eval']}:" if rows else ""
+    return [title, _markdown(heads, rows)] if rows else []
+
+
+def _with_error(number: dict[str, Any]) -> str:
+    error = "" if number["stderr"] is None else f" ± {number['stderr']:.4f}"
+    return f"{number['value']:.4f}{error}"
 
 
 def _method_tags(method: str) -> list[str]:

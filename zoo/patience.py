@@ -14,7 +14,7 @@ from typing import TypeVar
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
-from leaderboard.refusals import PASSING, explain
+from leaderboard.refusals import PASSING, closed_meanwhile, explain
 
 T = TypeVar("T")
 _OF_THE_HUB = (
@@ -59,13 +59,14 @@ class Patience:
 def _passing(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in PASSING
-    return isinstance(error, httpx2.TransportError | JSONDecodeError)  # a page of words where JSON was due
+    # JSONDecodeError: a page of words where JSON was due
+    return isinstance(error, httpx2.TransportError | JSONDecodeError) or closed_meanwhile(error)
 
 
 def _hub_error(error: BaseException) -> Exception | None:
     """The Hub's own error behind `error`: the client wraps some in others."""
     for link in _chain(error):
-        if isinstance(link, _OF_THE_HUB):
+        if isinstance(link, _OF_THE_HUB) or (isinstance(link, Exception) and closed_meanwhile(link)):
             return link
     return None
 

@@ -13,7 +13,7 @@ import yaml
 
 from leaderboard.errors import P2Error
 from zoo.recipe import Recipe, as_data
-from zoo.strict import build
+from zoo.strict import build, kind_of
 
 Data = dict[str, Any]
 _PATHS = (("model", "name"), ("data", "train", "file"), ("data", "heldout", "file"))
@@ -102,6 +102,8 @@ def _override(data: Data, origin: dict[str, str], item: str) -> None:
         value = yaml.load(text, _Loader)
     except yaml.YAMLError:
         raise P2Error(f"--set {item}: the value is not valid YAML.") from None
+    if value is not None and kind_of(Recipe, dotted) is str:
+        value = value if isinstance(value, str) else text  # a bare 2:4 is the method, not YAML's 124
     *parents, last = dotted.split(".")
     place = data
     for key in parents:

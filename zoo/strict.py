@@ -31,6 +31,17 @@ def build(cls: type[T], data: object, where: str = "") -> T:
     return cls(**{key: _value(hints[key], value, _join(where, key)) for key, value in data.items()})
 
 
+def kind_of(cls: Any, dotted: str) -> Any:
+    """The type of the field that a dotted path names, without None; None where there is no such field."""
+    for name in dotted.split("."):
+        if not dataclasses.is_dataclass(cls):
+            return None
+        hint = typing.get_type_hints(cls).get(name)
+        options = [option for option in typing.get_args(hint) or (hint,) if option is not type(None)]
+        cls = options[0] if options else None
+    return cls
+
+
 def plain(value: Any) -> Any:
     """A dataclass as plain mappings and lists; fields at None are left out."""
     if dataclasses.is_dataclass(value):

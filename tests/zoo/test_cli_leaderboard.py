@@ -12,6 +12,7 @@ from leaderboard.cells import METRICS
 from leaderboard.logs import SEED
 from leaderboard.runlog import GROUP
 from zoo import cli
+from zoo.cli.quantities import count, share
 
 ASK = ["--family", "llama-3", "--method", "depth", "--rate", "0.25", "--n0", "34e6", "--l0", "2.72"]
 
@@ -189,3 +190,31 @@ def test_what_can_be_mended_is_one_message(arguments, words, p2zoo):
     assert err.startswith("error: ")
     assert words in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("read", "words", "value"),
+    [
+        (count, "34M", 34e6), (count, "8b", 8e9), (count, "61_440", 61440.0), (count, "1e9", 1e9),
+        (count, "1.5k", 1500.0), (count, "61,440", 61440.0), (share, "25%", 0.25), (share, "0.25", 0.25), (share, " 12.5% ", 0.125),
+    ],
+)  # fmt: skip
+def test_counts_and_shares_as_people_write_them(read, words, value):
+    assert read(words) == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [(["--n0", "34X"], "write 34M, 8B"), (["--rate", "a"], "write 25% or 0.25")]
+)
+def test_what_is_no_count_or_share_is_told_how_to_write_it(p2zoo, option, words):
+    code, _, said = p2zoo("budget", *ASK, *option)
+    assert code == 2
+    assert words in " ".join(said.replace("│", " ").split())
+
+
+def test_a_budget_asked_in_people_s_numbers_is_the_same_budget(p2zoo):
+    asked = ["budget", "--family", "llama-3", "--method", "depth", "--l0", "2.72", "--law", "damage-drift", "--json"]
+    asked += ["--l-pruned", "3.2"]
+    told = [p2zoo(*asked, "--rate", rate, "--n0", n0)[1] for rate, n0 in (("0.25", "34e6"), ("25%", "34M"))]
+    assert told[0] == told[1]
+    assert json.loads(told[0])["status"]

@@ -22,8 +22,11 @@ def init(
     Example: `p2zoo dataset init org/p2-logs --seed`
     """
     api = hub(endpoint)
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
     from zoo.dataset_repo import init as carry_out
 
+    disable_progress_bars()  # one for each of 37 small files says nothing
     written = carry_out(api, dataset, seed=seed, private=private)
     print(f"{dataset}: {len(written)} file(s) written" if written else f"{dataset}: up to date")
 

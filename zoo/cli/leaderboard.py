@@ -10,6 +10,7 @@ import typer
 from leaderboard.errors import P2Error
 from leaderboard.findings import ERROR
 from zoo.cli.endpoint import Endpoint
+from zoo.cli.quantities import Share, count_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,8 +153,8 @@ def budget(
     *,
     family: Annotated[str, typer.Option(help="Model family, e.g. llama-3.")],
     method: Annotated[str, typer.Option(help="Pruning method: depth, width or 2:4.")],
-    rate: Annotated[float, typer.Option(help="Share of all parameters removed.")],
-    n0: Annotated[float, typer.Option(help="Parameters before pruning, e.g. 8e9.")],
+    rate: Share,
+    n0: Annotated[float, count_option("Parameters before pruning, e.g. 8B.")],
     l0: Annotated[float, typer.Option(help="Held-out loss before pruning, nats/token.")],
     l_pruned: Annotated[float | None, typer.Option(help="Held-out loss right after pruning, when measured.")] = None,
     target_loss: Annotated[float | None, typer.Option(help="Goal: this loss.")] = None,
@@ -166,7 +167,7 @@ def budget(
 ) -> None:
     """How many post-training tokens does this pruned model need?
 
-    Example: `p2zoo budget --family llama-3 --method depth --rate 0.25 --n0 34e6 --l0 2.72 --excess 0.05 --gpu h100`
+    Example: `p2zoo budget --family llama-3 --method depth --rate 25% --n0 34M --l0 2.72 --excess 0.05 --gpu h100`
     """
     from leaderboard import load_logs, recommend_tokens
     from leaderboard.userlaw import find_law

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli.leaderboard import Json, Logs, _console, _data, _print_json, _status, _warn
+from zoo.cli.quantities import count_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +26,8 @@ INSIDE = 1.1
 def plan(
     logs: Logs = None,
     *,
-    deployed: Annotated[float, typer.Option(help="Parameters of the deployed model, e.g. 6e9.")],
-    tokens: Annotated[float, typer.Option(help="Post-training tokens, e.g. 1e9.")],
+    deployed: Annotated[float, count_option("Parameters of the deployed model, e.g. 6B.")],
+    tokens: Annotated[float, count_option("Post-training tokens, e.g. 1B.")],
     family: Family = None,
     base: Bases = None,
     eval_data: Text = None,
@@ -37,9 +38,9 @@ def plan(
 
     Examples:
 
-    - `p2zoo plan --deployed 25e6 --tokens 10e6`
+    - `p2zoo plan --deployed 25M --tokens 10M`
 
-    - `p2zoo plan my-logs/ --deployed 6e9 --tokens 1e9 --family llama-3 --base meta-llama/Llama-3.1-8B=2.05 --json`
+    - `p2zoo plan my-logs/ --deployed 6B --tokens 1B --family llama-3 --base meta-llama/Llama-3.1-8B=2.05 --json`
     """
     from leaderboard import load_logs
     from leaderboard.plan import plan as make_plan
@@ -104,7 +105,7 @@ def run_command(row: dict[str, Any], recipes: dict[tuple[str, str], str]) -> str
     name = recipes.get(own) or next((n for (base, _), n in recipes.items() if base == row["base_model"]), None)
     if name is None:
         return None
-    changes = [] if own in recipes else [f"\"prune.method='{row['method']}'\""]  # YAML reads a bare 2:4 as 124
+    changes = [] if own in recipes else [f"prune.method={row['method']}"]
     changes += ["prune.rate=null" if row["method"] == "2:4" else f"prune.rate={row['rate']:g}"]
     changes += [f"train.tokens={row['tokens']}"]
     return " ".join([f"p2zoo run {name}", *(f"--set {change}" for change in changes)])

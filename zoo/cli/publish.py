@@ -29,6 +29,9 @@ def publish(
         str | None, typer.Option("--license", metavar="ID", help="Licence of a base model that p2zoo does not know.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new model repository private.")] = False,
+    tasks: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Measure these lm-eval tasks first, for the card: a,b,own.yaml")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List every file and commit, and stop.")] = False,
     endpoint: Endpoint = None,
     as_json: Json = False,
@@ -41,12 +44,14 @@ def publish(
 
     - `p2zoo publish runs/quickstart/depth --to me --logs org/p2-logs --dry-run`
 
-    - `p2zoo publish runs/quickstart/depth --to me --logs org/p2-logs`
+    - `p2zoo publish runs/quickstart/depth --to me --logs org/p2-logs --tasks arc_easy,hellaswag`
     """
     api = hub(endpoint)
     from zoo.publish import plan
     from zoo.publish import publish as carry_out
 
+    if tasks and not dry_run:
+        _measure(run_dir, tasks)
     planned = plan(run_dir, to, logs, private=private, licence=license_, name=name)
     if dry_run:
         print(json.dumps(planned.as_dict(), indent=2) if as_json else listing(planned))
@@ -57,6 +62,14 @@ def publish(
         return
     print(f"model         {done.url} at {done.revision[:12]}")
     print(f"pull request  {done.pull}: {done.log}" if done.pull else "no --logs given: only the model was published")
+
+
+def _measure(run_dir: Path, tasks: str) -> None:
+    from zoo.finished import read_run
+    from zoo.tasks import measure
+
+    read_run(run_dir)  # refuses what is no finished run before anything is measured
+    measure(run_dir, [name.strip() for name in tasks.split(",") if name.strip()])
 
 
 def listing(planned: "Plan") -> str:
@@ -149,7 +162,8 @@ def _show(table: "pd.DataFrame") -> None:
 
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("", "model", "size", "l0", "loss", "won", "tokens", "GPU-h"):
-        shown.add_column(name, justify="left" if name in ("", "model") else "right", no_wrap=name != "model")
+        left = name in ("", "model")  # a long name goes on in the next line, nothing is cut
+        shown.add_column(name, justify="left" if left else "right", no_wrap=name != "model", overflow="fold")
     for row in table.itertuples():
         cells = [str(row.model), _short(row.parameters), _number(row.l0, ".4f"), _number(row.loss, ".4f")]
         rest = [_number(row.recovered, ".0%"), _short(row.tokens), _number(row.gpu_hours, ".2f")]

@@ -17,6 +17,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from leaderboard.errors import P2Error
+from leaderboard.refusals import closed_meanwhile
 from zoo.hub import serve
 
 KIND = {"repo_type": "dataset"}
@@ -61,8 +62,8 @@ def commit_on_and_on(url: str, user: str, stop: threading.Event, done: list[tupl
 
 
 def _was_cut_off(error: BaseException | None) -> bool:
-    """Whether the server went away, and not that it refused."""
-    while error is not None and not isinstance(error, httpx2.TransportError):
+    """Whether the server went away, and not that it refused; the other writer may have closed the client of both."""
+    while error is not None and not isinstance(error, httpx2.TransportError) and not closed_meanwhile(error):
         error = error.__cause__ or error.__context__
     return error is not None
 
@@ -94,6 +95,7 @@ def test_kill_9_loses_no_acknowledged_commit_and_leaves_no_half_one(tmp_path: Pa
                     writer.start()
             wanted = len(on_main) + len(as_pulls) + 9 + 4 * life
             while len(on_main) + len(as_pulls) < wanted:
+                assert all(writer.is_alive() for writer in writers)
                 time.sleep(0.003)
             if life == kills:
                 stop.set()

@@ -156,3 +156,17 @@ def test_patience_ends_in_words_and_waits_longer_each_time(line, planned, hub_ur
         publish(HfApi(endpoint=line.url, token=USERS["ann"]), planned, Patience(attempts=4, sleep=waited.append))
     assert len(waited) == 3
     assert all(0.5 * 2**i <= seconds <= 2**i for i, seconds in enumerate(waited))
+
+
+def test_a_client_that_another_thread_closed_is_opened_again():
+    """What happens beside a thread whose connection was refused: huggingface_hub closes the client that all share."""
+    opened: list[httpx2.Client] = []
+
+    def step() -> int:
+        opened.append(httpx2.Client())
+        if len(opened) == 1:
+            opened[0].close()
+            opened[0].get("http://127.0.0.1:1/")
+        return len(opened)
+
+    assert Patience(sleep=no_pause)("doing", step) == 2
