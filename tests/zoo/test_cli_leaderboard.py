@@ -196,7 +196,8 @@ def test_what_can_be_mended_is_one_message(arguments, words, p2zoo):
     ("read", "words", "value"),
     [
         (count, "34M", 34e6), (count, "8b", 8e9), (count, "61_440", 61440.0), (count, "1e9", 1e9),
-        (count, "1.5k", 1500.0), (count, "61,440", 61440.0), (share, "25%", 0.25), (share, "0.25", 0.25), (share, " 12.5% ", 0.125),
+        (count, "1.5k", 1500.0), (count, "61,440", 61440.0), (share, "25%", 0.25),
+        (share, "0.25", 0.25), (share, " 12.5% ", 0.125),
     ],
 )  # fmt: skip
 def test_counts_and_shares_as_people_write_them(read, words, value):

@@ -1,8 +1,9 @@
 """Discussions and pull requests: list, open, comment, rename, close, reopen, merge."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel
 
 from zoo.hub import pulls
@@ -10,12 +11,50 @@ from zoo.hub.access import InPath, LoggedIn, Owned, Readable, TheHub, announce, 
 from zoo.hub.errors import bad_request, forbidden
 from zoo.hub.paths import REPO
 from zoo.hub.pulls import Discussion
-from zoo.hub.repos import Repo
-from zoo.hub.store import MAIN
+from zoo.hub.store import MAIN, Store
 
 router = APIRouter()
 PAGE = 50
 ONE = f"{REPO}/discussions/{{num:int}}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A change that a user asks for: of which discussion, by whom, and whom to tell of it."""
+
+    request: Request
+    hub: TheHub
+    repo: Readable
+    discussion: InPath
+    user: LoggedIn
+
+    @property
+    def store(self) -> Store:
+        return self.hub.store
+
+    def by_author_or_owner(self) -> None:
+        if self.user not in (self.repo.owner, self.discussion.author):
+            raise forbidden(f"Only {self.discussion.author} and {self.repo.owner} may change #{self.discussion.num}")
+
+    def comment(self, text: str) -> dict[str, Any]:
+        return pulls.add_event(self.store, self.repo, self.discussion.num, self.user, "comment", pulls.comment(text))
+
+    def rewrite(self, event: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        with self.store.transaction():
+            event = pulls.rewrite_comment(self.store, event, data)
+        self.tell_comment("update", event)
+        return {"updatedComment": event}
+
+    def tell_comment(self, action: str, event: dict[str, Any]) -> None:
+        about = {"discussion": self.discussion, "comment": event}
+        announce(self.hub, self.request, self.repo, "discussion.comment", action, **about)
+
+    def tell_update(self) -> None:
+        now = pulls.find(self.store, self.repo, self.discussion.num)
+        announce(self.hub, self.request, self.repo, "discussion", "update", discussion=now)
+
+
+Change = Annotated[Asked, Depends(Asked)]
 
 
 class NewDiscussion(BaseModel):
@@ -69,115 +108,62 @@ async def show_discussion(hub: TheHub, repo: Readable, discussion: InPath) -> di
 
 
 @router.post(f"{ONE}/comment")
-async def add_comment(
-    request: Request,
-    hub: TheHub,
-    repo: Readable,
-    discussion: InPath,
-    user: LoggedIn,
-    comment: Annotated[str, Body(embed=True)],
-) -> dict[str, Any]:
-    with hub.store.transaction():
-        event = pulls.add_event(hub.store, repo, discussion.num, user, "comment", pulls.comment(comment))
-    announce(hub, request, repo, "discussion.comment", "create", discussion=discussion, comment=event)
+async def add_comment(asked: Change, comment: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
+    with asked.store.transaction():
+        event = asked.comment(comment)
+    asked.tell_comment("create", event)
     return {"newMessage": event}
 
 
 @router.post(f"{ONE}/comment/{{event_id}}/edit")
-async def edit_comment(
-    request: Request,
-    hub: TheHub,
-    repo: Readable,
-    discussion: InPath,
-    user: LoggedIn,
-    event_id: str,
-    content: Annotated[str, Body(embed=True)],
-) -> dict[str, Any]:
-    event = pulls.find_comment(hub.store, repo, discussion.num, event_id)
-    if user != event["author"]["name"] or event["data"]["hidden"]:
+async def edit_comment(asked: Change, event_id: str, content: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
+    event = pulls.find_comment(asked.store, asked.repo, asked.discussion.num, event_id)
+    if asked.user != event["author"]["name"] or event["data"]["hidden"]:
         raise forbidden("Only its author may edit a comment, and not once it is hidden")
-    with hub.store.transaction():
-        event = pulls.rewrite_comment(hub.store, event, pulls.comment(content) | {"edited": True})
-    announce(hub, request, repo, "discussion.comment", "update", discussion=discussion, comment=event)
-    return {"updatedComment": event}
+    return asked.rewrite(event, pulls.comment(content) | {"edited": True})
 
 
 @router.post(f"{ONE}/comment/{{event_id}}/hide")
-async def hide_comment(
-    request: Request, hub: TheHub, repo: Readable, discussion: InPath, user: LoggedIn, event_id: str
-) -> dict[str, Any]:
-    event = pulls.find_comment(hub.store, repo, discussion.num, event_id)
-    if user not in (event["author"]["name"], repo.owner):
+async def hide_comment(asked: Change, event_id: str) -> dict[str, Any]:
+    event = pulls.find_comment(asked.store, asked.repo, asked.discussion.num, event_id)
+    if asked.user not in (event["author"]["name"], asked.repo.owner):
         raise forbidden("Only its author and the owner of the repository may hide a comment")
-    with hub.store.transaction():
-        event = pulls.rewrite_comment(
-            hub.store, event, pulls.comment("This comment has been hidden") | {"hidden": True}
-        )
-    announce(hub, request, repo, "discussion.comment", "update", discussion=discussion, comment=event)
-    return {"updatedComment": event}
+    return asked.rewrite(event, pulls.comment("This comment has been hidden") | {"hidden": True})
 
 
 @router.post(f"{ONE}/title")
-async def rename(
-    request: Request,
-    hub: TheHub,
-    repo: Readable,
-    discussion: InPath,
-    user: LoggedIn,
-    title: Annotated[str, Body(embed=True)],
-) -> dict[str, Any]:
-    _author_or_owner(repo, discussion, user)
-    with hub.store.transaction():
-        event = pulls.rename(hub.store, repo, discussion, user, title)
-    _announce_update(request, hub, repo, discussion.num)
+async def rename(asked: Change, title: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
+    asked.by_author_or_owner()
+    with asked.store.transaction():
+        event = pulls.rename(asked.store, asked.repo, asked.discussion, asked.user, title)
+    asked.tell_update()
     return {"newTitle": event}
 
 
 @router.post(f"{ONE}/status")
 async def change_status(
-    request: Request,
-    hub: TheHub,
-    repo: Readable,
-    discussion: InPath,
-    user: LoggedIn,
-    status: Annotated[str, Body()],
-    comment: Annotated[str | None, Body()] = None,
+    asked: Change, status: Annotated[str, Body()], comment: Annotated[str | None, Body()] = None
 ) -> dict[str, Any]:
     """Close or reopen, with an optional comment; opening a draft publishes it."""
-    _author_or_owner(repo, discussion, user)
-    with hub.store.transaction():
-        event = pulls.set_status(hub.store, repo, discussion, user, status)
+    asked.by_author_or_owner()
+    with asked.store.transaction():
+        event = pulls.set_status(asked.store, asked.repo, asked.discussion, asked.user, status)
         if comment:
-            pulls.add_event(hub.store, repo, discussion.num, user, "comment", pulls.comment(comment))
-    _announce_update(request, hub, repo, discussion.num)
+            asked.comment(comment)
+    asked.tell_update()
     return {"newStatus": event}
 
 
 @router.post(f"{ONE}/merge")
-async def merge(
-    request: Request,
-    hub: TheHub,
-    repo: Owned,
-    discussion: InPath,
-    user: LoggedIn,
-    comment: Annotated[str | None, Body(embed=True)] = None,
-) -> dict[str, Any]:
-    if discussion.target is None:
-        raise bad_request(f"#{discussion.num} is no pull request.")
-    old = hub.store.resolve(repo.key, discussion.target)
-    with hub.store.transaction():
-        oid = pulls.merge(hub.store, repo, discussion, user)
+async def merge(asked: Change, repo: Owned, comment: Annotated[str | None, Body(embed=True)] = None) -> dict[str, Any]:
+    target = asked.discussion.target
+    if target is None:
+        raise bad_request(f"#{asked.discussion.num} is no pull request.")
+    old = asked.store.resolve(repo.key, target)
+    with asked.store.transaction():
+        oid = pulls.merge(asked.store, repo, asked.discussion, asked.user)
         if comment:
-            pulls.add_event(hub.store, repo, discussion.num, user, "comment", pulls.comment(comment))
-    _announce_update(request, hub, repo, discussion.num)
-    announce(hub, request, repo, "repo.content", "update", moved=(discussion.target, old, oid))
+            asked.comment(comment)
+    asked.tell_update()
+    announce(asked.hub, asked.request, repo, "repo.content", "update", moved=(target, old, oid))
     return {"mergeCommitOid": oid}
-
-
-def _author_or_owner(repo: Repo, discussion: Discussion, user: str) -> None:
-    if user not in (repo.owner, discussion.author):
-        raise forbidden(f"Only {discussion.author} and {repo.owner} may change #{discussion.num}")
-
-
-def _announce_update(request: Request, hub: TheHub, repo: Repo, num: int) -> None:
-    announce(hub, request, repo, "discussion", "update", discussion=pulls.find(hub.store, repo, num))
