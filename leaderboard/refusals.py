@@ -18,9 +18,12 @@ WORDS = {
 def closed_meanwhile(error: BaseException) -> bool:
     """Whether another thread closed the client that this one was about to use; asking again opens a new one.
 
-    huggingface_hub shares one client in a process and closes it where a connection is refused (`http_backoff`).
+    huggingface_hub shares one client in a process and closes it where a connection is refused (`http_backoff`); a
+    thread beside it then finds it closed, or finds none.
     """
-    return isinstance(error, RuntimeError) and "client has been closed" in str(error)
+    closed = isinstance(error, RuntimeError) and "client has been closed" in str(error)
+    gone = isinstance(error, AttributeError) and error.obj is None and error.name in ("request", "stream", "send")
+    return closed or gone
 
 
 def explain(error: Exception, doing: str) -> P2Error:

@@ -58,7 +58,7 @@ def read_dataset(dataset: str, revision: str | None = None, api: "HfApi | None" 
         _write(seen, json.dumps({"commit": commit, "at": datetime.now(UTC).isoformat(timespec="seconds")}).encode())
     except _Unreachable as error:
         return _last_good(api, dataset, revision, folder, seen, str(error))
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError) as error:
         if not closed_meanwhile(error):
             raise
         return _last_good(api, dataset, revision, folder, seen, f"{api.endpoint} broke off")

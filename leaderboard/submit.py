@@ -62,7 +62,7 @@ def submit(api: "HfApi", dataset: str, log: Path | bytes) -> Pull:
             return send(api, dataset, user, path, table, pull)
         except (errors.HTTPError, errors.LocalTokenNotFoundError, errors.OfflineModeIsEnabled) as error:  # type: ignore[attr-defined]
             raise explain(error, f"submit: log data set {dataset}") from None  # the chain may show signed addresses
-        except RuntimeError as error:
+        except (RuntimeError, AttributeError) as error:
             if not closed_meanwhile(error):
                 raise
             raise explain(error, f"submit: log data set {dataset}") from None

@@ -40,7 +40,7 @@ class Patience:
         for attempt in range(self.attempts):
             try:
                 return step()
-            except (httpx2.TransportError, JSONDecodeError, OSError, RuntimeError) as error:
+            except Exception as error:
                 cause = _hub_error(error)
                 if cause is None:
                     raise

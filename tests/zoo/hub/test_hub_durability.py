@@ -78,10 +78,11 @@ def check_whole(api: HfApi, revision: str, cache: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.slow)])
-def test_kill_9_loses_no_acknowledged_commit_and_leaves_no_half_one(tmp_path: Path, kills: int):
+def test_kill_9_loses_no_acknowledged_commit_and_leaves_no_half_one(request, tmp_path: Path, kills: int):
     on_main: list[tuple[str, str]] = []
     as_pulls: list[tuple[str, str]] = []
     stop, writers, port = threading.Event(), [], 0
+    request.addfinalizer(stop.set)
     for life in range(kills + 1):
         with server_process(tmp_path / "hub", port) as (process, url):
             if life == 0:

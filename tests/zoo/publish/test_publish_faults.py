@@ -158,15 +158,18 @@ def test_patience_ends_in_words_and_waits_longer_each_time(line, planned, hub_ur
     assert all(0.5 * 2**i <= seconds <= 2**i for i, seconds in enumerate(waited))
 
 
-def test_a_client_that_another_thread_closed_is_opened_again():
+@pytest.mark.parametrize("left", ["closed", "none"])
+def test_a_client_that_another_thread_closed_is_opened_again(left):
     """What happens beside a thread whose connection was refused: huggingface_hub closes the client that all share."""
-    opened: list[httpx2.Client] = []
+    opened: list[httpx2.Client | None] = []
 
     def step() -> int:
-        opened.append(httpx2.Client())
+        client = httpx2.Client() if left == "closed" or opened else None
+        opened.append(client)
         if len(opened) == 1:
-            opened[0].close()
-            opened[0].get("http://127.0.0.1:1/")
+            if client:
+                client.close()
+            client.request("GET", "http://127.0.0.1:1/")
         return len(opened)
 
     assert Patience(sleep=no_pause)("doing", step) == 2

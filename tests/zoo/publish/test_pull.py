@@ -98,6 +98,14 @@ def test_a_card_that_claims_more(copy, claim, found_out):
     assert {what for what, ok in verdict(copy).items() if ok is False} == found_out
 
 
+@pytest.mark.parametrize(("off", "ok"), [(0.0008, True), (0.0012, False)])
+def test_the_loss_may_be_off_by_a_thousandth(copy, off, ok):
+    card = (copy / "README.md").read_text()
+    loss = numbers_of(card, "card").loss
+    (copy / "README.md").write_text(card.replace(f"  loss: {loss}\n", f"  loss: {loss + off}\n"))
+    assert verdict(copy)["held-out loss"] is ok
+
+
 @pytest.mark.parametrize(
     ("card", "words"),
     [

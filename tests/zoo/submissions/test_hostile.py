@@ -1,6 +1,6 @@
 """Hostile logs: none is accepted that breaks the contract, none stops the reader, and memory stays under 1 GB.
 
-The fast suite takes 300 of them, the slow one 2,000, and some go the whole way as pull requests on a real Hub.
+The fast suite takes 300 of them as files and 20 as pull requests on a real Hub, the slow one 2,000 as pull requests.
 """
 
 import json
@@ -20,6 +20,7 @@ from leaderboard.remote import read_dataset
 from leaderboard.rules import MAX_TEXT
 from leaderboard.runlog import COLUMNS, VOLATILE, run_id
 from tests.zoo.submissions import hostile
+from zoo.hub import serve
 
 ROOT = Path(__file__).parents[3]
 DATASET = "owner/logs"
@@ -60,15 +61,15 @@ def _value_breach(column, value) -> str | None:
     return None if low <= value <= high else "out of range"
 
 
-def judge(folder: Path) -> dict:
+def judge(folder: Path, *hub_url: str) -> dict:
     """The verdict on a folder, from a process of its own whose memory is counted."""
-    command = [sys.executable, "-m", "tests.zoo.submissions.hostile", str(folder)]
+    command = [sys.executable, "-m", "tests.zoo.submissions.hostile", str(folder), *hub_url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=True)
     return json.loads(done.stdout)
 
 
-def stand(folder: Path) -> None:
-    verdict = judge(folder)
+def stand(folder: Path, *hub_url: str) -> None:
+    verdict = judge(folder, *hub_url)
     assert verdict["seed_ok"]
     assert verdict["peak"] < GIGABYTE
     assert {p: why for p in verdict["passed"] if (why := breach(Path(p)))} == {}
@@ -81,9 +82,11 @@ def test_300_hostile_logs(tmp_path):
 
 
 @pytest.mark.slow
-def test_2000_hostile_logs(tmp_path):
-    hostile.write(tmp_path, 2_000, seed=1)
-    stand(tmp_path)
+def test_2000_hostile_logs_as_pull_requests(tmp_path):
+    """A hundred in each; all are judged, commented and none merged, and the seed is read between them."""
+    hostile.write(tmp_path / "logs", 2_000, seed=1)
+    with serve(tmp_path / "hub", hostile.HUB_USERS) as url:
+        stand(tmp_path / "logs", url)
 
 
 def test_the_oracle_sees_what_is_wrong(tmp_path):
@@ -120,12 +123,11 @@ def test_names_that_are_no_files_neither_block_nor_stop_the_reader(tmp_path):
     assert {(len(r.findings), r.findings[0].code) for r in reports[1:]} == {(1, "unreadable")}
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(60, marks=pytest.mark.slow)])
-def test_hostile_pull_requests_change_nothing(owner, ann, log, send, check, tmp_path, count):
+def test_hostile_pull_requests_change_nothing(owner, ann, log, send, check, tmp_path):
     """Each is checked, commented and, were it clean, merged: main stays as it was."""
     path, data = log()
     assert check(send(ann, {path: data}), merge_if_clean=True).merged
-    for i, file in enumerate(hostile.write(tmp_path / "hostile", count, seed=2)):
+    for i, file in enumerate(hostile.write(tmp_path / "hostile", 20, seed=2)):
         name = f"runs/ann/{i:016x}.parquet"
         verdict = check(send(ann, {name: file.read_bytes()}), comment=True, merge_if_clean=True)
         assert not verdict.ok
