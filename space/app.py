@@ -1,0 +1,45 @@
+"""The app: six pages with a link each, the same functions for REST and MCP, and a few plain downloads."""
+
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from space import look
+from space.pages import PAGES
+from space.store import Store
+
+STATIC = Path(__file__).parent / "static"
+
+
+def build(store: Store) -> FastAPI:
+    """The whole app as ASGI, over whatever state `store` holds."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    return gr.mount_gradio_app(
+        app,
+        blocks(store),
+        path="/",
+        theme=look.theme(),
+        css_paths=STATIC / "style.css",
+        head=look.HEAD,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        show_error=True,
+    )
+
+
+def blocks(store: Store) -> gr.Blocks:
+    """The pages."""
+    demo = gr.Blocks(title="p2zoo", analytics_enabled=False, fill_width=True)
+    for number, page in enumerate(PAGES):
+        if number == 0:
+            with demo:
+                look.frame(page, lambda page=page: page.draw(store))
+        else:
+            with demo.route(page.name, page.path):
+                look.frame(page, lambda page=page: page.draw(store))
+    demo.queue(default_concurrency_limit=16)
+    return demo
