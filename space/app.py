@@ -34,12 +34,9 @@ def build(store: Store) -> FastAPI:
 def blocks(store: Store) -> gr.Blocks:
     """The pages."""
     demo = gr.Blocks(title="p2zoo", analytics_enabled=False, fill_width=True)
-    for number, page in enumerate(PAGES):
-        if number == 0:
-            with demo:
-                look.frame(page, lambda page=page: page.draw(store))
-        else:
-            with demo.route(page.name, page.path):
-                look.frame(page, lambda page=page: page.draw(store))
+    for page in PAGES:
+        with demo.route(page.name, page.path) if page.path else demo:
+            gr.Navbar(visible=False)  # the menu is ours
+            look.frame(page, store, demo)
     demo.queue(default_concurrency_limit=16)
     return demo

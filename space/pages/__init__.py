@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import gradio as gr
+
 from space.pages import about, budget, contribute, curves, laws, models
 from space.store import Store
 
@@ -13,7 +15,7 @@ class Page:
 
     name: str
     path: str
-    draw: Callable[[Store], None]
+    draw: Callable[[Store, gr.Blocks], None]
 
 
 PAGES = (
