@@ -93,7 +93,7 @@ def stamp_words(board: Board) -> str:
     note = f"<p>{words.text(logs.note)}</p>" if logs.note else ""
     return (
         f"<footer><p><span>{len(board.runs):,} runs{left}</span> · <span>{words.text(logs.source)} at "
-        f'<code>{words.text(logs.revision[:12])}</code></span> · <span>newest run {words.day(logs.date)}</span> · '
+        f"<code>{words.text(logs.revision[:12])}</code></span> · <span>newest run {words.day(logs.date)}</span> · "
         f'<a href="about">what this is</a></p>{note}</footer>'
     )
 
