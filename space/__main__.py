@@ -7,7 +7,9 @@ import os
 def main() -> None:
     """Serve until interrupted. On a Hugging Face Space the environment says where the logs are."""
     parser = argparse.ArgumentParser(prog="python -m space", description=main.__doc__)
-    parser.add_argument("--logs", default=os.environ.get("P2ZOO_LOGS"), help="file, folder or Hub dataset; default: seed")
+    parser.add_argument(
+        "--logs", default=os.environ.get("P2ZOO_LOGS"), help="file, folder or Hub dataset; default: seed"
+    )
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
     asked = parser.parse_args()

@@ -16,7 +16,7 @@ STATIC = Path(__file__).parent / "static"
 def build(store: Store) -> FastAPI:
     """The whole app as ASGI, over whatever state `store` holds."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/look", StaticFiles(directory=STATIC), name="look")  # /static is Gradio's own
     return gr.mount_gradio_app(
         app,
         blocks(store),

@@ -16,9 +16,9 @@ ACCENT, ACCENT_DARK = "#a8400f", "#f59a6b"  # 6.3:1 on paper, 8.6:1 on night
 PAPER, NIGHT = "#fbfaf7", "#171614"
 HEAD = """
 <meta name="description" content="How many post-training tokens does a pruned LLM need? Laws, curves and budgets.">
-<link rel="preload" href="static/inter.woff2" as="font" type="font/woff2" crossorigin>
-<link rel="preload" href="static/source-serif.woff2" as="font" type="font/woff2" crossorigin>
-<script src="static/page.js" defer></script>
+<link rel="preload" href="look/inter.woff2" as="font" type="font/woff2" crossorigin>
+<link rel="preload" href="look/source-serif.woff2" as="font" type="font/woff2" crossorigin>
+<script src="look/page.js" defer></script>
 """
 
 
@@ -93,7 +93,7 @@ def stamp_words(board: Board) -> str:
     note = f"<p>{words.text(logs.note)}</p>" if logs.note else ""
     return (
         f"<footer><p><span>{len(board.runs):,} runs{left}</span> · <span>{words.text(logs.source)} at "
-        f'<code>{words.text(logs.revision[:12])}</code></span> · <span>newest run {words.day(logs.date)}</span> · '
+        f"<code>{words.text(logs.revision[:12])}</code></span> · <span>newest run {words.day(logs.date)}</span> · "
         f'<a href="about">what this is</a></p>{note}</footer>'
     )
 
