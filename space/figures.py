@@ -67,7 +67,7 @@ def budget(curve: pd.DataFrame, near: pd.DataFrame, tokens: int | None, target: 
             x=shown["tokens"], y=shown["loss"], mode="lines+markers", line={"color": SOFT, "width": 1},
             marker={"size": 4, "color": MEASURED}, name=name, hovertemplate=f"{name}: %{{y:.3f}} after %{{x:.3s}}<extra></extra>",
         )  # fmt: skip
-        _label(figure, shown["tokens"].iloc[-1], shown["loss"].iloc[-1], name, MEASURED)
+        _label(figure, shown["tokens"].iloc[0], shown["loss"].iloc[0], name, MEASURED, "left")
     if curve["low"].notna().all():
         figure.add_scatter(
             x=[*curve["tokens"], *curve["tokens"][::-1]], y=[*curve["high"], *curve["low"][::-1]], fill="toself",
@@ -80,7 +80,7 @@ def budget(curve: pd.DataFrame, near: pd.DataFrame, tokens: int | None, target: 
     _label(figure, curve["tokens"].iloc[-1], curve["loss"].iloc[-1], "predicted", PREDICTED)
     figure.add_hline(y=l0, line={"color": MEASURED, "width": 1, "dash": "dot"})
     figure.add_annotation(
-        x=0, xref="paper", y=l0, text="before pruning", showarrow=False, xanchor="left", yanchor="bottom"
+        x=1, xref="paper", y=l0, text="before pruning", showarrow=False, xanchor="right", yanchor="top"
     )
     if target is not None:
         figure.add_hline(y=target, line={"color": PREDICTED, "width": 1, "dash": "dash"})
@@ -92,14 +92,15 @@ def budget(curve: pd.DataFrame, near: pd.DataFrame, tokens: int | None, target: 
     return figure
 
 
-def _label(figure: go.Figure, x: float, y: float, text: str, color: str) -> None:
+def _label(figure: go.Figure, x: float, y: float, text: str, color: str, side: str = "right") -> None:
     figure.add_annotation(
         x=math.log10(x),
         y=y,
         text=text,
         showarrow=False,
-        xanchor="right",
+        xanchor=side,
         yanchor="bottom",
+        xshift=6 if side == "left" else 0,
         font={"color": color, "size": 11},
     )
 

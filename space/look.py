@@ -58,7 +58,7 @@ def theme() -> gr.themes.Base:
         checkbox_label_background_fill_selected="transparent",
         checkbox_label_background_fill_selected_dark="transparent",
         checkbox_label_text_color_selected="#1d1b18", checkbox_label_text_color_selected_dark="#ece8df",
-        checkbox_label_border_width="0px", checkbox_label_padding="4px 10px 4px 0",
+        checkbox_label_border_width="0px", checkbox_label_border_width_dark="0px", checkbox_label_padding="4px 10px 4px 0",
     )  # fmt: skip
 
 

@@ -51,11 +51,11 @@ def draw(store: Store, demo: gr.Blocks) -> None:
         with gr.Column(scale=2, min_width=300, elem_id="budget-form"):
             form = _form(store.board)
         with gr.Column(scale=3, min_width=320):
-            answer = gr.HTML(elem_id="answer", min_height=180)
+            answer = gr.HTML('<p class="sentence">Working out the first answer…</p>', elem_id="answer", min_height=180)
+            with gr.Column(elem_classes="figure"):
+                plot = gr.Plot(show_label=False, elem_id="budget-plot")
+                caption = gr.HTML(elem_classes="caption")
             address = links.address()
-    with gr.Column(elem_classes="figure"):
-        plot = gr.Plot(show_label=False, elem_id="budget-plot")
-        caption = gr.HTML(elem_classes="caption")
     gr.HTML(
         "<h2>The same size by other ways</h2><p>Every base model and method that ends at the same number of parameters "
         "after the same tokens, and unpruned models of that size: pruning has to beat those.</p>"
@@ -227,11 +227,12 @@ def answer_html(found: Budget, predictor: Predictor, asked: Asked) -> str:
     """The answer in a sentence, its interval, cost, and how far it lies outside the data."""
     question = asked.question
     where = "" if question.target is None else f"{words.loss(question.target)} nats per token"
+    where += f", {question.excess:g} above the unpruned model" if question.excess is not None else ""
     if found.status is BudgetStatus.ALREADY_MET:
         sentence = f"<strong>None</strong>: right after pruning it already has {words.loss(found.loss)} nats per token."
     elif found.tokens is None:
         floor = f"its floor is {words.loss(found.loss)}" if where else "every doubling still gains more than that"
-        sentence = f"<strong>No number of tokens</strong> gets there{' to ' + where if where else ''}: {floor}."
+        sentence = f"<strong>No number of tokens</strong> {'bring it to ' + where if where else 'get there'}: {floor}."
     else:
         goal = f"bring it to {where}" if where else f"and the next doubling gains less than {question.gain:g} nats"
         sentence = f"<strong>{words.count(found.tokens, long=True)} tokens</strong> {goal}."

@@ -42,7 +42,7 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     listed = gr.HTML(elem_id="models", min_height=120)
     address = links.address()
     load = gr.HTML(elem_id="snippet")
-    with gr.Column(elem_classes="figure"):
+    with gr.Column(visible=False, elem_classes="figure") as figure:
         plot = gr.Plot(show_label=False, elem_id="pareto-plot")
         caption = gr.HTML(elem_classes="caption")
     inputs = [search, sort, columns, model]
@@ -69,7 +69,7 @@ def draw(store: Store, demo: gr.Blocks) -> None:
         return shown(dict(zip(DEFAULTS, values, strict=True)))
 
     outputs = [listed, load, address]
-    drawn = {"fn": lambda: _picture(store.board), "outputs": [plot, caption], **quiet}
+    drawn = {"fn": lambda: _picture(store.board), "outputs": [figure, plot, caption], **quiet}
     demo.load(opened, outputs=[*inputs, *outputs], **quiet).then(**drawn)
     gr.on([part.input for part in inputs], asked, inputs, outputs, trigger_mode="always_last", **quiet)
 
@@ -81,7 +81,7 @@ def _link(row: dict[str, Any]) -> str:
 
 def _table(board: Board, state: links.Values) -> str:
     models = board.models
-    said = "No model is published yet: be the first, with `p2zoo publish`."
+    said = "No model is published yet: be the first: the Contribute page says how."
     if state["search"]:
         every = models[["model", "base_model", "method", "contributor", "run_id"]].astype(str).agg(" ".join, axis=1)
         models = models[every.str.contains(state["search"], case=False, regex=False)]
@@ -102,11 +102,11 @@ def _load(board: Board, model: str) -> str:
     return f"<h2>Load it</h2><pre><code>{words.text(code)}</code></pre>"
 
 
-def _picture(board: Board) -> tuple[go.Figure | None, str]:
+def _picture(board: Board) -> tuple[Any, go.Figure | None, str]:
     measured = board.models[board.models["loss"].notna()]
     if measured.empty:
-        return None, ""
+        return gr.update(visible=False), None, ""
     text = measured["eval_data"].value_counts().index[0]
     own = measured[measured["eval_data"] == text]
     caption = f"Final loss on {text} against non-zero parameters; the line joins the models that none beats in both."
-    return figures.pareto(own), f"<p>{words.text(caption)}</p>"
+    return gr.update(visible=True), figures.pareto(own), f"<p>{words.text(caption)}</p>"
