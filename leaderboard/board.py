@@ -13,7 +13,7 @@ import pandas as pd
 
 from leaderboard.ablate import ablate
 from leaderboard.asd import noise_floor
-from leaderboard.bases import BASES, Base, measured_bases
+from leaderboard.bases import BASES, Base, measured_bases, with_losses
 from leaderboard.budget import NEEDED, Budget, Question, answer
 from leaderboard.cells import score_cells
 from leaderboard.errors import FitError
@@ -120,12 +120,24 @@ class Board:
         """The most telling next runs (wanted.py)."""
         return self._once("wanted", lambda: wanted(self.frame))
 
-    def bases(self, eval_data: str | None = None) -> list[Base]:
-        """Base models by family and size: measured ones with their loss on `eval_data`, then the known others."""
-        text = self.frame if eval_data is None else self.frame[self.frame["eval_data"] == eval_data]
-        measured = measured_bases(text)
-        names = {base.name for base in measured}
-        return measured + [base for base in BASES.values() if base.name not in names]
+    @property
+    def texts(self) -> list[str]:
+        """Held-out texts, the one with most runs first: losses compare only on one of them."""
+        return [str(name) for name in self.runs["eval_data"].value_counts().index]
+
+    def bases(self, eval_data: str) -> list[Base]:
+        """Base models of one held-out text by family and size, then the known others; an l0 that nobody measured is
+        read off the family's power law where it has two sizes, else None.
+        """
+
+        def make() -> list[Base]:
+            measured = measured_bases(self.frame[(self.frame["eval_data"] == eval_data).to_numpy()])
+            names = {base.name for base in measured}
+            every = measured + [base for base in BASES.values() if base.name not in names]
+            with_l0 = {base.name: base for base in with_losses(every)}
+            return [with_l0.get(base.name, base) for base in every]
+
+        return self._once(("bases", eval_data), make)
 
     def predictor(
         self,
@@ -201,16 +213,24 @@ class Board:
 
         return self._once(("fits", law), make)
 
-    def predicted(self, rows: pd.DataFrame, law: str) -> "pd.Series[float]":
-        """What a law fitted to all runs says at log rows of any groups; NaN where it cannot."""
-        out = pd.Series(float("nan"), index=rows.index)
+    def predicted(self, rows: pd.DataFrame, law: str) -> pd.DataFrame:
+        """Log rows of any groups with what a law fitted to all runs says of them: columns predicted, excess (measured
+        less l0), predicted_excess and residual (measured less predicted), in nats; NaN where the law cannot say.
+        """
+        said = pd.Series(float("nan"), index=rows.index)
+        names = {name: rows[name].astype(str) for name in GROUP}
         for key, found in self.fits(law):
             own = pd.Series(True, index=rows.index)
             for name in GROUP:
-                own &= rows[name].astype(str) == key[name]
+                own &= names[name] == key[name]
             if isinstance(found, Fit) and own.any():
-                out[own] = found.predict(rows[own])
-        return out
+                said[own] = found.predict(rows[own])
+        return rows.assign(
+            predicted=said,
+            excess=rows["loss"] - rows["l0"],
+            predicted_excess=said - rows["l0"],
+            residual=rows["loss"] - said,
+        )
 
     def run(self, run_id: str, contributor: str | None = None) -> pd.DataFrame:
         """The rows of one run, by tokens; empty where there is none of this id."""

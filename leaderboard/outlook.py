@@ -3,6 +3,8 @@
 Losses are nats per token, tokens counts. The band is where one evaluation of one new run falls at the given level.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -14,6 +16,7 @@ from leaderboard.runlog import curve_numbers
 POINTS = 60
 LEVEL = 0.8
 NEAREST = 3
+SLACK = 1.1  # a question this little outside counts as inside
 DOUBLING = 0.5  # a rate this much larger is as far away as a base model of twice the size
 
 
@@ -35,6 +38,32 @@ def losses_at(found: Predictor, asked: Question, tokens: ArrayLike, level: float
     if found.spread is not None:
         low, high = found.spread.interval(curve, level, new_run=True)
     return pd.DataFrame({"tokens": at, "loss": found.fit.predict(curve), "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """One way in which a question lies outside the runs behind its answer: `asked` against the range that they have."""
+
+    what: str  # size, rate, tokens
+    asked: float
+    low: float
+    high: float
+
+    @property
+    def factor(self) -> float:
+        """How many times outside."""
+        return self.asked / self.high if self.asked > self.high else self.low / self.asked
+
+
+def beyond(found: Predictor, asked: Question, tokens: float | None) -> list[Beyond]:
+    """Where a question lies outside the measured range by more than `SLACK`, the farthest first."""
+    asks = {"size": ("n0", asked.n0), "rate": ("rate", asked.rate), "tokens": ("tokens", tokens)}
+    ranges = [
+        Beyond(what, float(value), float(found.rows[column].min()), float(found.rows[column].max()))
+        for what, (column, value) in asks.items()
+        if value
+    ]
+    return sorted((b for b in ranges if b.factor > SLACK), key=lambda b: -b.factor)
 
 
 def nearest_runs(frame: pd.DataFrame, group: dict[str, str], asked: Question, count: int = NEAREST) -> pd.DataFrame:

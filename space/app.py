@@ -19,7 +19,7 @@ def build(store: Store, webhook_secret: str | None = None) -> FastAPI:
     """The whole app as ASGI, over whatever state `store` holds."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     routes.add(app, store, webhook_secret)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/look", StaticFiles(directory=STATIC), name="look")  # /static is Gradio's own
     demo = blocks(store)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "SSR mode is not supported")  # said although it is off

@@ -16,9 +16,9 @@ ACCENT, ACCENT_DARK = "#a8400f", "#f59a6b"  # 6.3:1 on paper, 8.6:1 on night
 PAPER, NIGHT = "#fbfaf7", "#171614"
 HEAD = """
 <meta name="description" content="How many post-training tokens does a pruned LLM need? Laws, curves and budgets.">
-<link rel="preload" href="static/inter.woff2" as="font" type="font/woff2" crossorigin>
-<link rel="preload" href="static/source-serif.woff2" as="font" type="font/woff2" crossorigin>
-<script src="static/page.js" defer></script>
+<link rel="preload" href="look/inter.woff2" as="font" type="font/woff2" crossorigin>
+<link rel="preload" href="look/source-serif.woff2" as="font" type="font/woff2" crossorigin>
+<script src="look/page.js" defer></script>
 """
 
 
@@ -58,7 +58,7 @@ def theme() -> gr.themes.Base:
         checkbox_label_background_fill_selected="transparent",
         checkbox_label_background_fill_selected_dark="transparent",
         checkbox_label_text_color_selected="#1d1b18", checkbox_label_text_color_selected_dark="#ece8df",
-        checkbox_label_border_width="0px", checkbox_label_padding="4px 10px 4px 0",
+        checkbox_label_border_width="0px", checkbox_label_border_width_dark="0px", checkbox_label_padding="4px 10px 4px 0",
     )  # fmt: skip
 
 

@@ -19,9 +19,10 @@ class Column:
     write: Callable[[Any], str] = words.text
     numeric: bool = False
     help: str = ""
+    wrap: bool = False
 
 
-def number(label: str, key: str, write: Callable[[Any], str], help: str = "") -> Column:  # noqa: A002
+def number(label: str, key: str, write: Callable[[Any], str], help: str = "") -> Column:
     """A right-aligned column."""
     return Column(label, key, lambda value: escape(write(value)), True, help)
 
@@ -54,8 +55,10 @@ def _head(column: Column) -> str:
 
 
 def _row(columns: list[Column], row: dict[str, Any], stands_out: bool) -> str:
+    kinds = {(True, False): " class=num", (False, True): " class=wrap"}
     cells = "".join(
-        f"<td{' class=num' if column.numeric else ''}>{column.write(row.get(column.key))}</td>" for column in columns
+        f"<td{kinds.get((column.numeric, column.wrap), '')}>{column.write(row.get(column.key))}</td>"
+        for column in columns
     )
     return f"<tr{' class=marked' if stands_out else ''}>{cells}</tr>"
 
