@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import sys
 import tomllib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,9 +141,10 @@ def _commit(api: HfApi, planned: Plan) -> tuple[list[str], str]:
         return [], str(info.sha)
     sent = [CommitOperationAdd(name, planned.files[name]) for name in new]
     gone = [CommitOperationDelete(name) for name in old]
-    done = api.create_commit(
-        planned.space, [*sent, *gone], commit_message="p2zoo space deploy", repo_type="space", parent_commit=info.sha
-    )
+    message = {"commit_message": "p2zoo space deploy", "repo_type": "space", "parent_commit": info.sha}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")  # the seed runs
+        done = api.create_commit(planned.space, [*sent, *gone], **message)
     return new + old, done.oid
 
 
@@ -150,8 +152,8 @@ def readme(space: str, logs: str) -> str:
     """The Space's README.md: its configuration, and what it is."""
     head = yaml.safe_dump(front_matter(logs), sort_keys=False, allow_unicode=True)
     return (
-        f"---\n{head}---\n\n# p2zoo\n\nHow many post-training tokens does a pruned LLM need? The laws, the curves and the "
-        f"budgets of the run logs in [{logs}](https://huggingface.co/datasets/{logs}). For programs: space/README.md.\n"
+        f"---\n{head}---\n\n# p2zoo\n\nHow many post-training tokens does a pruned LLM need? The laws, the curves and "
+        f"the budgets of the run logs in [{logs}](https://huggingface.co/datasets/{logs}). For programs: space/README.md.\n"
     )
 
 

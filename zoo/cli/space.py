@@ -91,5 +91,12 @@ def listing(planned: "Plan") -> str:
 
 def require_space() -> None:
     """Refuse clearly where the extra is not installed."""
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+    if missing := [name for name in NEEDED if not _installed(name)]:
         raise P2Error(f"space: {', '.join(missing)} not installed; pip install 'p2zoo[space]'.")
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
