@@ -141,10 +141,15 @@ def _commit(api: HfApi, planned: Plan) -> tuple[list[str], str]:
         return [], str(info.sha)
     sent = [CommitOperationAdd(name, planned.files[name]) for name in new]
     gone = [CommitOperationDelete(name) for name in old]
-    message = {"commit_message": "p2zoo space deploy", "repo_type": "space", "parent_commit": info.sha}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")  # the seed runs
-        done = api.create_commit(planned.space, [*sent, *gone], **message)
+        done = api.create_commit(
+            planned.space,
+            [*sent, *gone],
+            commit_message="p2zoo space deploy",
+            repo_type="space",
+            parent_commit=info.sha,
+        )
     return new + old, done.oid
 
 
@@ -153,7 +158,8 @@ def readme(space: str, logs: str) -> str:
     head = yaml.safe_dump(front_matter(logs), sort_keys=False, allow_unicode=True)
     return (
         f"---\n{head}---\n\n# p2zoo\n\nHow many post-training tokens does a pruned LLM need? The laws, the curves and "
-        f"the budgets of the run logs in [{logs}](https://huggingface.co/datasets/{logs}). For programs: space/README.md.\n"
+        f"the budgets of the run logs in [{logs}](https://huggingface.co/datasets/{logs}). "
+        "For programs: space/README.md.\n"
     )
 
 
