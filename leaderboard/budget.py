@@ -13,15 +13,14 @@ from leaderboard.errors import P2Error, unknown_name
 from leaderboard.fit import Fit
 from leaderboard.hardware import GPUS, gpu_hours
 from leaderboard.law import Array, Law
-from leaderboard.recommend import choose_law, fit_new_model, same_text
+from leaderboard.recommend import RUNS_FOR_AN_INTERVAL, Predictor, predictor
 from leaderboard.runlog import GROUP, require
 from leaderboard.uncertainty import Resamples
 
 MOST_TOKENS = 1e13
 GRID = np.geomspace(1e3, MOST_TOKENS, 2001)
+COARSE = 10  # every tenth point carries the spread of draws, which is smooth in ln tokens
 NEEDED = ("run_id", *GROUP, "n0", "rate", "tokens", "loss")
-RUNS_FOR_AN_INTERVAL = 4
-DRAWS = 400
 GAIN = 0.01  # nats that the next doubling must win to be worth it
 
 
@@ -148,31 +147,42 @@ def recommend_tokens(
     the damage need `l_pruned`. Raises P2Error on impossible values and on a family or method without data.
     """
     require(frame, NEEDED, "budget")
-    if gpu is not None and gpu not in GPUS:
-        raise unknown_name("gpu", gpu, GPUS, "budget")
     asked = Question(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
         target_loss=target_loss, excess=excess, gain=gain,
     )  # fmt: skip
-    text, group = same_text(frame, family, method, eval_data, objective)
-    chosen, why = choose_law(text, law, l_pruned is not None)
-    shared = fit_new_model(chosen, text, family, method)
-    fitted, rows = shared.fit, shared.rows
-    tokens, loss, status = invert(fitted, asked)
+    if gpu is not None and gpu not in GPUS:
+        raise unknown_name("gpu", gpu, GPUS, "budget")
+    found = predictor(
+        frame, family=family, method=method, eval_data=eval_data, objective=objective, law=law,
+        l_pruned_known=l_pruned is not None,
+    )  # fmt: skip
+    return answer(found, asked, gpu)
+
+
+def answer(found: Predictor, asked: Question, gpu: str | None = None, price: float | None = None) -> Budget:
+    """The budget that a fitted predictor gives for `asked`; `price` in US dollars a GPU-hour, by default a typical one.
+
+    Cheap enough for a server: a predictor's resamples are made once.
+    """
+    tokens, loss, status = invert(found.fit, asked)
+    why = list(found.why)
     why += [] if tokens is not None else [_floor_words(asked, loss)]
-    hours, cost = (None, None) if gpu is None or tokens is None else gpu_hours(tokens, n0, rate, method, gpu)
+    hours, cost = (None, None)
+    if gpu is not None and tokens is not None:
+        hours, cost = gpu_hours(tokens, asked.n0, asked.rate, asked.method, gpu, price)
     sure: list[tuple[float, float] | None] = [None, None]
-    if status is not BudgetStatus.ALREADY_MET and fitted.n_runs >= RUNS_FOR_AN_INTERVAL:
-        sure = intervals(shared.resample(draws=DRAWS), asked)
-    elif fitted.n_runs < RUNS_FOR_AN_INTERVAL:
-        why.append(f"{fitted.n_runs} runs are too few for an interval; {RUNS_FOR_AN_INTERVAL} are needed.")
+    if found.spread is None:
+        why.append(f"{found.fit.n_runs} runs are too few for an interval; {RUNS_FOR_AN_INTERVAL} are needed.")
+    elif status is not BudgetStatus.ALREADY_MET:
+        sure = intervals(found.spread, asked)
     return Budget(
         tokens=tokens,
         loss=loss,
         status=status,
-        law=chosen.name,
-        group={"family": family, "method": method, **group},
-        extrapolation=_extrapolation(rows, asked, tokens),
+        law=found.fit.law.name,
+        group=found.group,
+        extrapolation=_extrapolation(found.rows, asked, tokens),
         why=tuple(why),
         goal=asked.goal,
         tokens_80=sure[0],
@@ -208,7 +218,8 @@ def intervals(spread: Resamples, asked: Question) -> list[tuple[float, float] | 
     run's own level does not widen it.
     """
     center = asked.miss(spread.fit.predict, GRID)
-    sd = asked.miss(spread.predict, GRID).std(axis=0)
+    coarse = GRID[::COARSE]
+    sd = np.interp(np.log(GRID), np.log(coarse), asked.miss(spread.predict, coarse).std(axis=0))
     if asked.target is not None:
         sd = np.sqrt(sd**2 + spread.run_sd**2)
     out: list[tuple[float, float] | None] = []

@@ -25,10 +25,15 @@ GPUS = {
 }
 
 
-def gpu_hours(tokens: float, n0: float, rate: float, method: str, gpu: str) -> tuple[float, float]:
-    """GPU-hours and cost in US dollars of post-training: 6 FLOPs a parameter and token at 40 % utilisation."""
+def gpu_hours(
+    tokens: float, n0: float, rate: float, method: str, gpu: str, price: float | None = None
+) -> tuple[float, float]:
+    """GPU-hours and cost in US dollars of post-training: 6 FLOPs a parameter and token at 40 % utilisation.
+
+    `price` is in US dollars an hour; None takes the GPU's typical one.
+    """
     if gpu not in GPUS:
         raise unknown_name("gpu", gpu, GPUS, "budget")
     parameters = n0 if SPARSE_COMPUTE in method.split("+") else n0 * (1 - rate)
     hours = tokens * 6 * parameters / (GPUS[gpu].peak * MFU) / 3600
-    return hours, hours * GPUS[gpu].price
+    return hours, hours * (GPUS[gpu].price if price is None else price)

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.bases import Base
-from leaderboard.budget import DRAWS, RUNS_FOR_AN_INTERVAL
 from leaderboard.errors import P2Error
 from leaderboard.forecast import SPARSE, GroupFit, beyond, group_fits, known_bases, one_text, sparse_rate
 from leaderboard.law import Array, Law
+from leaderboard.recommend import DRAWS, RUNS_FOR_AN_INTERVAL
 from leaderboard.runlog import GROUP, require
 
 COLUMNS = (

@@ -6,7 +6,8 @@ that has not been measured.
 """
 
 import difflib
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pandas as pd
 
@@ -18,11 +19,62 @@ from leaderboard.laws import LAWS, P2
 from leaderboard.rank import NEW_MODEL, rank
 from leaderboard.runlog import GROUP, curve_numbers, require, usable
 from leaderboard.shared import SharedFit, fit_group
+from leaderboard.uncertainty import Resamples
 
 MEASURED = "l_pruned"  # an input that is known only after pruning
 KEY = ("run_id", *GROUP, "base_model", "n0", "n_pruned", "rate", "l0", "l_pruned", "tokens", "loss")
 KEPT = 8
+RUNS_FOR_AN_INTERVAL = 4
+DRAWS = 400
 _heldout: dict[int, pd.Series] = {}
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A law fitted for one family and method on one held-out text, ready for any number of questions about new models.
+
+    `group` names the family, method, held-out text and objective; `why` says in words why this law.
+    """
+
+    shared: SharedFit
+    group: dict[str, str]
+    why: tuple[str, ...]
+
+    @property
+    def fit(self) -> Fit:
+        """The fit to predict with."""
+        return self.shared.fit
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The rows it was fitted to."""
+        return self.shared.rows
+
+    @cached_property
+    def spread(self) -> Resamples | None:
+        """Whole-run resamples of the fit, made once; None where there are too few runs for an interval."""
+        return self.shared.resample(draws=DRAWS) if self.fit.n_runs >= RUNS_FOR_AN_INTERVAL else None
+
+
+def predictor(
+    frame: pd.DataFrame,
+    *,
+    family: str,
+    method: str,
+    eval_data: str | None = None,
+    objective: str | None = None,
+    law: str | Law | None = None,
+    l_pruned_known: bool = True,
+) -> Predictor:
+    """Choose and fit the law that answers about a family and method: the one asked for, else the best predictor.
+
+    `frame` holds run logs; `eval_data` and `objective` default to the group with most runs. Raises P2Error on a family
+    or method that no law can speak about.
+    """
+    text, group = same_text(frame, family, method, eval_data, objective)
+    chosen, why = choose_law(text, law, l_pruned_known)
+    shared = fit_new_model(chosen, text, family, method)
+    return Predictor(shared, {"family": family, "method": method, **group}, tuple(why))
 
 
 def recommended_fit(
@@ -40,10 +92,10 @@ def recommended_fit(
     why this law and what it was fitted to, in words. Raises P2Error on a family or method that no law can speak about.
     """
     require(frame, ("run_id", "base_model", *GROUP, "n0", "rate", "tokens", "loss"), "recommended_fit")
-    text, _ = same_text(frame, family, method, eval_data, objective)
-    law, why = choose_law(text, None, l_pruned_known)
-    shared = fit_new_model(law, text, family, method)
-    return replace(shared.fit, notes=(*shared.fit.notes, *why, lent_words(shared)))
+    found = predictor(
+        frame, family=family, method=method, eval_data=eval_data, objective=objective, l_pruned_known=l_pruned_known
+    )
+    return replace(found.fit, notes=(*found.fit.notes, *found.why, lent_words(found.shared)))
 
 
 def choose_law(text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool) -> tuple[Law, list[str]]:

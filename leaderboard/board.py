@@ -1,0 +1,240 @@
+"""A board: one state of the run logs, and every answer about it worked out once.
+
+For servers: a new state of the data is a new board, made ready beside the old one and put in its place. Boards do not
+change; what is asked twice is computed once, whoever asks.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from leaderboard.ablate import ablate
+from leaderboard.asd import noise_floor
+from leaderboard.bases import BASES, Base, measured_bases, with_losses
+from leaderboard.budget import NEEDED, Budget, Question, answer
+from leaderboard.cells import score_cells
+from leaderboard.errors import FitError
+from leaderboard.fit import Fit
+from leaderboard.laws import LAWS
+from leaderboard.logs import Logs
+from leaderboard.models import models_table
+from leaderboard.plan import plan
+from leaderboard.rank import rank
+from leaderboard.recommend import Predictor, fit_new_model, predictor
+from leaderboard.runlog import GROUP, curve_numbers, require, usable
+from leaderboard.runs import runs_table
+from leaderboard.tracks import groups
+from leaderboard.wanted import wanted
+
+T = TypeVar("T")
+MOST_KEPT = 500  # answers
+
+
+class _Slot:
+    """Room for one answer, and who may fill it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.full = False
+        self.value: Any = None
+
+
+class Board:
+    """One state of the run logs. Cheap to make; tables and fits are made when first asked for."""
+
+    def __init__(self, logs: Logs):
+        require(logs.frame, NEEDED, "board")
+        self.logs = logs
+        self._slots: dict[Any, _Slot] = {}
+        self._lock = threading.Lock()
+
+    def ready(self) -> "Board":
+        """Work out what visitors ask first, so that none of them waits for it."""
+        for key, _ in self.groups:
+            self.predictor(key["family"], key["method"], eval_data=key["eval_data"], objective=key["objective"])
+        _ = self.ranking, self.wanted, self.runs, self.models
+        return self
+
+    def _once(self, key: Any, make: Callable[[], T]) -> T:
+        """The answer to `key`, made by the first who asks while the others wait; a failure is not kept."""
+        with self._lock:
+            slot = self._slots.setdefault(key, _Slot())
+            if len(self._slots) > MOST_KEPT:  # visitors choose some keys; the oldest answer goes
+                del self._slots[next(iter(self._slots))]
+        with slot.lock:
+            if not slot.full:
+                try:
+                    slot.value, slot.full = make(), True
+                except Exception:
+                    with self._lock:
+                        self._slots.pop(key, None)
+                    raise
+            made: T = slot.value
+            return made
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """All rows of all good runs."""
+        return self.logs.frame
+
+    @cached_property
+    def groups(self) -> list[tuple[dict[str, str], pd.DataFrame]]:
+        """The groups that share a fit, by name, with their usable rows."""
+        return groups(usable(self.frame))
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row a run, newest first (runs.py)."""
+        return self._once("runs", lambda: runs_table(self.frame))
+
+    @property
+    def models(self) -> pd.DataFrame:
+        """The published models (models.py)."""
+        return self._once("models", lambda: models_table(self.frame))
+
+    @property
+    def ranking(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The laws in order, and the cells behind (rank.py, cells.py); both empty where nothing can be fitted."""
+
+        def make() -> tuple[pd.DataFrame, pd.DataFrame]:
+            cells = score_cells(self.frame)
+            return rank(self.frame, cells=cells), cells
+
+        return self._once("ranking", make)
+
+    @property
+    def floor(self) -> dict[str, float]:
+        """ASD and slope difference per doubling between seeds of one run."""
+        return self._once("floor", lambda: noise_floor(self.frame))
+
+    @property
+    def ablation(self) -> pd.DataFrame:
+        """P² without each of its inputs (ablate.py)."""
+        return self._once("ablation", lambda: ablate(self.frame))
+
+    @property
+    def wanted(self) -> pd.DataFrame:
+        """The most telling next runs (wanted.py)."""
+        return self._once("wanted", lambda: wanted(self.frame))
+
+    @property
+    def texts(self) -> list[str]:
+        """Held-out texts, the one with most runs first: losses compare only on one of them."""
+        return [str(name) for name in self.runs["eval_data"].value_counts().index]
+
+    def bases(self, eval_data: str) -> list[Base]:
+        """Base models of one held-out text by family and size, then the known others; an l0 that nobody measured is
+        read off the family's power law where it has two sizes, else None.
+        """
+
+        def make() -> list[Base]:
+            measured = measured_bases(self.frame[(self.frame["eval_data"] == eval_data).to_numpy()])
+            names = {base.name for base in measured}
+            every = measured + [base for base in BASES.values() if base.name not in names]
+            with_l0 = {base.name: base for base in with_losses(every)}
+            return [with_l0.get(base.name, base) for base in every]
+
+        return self._once(("bases", eval_data), make)
+
+    def predictor(
+        self,
+        family: str,
+        method: str,
+        *,
+        eval_data: str | None = None,
+        objective: str | None = None,
+        law: str | None = None,
+        l_pruned_known: bool = False,
+    ) -> Predictor:
+        """The fitted law that answers about a family and method, with its resamples (recommend.py)."""
+
+        def make() -> Predictor:
+            found = predictor(
+                self.frame, family=family, method=method, eval_data=eval_data, objective=objective, law=law,
+                l_pruned_known=l_pruned_known,
+            )  # fmt: skip
+            _ = found.spread
+            return found
+
+        return self._once((family, method, eval_data, objective, law, l_pruned_known), make)
+
+    def budget(
+        self,
+        asked: Question,
+        *,
+        eval_data: str | None = None,
+        objective: str | None = None,
+        law: str | None = None,
+        gpu: str | None = None,
+        price: float | None = None,
+    ) -> tuple[Budget, Predictor]:
+        """How many tokens, and the predictor that said so."""
+        found = self.predictor(
+            asked.family, asked.method, eval_data=eval_data, objective=objective, law=law,
+            l_pruned_known=asked.l_pruned is not None,
+        )  # fmt: skip
+        return answer(found, asked, gpu, price), found
+
+    def compare(
+        self,
+        deployed: float,
+        tokens: float,
+        family: str | None,
+        bases: Iterable[Base] = (),
+        eval_data: str | None = None,
+    ) -> pd.DataFrame:
+        """Every way to a model of one deployed size, unpruned bases among them (plan.py)."""
+        given = tuple(bases)
+        key = ("compare", round(deployed), round(tokens), family, given, eval_data)
+        return self._once(
+            key,
+            lambda: plan(self.frame, deployed=deployed, tokens=tokens, family=family, bases=given, eval_data=eval_data),
+        )
+
+    def fits(self, law: str) -> list[tuple[dict[str, str], Fit | FitError]]:
+        """A law fitted in every group, or why it cannot be."""
+
+        def one(key: dict[str, str], text: pd.DataFrame) -> Fit | FitError:
+            try:
+                return fit_new_model(LAWS[law], text, key["family"], key["method"]).fit
+            except FitError as error:
+                return error
+
+        def make() -> list[tuple[dict[str, str], Fit | FitError]]:
+            rows = usable(self.frame)
+            same = [
+                rows[(rows["eval_data"] == key["eval_data"]) & (rows["objective"] == key["objective"])]
+                for key, _ in self.groups
+            ]
+            return [(key, one(key, text)) for (key, _), text in zip(self.groups, same, strict=True)]
+
+        return self._once(("fits", law), make)
+
+    def predicted(self, rows: pd.DataFrame, law: str) -> pd.DataFrame:
+        """Log rows of any groups with what a law fitted to all runs says of them: columns predicted, excess (measured
+        less l0), predicted_excess and residual (measured less predicted), in nats; NaN where the law cannot say.
+        """
+        said = pd.Series(float("nan"), index=rows.index)
+        names = {name: rows[name].astype(str) for name in GROUP}
+        for key, found in self.fits(law):
+            own = pd.Series(True, index=rows.index)
+            for name in GROUP:
+                own &= names[name] == key[name]
+            if isinstance(found, Fit) and own.any():
+                said[own] = found.predict(rows[own])
+        return rows.assign(
+            predicted=said,
+            excess=rows["loss"] - rows["l0"],
+            predicted_excess=said - rows["l0"],
+            residual=rows["loss"] - said,
+        )
+
+    def run(self, run_id: str, contributor: str | None = None) -> pd.DataFrame:
+        """The rows of one run, by tokens; empty where there is none of this id."""
+        own = self.frame[(self.frame["run_id"] == run_id).to_numpy()]
+        own = own if contributor is None else own[(own["contributor"] == contributor).to_numpy()]
+        first = curve_numbers(own) == 0 if len(own) else slice(0)
+        return own[first].sort_values("tokens", ignore_index=True)

@@ -1,0 +1,1 @@
+"""The web page of the leaderboard: a Gradio app over `leaderboard/`. Wiring and views, no arithmetic."""

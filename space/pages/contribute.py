@@ -1,0 +1,133 @@
+"""Contribute: how to send a run, which runs would help most, and a box that checks a log and sends it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from huggingface_hub import HfApi
+
+from leaderboard.board import Board
+from leaderboard.check import MAX_BYTES, check_files
+from leaderboard.errors import P2Error
+from leaderboard.findings import Finding
+from leaderboard.recipes import command
+from space import look, words
+from space.store import Store
+from space.table import Column, number, table
+
+SHOWN = 8  # wanted runs
+HOW = """
+<h2>Run, look, send</h2>
+<pre><code>p2zoo run quickstart/depth --set contributor=your-hub-name   # minutes on a CPU; the real recipes want a GPU
+p2zoo check runs/quickstart-depth
+p2zoo publish runs/quickstart-depth --to your-hub-name{logs}</code></pre>
+<p><code>publish</code> uploads the model to a repository of yours and opens one pull request with its loss log. A
+maintainer merges it once the check is clean, and the run is on this board at the next refresh. Logs are published
+under CC-BY-4.0; you can correct or withdraw your own.</p>
+"""
+
+
+def draw(store: Store, demo: gr.Blocks) -> None:
+    """The page."""
+    look.title("Send a run", "The laws are only as good as the runs behind them. Every method and size helps.")
+    gr.HTML(HOW.format(logs=f" --logs {words.text(dataset)}" if (dataset := hub_dataset(store.board)) else ""))
+    gr.HTML(
+        "<h2>Check a log</h2><p>A <code>log.parquet</code> from a run folder is judged as a pull request would be. "
+        "It stays on this server only while it is judged.</p>"
+    )
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            box = gr.File(label="log.parquet", file_types=[".parquet"], elem_id="log", height=120)
+            sign_in = os.environ.get("OAUTH_CLIENT_ID") is not None
+            if sign_in:
+                gr.LoginButton("Sign in with Hugging Face", elem_id="login")
+            send = gr.Button("Open the pull request", interactive=False, variant="primary", elem_id="send")
+        with gr.Column(scale=2, min_width=300):
+            findings = gr.HTML(elem_id="findings", min_height=60)
+            sent = gr.HTML(elem_id="sent")
+    gr.HTML(
+        "<h2>Most wanted runs</h2><p>Runs that would narrow the token budgets most, by optimal design on the fitted law. "
+        "<em>Narrower</em> is by how much the budget intervals of that family and method would shrink.</p>"
+    )
+    wanted = gr.HTML(elem_id="wanted", min_height=200)
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def judged(path: str | None) -> list[Any]:
+        html, fine = judge(path)
+        hint = "" if fine and sign_in else _hint(store.board) if fine else ""
+        return [html, gr.update(interactive=fine and sign_in and bool(hub_dataset(store.board))), hint]
+
+    box.change(judged, box, [findings, send, sent], **quiet)
+    if sign_in:
+
+        def submitted(path: str | None, token: gr.OAuthToken | None) -> str:
+            return open_pull(store.board, path, token.token if token else None)
+
+        send.click(submitted, box, sent, api_visibility="private")
+    demo.load(lambda: look.warned(lambda: _wanted(store.board)), outputs=wanted, **quiet)
+
+
+def hub_dataset(board: Board) -> str | None:
+    """The data set this board reads; None where it reads files."""
+    source = board.logs.source
+    return source if source.count("/") == 1 and not source.startswith((".", "/", "~")) else None
+
+
+def judge(path: str | None) -> tuple[str, bool]:
+    """Findings of an uploaded log as HTML, and whether it may be sent. What a log says is shown as text only."""
+    if not path:
+        return "", False
+    if Path(path).stat().st_size > MAX_BYTES:
+        return f'<p class="warning" role="alert">The file is larger than {MAX_BYTES // 1_000_000} MB.</p>', False
+    (report,) = check_files([Path(path)], ["log.parquet"]).reports
+    columns = (
+        Column("", "severity"), Column("What", "code"), Column("Where", "where"), Column("Got", "got"),
+        Column("Allowed", "allowed"), Column("What to do", "fix"),
+    )  # fmt: skip
+    said = "The log is clean." if report.ok else "The log has errors and would be refused."
+    rows = [_plain(finding) for finding in report.findings]
+    kind = "good" if report.ok else "warning"
+    return f'<p class="{kind}" role="status">{said}</p>' + (table(columns, rows, "Findings") if rows else ""), report.ok
+
+
+def _plain(finding: Finding) -> dict[str, str]:
+    return {name: str(value) for name, value in vars(finding).items()}
+
+
+def open_pull(board: Board, path: str | None, token: str | None) -> str:
+    """Send an uploaded log in the name of who is signed in; HTML of what came of it."""
+    from leaderboard.submit import submit
+
+    dataset = hub_dataset(board)
+    try:
+        if token is None:
+            raise P2Error("Sign in first: the pull request is opened in your name.")
+        if path is None or dataset is None:
+            raise P2Error(
+                "Choose a log first." if dataset else "This board reads files, so there is nowhere to send to."
+            )
+        pull = submit(HfApi(token=token), dataset, Path(path))
+    except P2Error as error:
+        return f'<p class="warning" role="alert">{words.text(error)}</p>'
+    url = words.text(pull.url)
+    return f'<p class="good" role="status">Sent: <a href="{url}">pull request {pull.num}</a>. It is checked next.</p>'
+
+
+def _hint(board: Board) -> str:
+    dataset = hub_dataset(board)
+    where = f" --logs {dataset}" if dataset else ""
+    return f"<p>Send it from your machine: <code>p2zoo publish RUN_FOLDER --to YOUR_NAME{words.text(where)}</code></p>"
+
+
+def _wanted(board: Board) -> str:
+    rows = board.wanted.head(SHOWN).to_dict("records")
+    for row in rows:
+        row["base"] = row["base_model"] or f"a {row['family']} of {words.count(row['n0'])}"
+        row["line"] = f"<code>{words.text(command(row))}</code>"
+    columns = (
+        Column("Base model", "base"), Column("Method", "method"), number("Rate", "rate", words.share),
+        number("Tokens", "tokens", words.count), number("Narrower", "narrower", words.share),
+        number("GPU time", "gpu_hours", words.hours), Column("New", "new"), Column("Command", "line", str),
+    )  # fmt: skip
+    return table(columns, rows, "Most wanted runs")

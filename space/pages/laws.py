@@ -1,0 +1,221 @@
+"""Laws: which parameterization predicts unseen curves best, how sure that is, and each law's formula and numbers."""
+
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+from latex2mathml.converter import convert
+
+from leaderboard.board import Board
+from leaderboard.cells import asd_interval
+from leaderboard.fit import Fit
+from leaderboard.laws import LAWS
+from leaderboard.tracks import TRACKS
+from space import links, look, words
+from space.store import Store
+from space.table import Column, number, table
+
+OVERALL = "all held-out tracks"
+EVERY = "every group"
+TRACK_NAMES = {
+    OVERALL: OVERALL,
+    "fit": "in sample",
+    "tokens": "last 20 % of tokens",
+    "size": "largest size",
+    "rate": "highest rate",
+}
+DEFAULTS: dict[str, Any] = {"track": OVERALL, "group": EVERY, "law": ""}
+
+
+def draw(store: Store, demo: gr.Blocks) -> None:
+    """The page."""
+    board = store.board
+    look.title(
+        "Which law predicts curves it has not seen?",
+        "Laws are ranked by ASD, the mean difference between the measured and the predicted slope of a held-out curve "
+        '(<a href="https://arxiv.org/abs/2411.10272">arXiv:2411.10272</a>). Laws share a rank where other runs could '
+        "have reversed them.",
+    )
+    with gr.Row():
+        track = gr.Dropdown(
+            [(name, key) for key, name in TRACK_NAMES.items()], value=OVERALL, label="Held out", elem_id="track"
+        )
+        group = gr.Dropdown([EVERY, *_groups(board)], value=EVERY, label="Group", elem_id="group")
+        law = gr.Dropdown(list(LAWS), value=next(iter(LAWS)), label="Law in detail", elem_id="law")
+    ranking = gr.HTML(elem_id="ranking", min_height=300)
+    gr.HTML(
+        '<p>Download: <a href="download/ranking.csv">ranking.csv</a>, <a href="download/cells.csv">cells.csv</a> '
+        '(every law, group and track), <a href="download/ranking.json">ranking.json</a></p>'
+    )
+    address = links.address()
+    detail = gr.HTML(elem_id="law-detail")
+    gr.HTML("<h2>Which inputs matter?</h2><p>Held-out ASD of P² without an input, over that of the whole law.</p>")
+    ablation = gr.HTML(elem_id="ablation")
+    inputs = [track, group, law]
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def shown(state: links.Values) -> list[str]:
+        told = {**state, "law": "" if state["law"] == _best(store.board) else state["law"]}
+        return [
+            look.warned(lambda: _ranking(store.board, state["track"], state["group"])),
+            look.warned(lambda: _detail(store.board, state["law"])),
+            links.query(told, DEFAULTS),
+        ]
+
+    def opened(request: gr.Request) -> list[Any]:
+        state = links.read(request, DEFAULTS)
+        state["track"] = state["track"] if state["track"] in TRACK_NAMES else OVERALL
+        state["group"] = state["group"] if state["group"] in _groups(store.board) else EVERY
+        state["law"] = state["law"] if state["law"] in LAWS else _best(store.board)
+        groups = gr.update(choices=[EVERY, *_groups(store.board)], value=state["group"])
+        return [state["track"], groups, state["law"], *shown(state)]
+
+    def asked(*values: str) -> list[str]:
+        return shown(dict(zip(DEFAULTS, values, strict=True)))
+
+    def ablated() -> str:
+        return look.warned(lambda: _ablation(store.board))
+
+    demo.load(opened, outputs=[*inputs, ranking, detail, address], **quiet).then(ablated, outputs=ablation, **quiet)
+    gr.on(
+        [part.input for part in inputs], asked, inputs, [ranking, detail, address], trigger_mode="always_last", **quiet
+    )
+
+
+def _groups(board: Board) -> list[str]:
+    return [group_name(key) for key, _ in board.groups]
+
+
+def group_name(key: dict[str, str]) -> str:
+    """A group in words; its text is named last, because most boards have one."""
+    return f"{key['family']} · {key['method']} · {key['eval_data']}"
+
+
+def _best(board: Board) -> str:
+    table_, _ = board.ranking
+    best = table_.loc[table_["recommended"], "law"]
+    return str(best.iloc[0]) if len(best) else next(iter(LAWS))
+
+
+def _whisker(row: dict[str, Any], longest: float) -> str:
+    """The score with its 90 % interval, drawn from 1 (the best law everywhere) to `longest`."""
+    low, at, high = row["low"], row["score"], row["high"]
+    if words.missing(at):
+        return words.NONE
+    x = {name: 150 * min(1.0, (value - 1) / max(longest - 1, 1e-9)) for name, value in (("at", at), ("low", low), ("high", high)) if not words.missing(value)}  # fmt: skip
+    line = f'<line x1="{x["low"]:.1f}" x2="{x["high"]:.1f}" y1="7" y2="7"/>' if len(x) == 3 else ""
+    return f'<svg class="whisker" viewBox="0 0 150 14" aria-hidden="true">{line}<circle cx="{x["at"]:.1f}" cy="7" r="4"/></svg>'
+
+
+def _ranking(board: Board, track: str, group: str) -> str:
+    """The ranking over everything held out, or one cell of it."""
+    if track == OVERALL and group == EVERY:
+        return _overall(board)
+    _, cells = board.ranking
+    names = cells["family"].str.cat([cells["method"], cells["eval_data"]], sep=" · ")
+    chosen = cells[
+        (cells["track"].isin(TRACKS[1:]) if track == OVERALL else cells["track"] == track)
+        & (True if group == EVERY else names == group)
+    ]
+    rows = chosen.assign(
+        group=names,
+        between=[_between(d) for d in chosen["asd_draws"]],
+        track=chosen["track"].map(TRACK_NAMES),
+        status=chosen["status"].str.replace("_", " "),
+    ).sort_values(["group", "track", "asd"], na_position="last")
+    columns = (
+        Column("Group", "group"), Column("Held out", "track"), Column("Law", "law", _law_link),
+        number("ASD", "asd", words.number, "nats per billion tokens"),
+        number("90 %", "between", str, "over whole-run draws"),
+        number("per doubling", "asd_doubling", lambda v: words.number(v, 4), "nats per doubling of tokens"),
+        number("RMSE", "rmse", lambda v: words.number(v, 4), "nats per token"),
+        number("R²", "r2", lambda v: words.number(v, 4)), number("Huber", "huber", lambda v: words.digits(v) if v == v else words.NONE),
+        Column("Status", "status"),
+    )  # fmt: skip
+    return table(columns, rows, "Laws in the chosen cells", empty="These runs cannot test this track here.")
+
+
+def _between(drawn: Any) -> str:
+    ends = asd_interval(drawn)
+    return words.NONE if ends is None else f"{words.number(ends[0])} to {words.number(ends[1])}"
+
+
+def _overall(board: Board) -> str:
+    ranked, _ = board.ranking
+    longest = float(ranked[["score", "score_high"]].max().max())
+    rows = ranked.assign(low=ranked["score_low"], high=ranked["score_high"]).to_dict("records")
+    for row in rows:
+        row["drawn"] = _whisker(row, longest)
+        row["place"] = words.NONE if pd.isna(row["rank"]) else str(int(row["rank"]))
+        row["said"] = '<span class="tag">predicts best</span>' if row["recommended"] else ""
+    columns = (
+        number("Rank", "place", str, "one more than the number of laws that are surely better"),
+        Column("Law", "law", _law_link),
+        number("ASD ratio", "score", words.number, "a law's ASD over the best law's, geometric mean over held-out cells"),
+        Column("1 is best", "drawn", str, help="with its 90 % interval over whole-run draws"),
+        number("Wins", "wins", words.share, "share of draws in which no law has a lower ASD ratio"),
+        number("per doubling", "score_doubling", words.number, "the same for slopes between 8 knots, per doubling of tokens"),
+        number("RMSE on new models", "rmse_heldout", lambda v: words.number(v, 4), "nats per token, unseen sizes and rates"),
+        Column("", "said", str),
+    )  # fmt: skip
+    floor = board.floor
+    noise = (
+        f"<p>Noise floor: two seeds of one run differ by {words.number(floor['asd'])} nats per billion tokens, "
+        f"{words.number(floor['asd_doubling'], 4)} per doubling. ASD between neighbouring evaluations is mostly noise; "
+        "answers come from the law with the lowest error on new models.</p>"
+        if not words.missing(floor["asd"])
+        else ""
+    )
+    return table(columns, rows, "Laws by rank", marked=lambda row: bool(row["recommended"])) + noise
+
+
+def _law_link(name: Any) -> str:
+    return f'<a href="?law={words.text(name)}#law-detail">{words.text(name)}</a>'
+
+
+def _detail(board: Board, name: str) -> str:
+    """A law's formula, source and fitted numbers."""
+    law = LAWS[name]
+    fits = board.fits(name)
+    rows = [_fit_row(key, found) for key, found in fits]
+    columns = (
+        Column("Family", "family"), Column("Method", "method"), Column("Text", "eval_data"),
+        number("Runs", "runs", str), number("RMSE", "rmse", lambda v: words.number(v, 4), "nats per token, in sample"),
+        Column("Numbers, for parameters and tokens in billions", "numbers", str, wrap=True), Column("Status", "status"),
+        Column("What these runs cannot tell", "held", wrap=True),
+    )  # fmt: skip
+    return (
+        f"<h2>{words.text(name)}</h2><div class='formula'>{convert('L = ' + law.latex, display='block')}</div>"
+        f"<p>{words.text(law.source)}. Needs {words.text(', '.join(law.inputs))}.</p>"
+        f"{table(columns, rows, f'Fits of {name}')}"
+    )
+
+
+def _fit_row(key: dict[str, str], found: Any) -> dict[str, Any]:
+    if not isinstance(found, Fit):
+        return {
+            **key,
+            "runs": words.NONE,
+            "rmse": None,
+            "numbers": words.NONE,
+            "status": found.code,
+            "held": str(found),
+        }
+    numbers = ", ".join(f"{words.text(k)}&nbsp;=&nbsp;{words.digits(v)}" for k, v in found.params.items())
+    held = "; ".join(f"{name} {why}" for name, why in found.pinned.items())
+    return {
+        **key, "runs": found.n_runs, "rmse": found.rmse, "numbers": numbers, "status": str(found.status),
+        "held": held or words.NONE,
+    }  # fmt: skip
+
+
+def _ablation(board: Board) -> str:
+    rows = board.ablation.to_dict("records")
+    for row in rows:
+        row["between"] = f"{words.number(row['low'])} to {words.number(row['high'])}"
+    columns = (
+        Column("Without", "without"), number("ASD ratio", "asd_ratio", words.number), number("90 %", "between", str),
+        number("per doubling", "doubling_ratio", words.number), number("RMSE", "rmse", lambda v: words.number(v, 4)),
+        number("Cells", "n_cells", str),
+    )  # fmt: skip
+    return table(columns, rows, "P² without each of its inputs")

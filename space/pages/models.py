@@ -1,0 +1,112 @@
+"""Models: the published pruned models, their Pareto front, and how to load one."""
+
+from typing import Any
+
+import gradio as gr
+import plotly.graph_objects as go
+
+from leaderboard.board import Board
+from leaderboard.models import snippet
+from space import figures, links, look, words
+from space.store import Store
+from space.table import Column, number, table
+
+COLUMNS = {
+    column.label: column
+    for column in (
+        Column("Base model", "base_model"), Column("Method", "method"), number("Rate", "rate", words.share),
+        number("Non-zero parameters", "parameters", words.count), number("Before pruning", "l0", words.loss),
+        number("Right after", "l_pruned", words.loss), number("Final loss", "loss", words.loss),
+        number("Recovered", "recovered", words.share, "share of the damage that was won back"),
+        number("Tokens", "tokens", words.count), number("GPU-hours", "gpu_hours", words.number),
+        Column("Contributor", "contributor"), Column("Held-out text", "eval_data"), Column("Run", "run_id", lambda v: f'<a href="curves?run={words.text(v)}"><code>{words.text(v)}</code></a>'),
+    )
+}  # fmt: skip
+USUAL = ["Base model", "Method", "Rate", "Non-zero parameters", "Final loss", "Recovered", "Tokens", "Run"]
+SORTS = {"Final loss": ("loss", True), "Non-zero parameters": ("parameters", True), "Recovered": ("recovered", False),
+         "Tokens": ("tokens", True), "Rate": ("rate", False), "Name": ("model", True)}  # fmt: skip
+DEFAULTS: dict[str, Any] = {"search": "", "sort": "Final loss", "columns": USUAL, "model": ""}
+
+
+def draw(store: Store, demo: gr.Blocks) -> None:
+    """The page."""
+    look.title(
+        "Pruned models, ready to load",
+        "Every model here has its loss log on this board. Losses compare within one held-out text.",
+    )
+    with gr.Row():
+        search = gr.Textbox(label="Search", placeholder="name, base, method…", elem_id="search")
+        sort = gr.Dropdown(list(SORTS), value="Final loss", label="Sort by", elem_id="sort")
+        model = gr.Dropdown([], label="Load", elem_id="model", allow_custom_value=True)
+    columns = gr.CheckboxGroup(list(COLUMNS), value=USUAL, label="Columns", elem_id="columns")
+    listed = gr.HTML(elem_id="models", min_height=120)
+    address = links.address()
+    load = gr.HTML(elem_id="snippet")
+    with gr.Column(visible=False, elem_classes="figure") as figure:
+        plot = gr.Plot(show_label=False, elem_id="pareto-plot")
+        caption = gr.HTML(elem_classes="caption")
+    inputs = [search, sort, columns, model]
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def shown(state: links.Values) -> list[Any]:
+        return [_table(store.board, state), _load(store.board, state["model"]), links.query(state, DEFAULTS)]
+
+    def opened(request: gr.Request) -> list[Any]:
+        state = links.read(request, DEFAULTS)
+        names = list(store.board.models["model"])
+        state["model"] = state["model"] if state["model"] in names else (names[0] if names else "")
+        state["columns"] = [c for c in state["columns"] if c in COLUMNS] or USUAL
+        state["sort"] = state["sort"] if state["sort"] in SORTS else "Final loss"
+        return [
+            state["search"],
+            state["sort"],
+            state["columns"],
+            gr.update(choices=names, value=state["model"]),
+            *shown(state),
+        ]
+
+    def asked(*values: Any) -> list[Any]:
+        return shown(dict(zip(DEFAULTS, values, strict=True)))
+
+    outputs = [listed, load, address]
+    drawn = {"fn": lambda: _picture(store.board), "outputs": [figure, plot, caption], **quiet}
+    demo.load(opened, outputs=[*inputs, *outputs], **quiet).then(**drawn)
+    gr.on([part.input for part in inputs], asked, inputs, outputs, trigger_mode="always_last", **quiet)
+
+
+def _link(row: dict[str, Any]) -> str:
+    name = words.text(row["model"])
+    return f'<a href="https://huggingface.co/{name}">{name}</a>'
+
+
+def _table(board: Board, state: links.Values) -> str:
+    models = board.models
+    said = "No model is published yet: be the first: the Contribute page says how."
+    if state["search"]:
+        every = models[["model", "base_model", "method", "contributor", "run_id"]].astype(str).agg(" ".join, axis=1)
+        models = models[every.str.contains(state["search"], case=False, regex=False)]
+        said = f"No model matches the search {state['search']!r}; {len(board.models)} are there without it."
+    key, up = SORTS[state["sort"]]
+    rows = models.sort_values(key, ascending=up, na_position="last").to_dict("records")
+    for row in rows:
+        row["link"] = _link(row)
+    columns = [Column("Model", "link", str), *(COLUMNS[name] for name in COLUMNS if name in state["columns"])]
+    return table(columns, rows, "Published models", empty=said, marked=lambda row: bool(row["pareto"]))
+
+
+def _load(board: Board, model: str) -> str:
+    own = board.models[board.models["model"] == model]
+    if own.empty:
+        return ""
+    code = f"from transformers import AutoModelForCausalLM\n\nmodel = {snippet(model, own['revision'].iloc[0])}"
+    return f"<h2>Load it</h2><pre><code>{words.text(code)}</code></pre>"
+
+
+def _picture(board: Board) -> tuple[Any, go.Figure | None, str]:
+    measured = board.models[board.models["loss"].notna()]
+    if measured.empty:
+        return gr.update(visible=False), None, ""
+    text = measured["eval_data"].value_counts().index[0]
+    own = measured[measured["eval_data"] == text]
+    caption = f"Final loss on {text} against non-zero parameters; the line joins the models that none beats in both."
+    return gr.update(visible=True), figures.pareto(own), f"<p>{words.text(caption)}</p>"

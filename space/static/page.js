@@ -1,0 +1,28 @@
+// The page's title, the switch between light and dark, and names for plots. Gradio draws the rest.
+(() => {
+  const names = { laws: "Laws", curves: "Curves", models: "Models", contribute: "Contribute", about: "About" };
+  const here = window.location.pathname.split("/").pop();
+  document.title = `${names[here] || "Token budget"} · p2zoo`;
+  document.documentElement.lang = "en";
+
+  const dark = () => document.body.classList.contains("dark");
+  const paint = (wanted) => document.body.classList.toggle("dark", wanted);
+  try {
+    const kept = localStorage.getItem("p2zoo-dark");
+    if (kept !== null) paint(kept === "1");
+  } catch { /* no storage: the system's choice stays */ }
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest(".dark-switch")) return;
+    paint(!dark());
+    try { localStorage.setItem("p2zoo-dark", dark() ? "1" : "0"); } catch { /* not kept */ }
+  });
+
+  // A plot is an image to those who cannot see it; the caption that follows it is its text.
+  new MutationObserver(() => {
+    for (const plot of document.querySelectorAll(".js-plotly-plot:not([role])")) {
+      const caption = plot.closest(".figure")?.querySelector(".caption");
+      plot.setAttribute("role", "img");
+      plot.setAttribute("aria-label", caption ? caption.textContent.trim() : "Plot");
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+})();
