@@ -15,7 +15,7 @@ from leaderboard.check import check_files
 from leaderboard.errors import P2Error
 from leaderboard.runlog import VOLATILE
 from zoo.heldout import heldout_loss
-from zoo.pruning.masks import check_2of4
+from zoo.pruning.masks import check_zeros
 from zoo.recipe_file import load_recipe
 from zoo.run import run
 
@@ -78,7 +78,7 @@ def test_masks_survive_training_and_the_saved_model_has_the_logged_loss(finished
 
     folder, result = finished
     model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
-    check_2of4(model)
+    check_zeros(model)
     tokenizer = load_tokenizer(folder / "model")
     blocks = gather(recipe, tokenizer, result["inputs"], tmp_path / "train").heldout
     assert heldout_loss(model, blocks) == pytest.approx(result["loss"], abs=1e-6)
