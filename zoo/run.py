@@ -142,7 +142,7 @@ def _pruned_model(job: Job) -> Any:
     pruned = prune(model, job.plan, job.materials.calibration, cache_folder(), key)
     with new_folder(saved) as folder:
         checkpoint.save_model(pruned.model, folder)
-    report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method)
+    report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method, job.plan.zeros)
     l_pruned = heldout_loss(pruned.model, job.materials.heldout)
     job.say(f"after pruning    held-out {l_pruned:.4f}   loads back in a fresh process")
     job.folder.update(
@@ -179,12 +179,18 @@ def _post_trained(job: Job, model: Any) -> Any:
             measure=lambda: heldout_loss(model, job.materials.heldout),
             write=write,
             tick=bar.tick,
-            masks=MaskKeeper(model, folder.work / "pruned") if job.recipe.prune.method == "2:4" else None,
+            masks=_masks(job, model),
             start=start,
         )
         post_train(model, job.materials.train, spec, job.tokenizer, folder.work / "checkpoints", [curve], at)
     folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]))
     return model
+
+
+def _masks(job: Job, model: Any) -> MaskKeeper | None:
+    """What keeps the zeros of the sparse part, from the pruned checkpoint; None where there is none."""
+    sparse = job.recipe.prune.sparse
+    return MaskKeeper(model, job.folder.work / "pruned", sparse) if sparse else None
 
 
 def _save_final(job: Job, model: Any) -> None:
@@ -196,7 +202,7 @@ def _save_final(job: Job, model: Any) -> None:
         checkpoint.save_model(model, folder)
         job.tokenizer.save_pretrained(folder)
         checkpoint.copy_licences(job.source, folder)
-        report = gate(model, folder, _probe(job), job.recipe.prune.method)
+        report = gate(model, folder, _probe(job), job.recipe.prune.method, job.plan.zeros)
     loss = heldout_loss(model.float(), job.materials.heldout)
     job.folder.update(gate_final=asdict(report), loss_saved=loss, dtype=str(dtype).removeprefix("torch."))
     job.say(f"model/ loads back in a fresh process ({job.folder.state['dtype']}, held-out {loss:.4f})")
