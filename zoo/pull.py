@@ -96,7 +96,8 @@ def _loss_check(folder: Path, claimed: Numbers, model: Any) -> Check:
         return Check(what, said, f"not measured: put {recipe.data.heldout.file} into {folder}", None)
     recipe = _recipe(folder, texts)
     tokenizer = checkpoint.load_tokenizer(folder)
-    loss = heldout_loss(model, heldout_blocks(recipe, tokenizer, str(claimed.eval_data_revision)))
+    blocks, _ = heldout_blocks(recipe, tokenizer, str(claimed.eval_data_revision))
+    loss = heldout_loss(model, blocks)
     return Check(what, said, f"{loss:.4f}", math.isfinite(loss) and abs(loss - claimed.loss) <= TOLERANCE)
 
 

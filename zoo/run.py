@@ -93,6 +93,7 @@ def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
     tokenizer = checkpoint.load_tokenizer(source.folder)
     with disk(folder.work):
         materials = gather(recipe, tokenizer, commits, folder.work / "train")
+    _pin(folder, {"heldout_sha256": materials.heldout_sha256})
     _say(
         console,
         f"text: {materials.train.tokens:,} training tokens ({recipe.train.packing} keeps {materials.train.kept:.1%} "
@@ -108,15 +109,14 @@ def _at(spec: Spec, commit: str | None) -> Spec:
 
 def _pin(folder: RunFolder, inputs: Mapping[str, Any]) -> None:
     """Note the exact inputs of a new run; a resumed one must find them unchanged."""
-    before = folder.state.get("inputs")
-    if before is None:
-        folder.update(inputs=dict(inputs))
-        return
-    changed = [name for name, value in inputs.items() if before[name] != value]
+    before = folder.state.get("inputs", {})
+    changed = [name for name, value in inputs.items() if before.get(name, value) != value]
     if changed:
         raise P2Error(
             f"{folder.path}: cannot go on: {', '.join(changed)} changed since the run began; choose another --out."
         )
+    if inputs.keys() - before.keys():
+        folder.update(inputs=before | dict(inputs))
 
 
 def _check_room(path: Path, planned: Plan) -> None:
