@@ -219,7 +219,7 @@ for name, linear in model.bfloat16().cuda().named_modules():
 They pay only for large-batch prefill or scoring. Measured on one H100 (bf16, cuSPARSELt): with 16,384 tokens at a time
 1.1 to 1.3 times the dense speed on MLP matrices of 2048 x 8192 and 4096 x 14336, but 0.4 to 0.7 times on square
 attention matrices; with 2,048 tokens 0.2 to 0.6 times, and when decoding (1 to 64 tokens) 10 to 100 times slower than
-dense."""
+dense. `p2zoo bench-sparse` measures a model's matrices on your GPU."""
 
 
 def _recipe(run: FinishedRun) -> str:
