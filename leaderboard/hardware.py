@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from leaderboard.errors import unknown_name
 
 MFU = 0.40  # TRL with compile and no gradient checkpointing: 39 % measured on an H100, 1.24 B parameters
-SPARSE_COMPUTE = "2:4"  # masked weights still cost dense compute in training
+SPARSE_COMPUTE = {"2:4", "unstructured"}  # masked weights still cost dense compute in training
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ def gpu_hours(
 ) -> tuple[float, float]:
     """GPU-hours and cost in US dollars of post-training: 6 FLOPs a parameter and token at 40 % utilisation.
 
-    `price` is in US dollars an hour; None takes the GPU's typical one.
+    `price` is in US dollars an hour; None takes the GPU's typical one. For depth or width with 2:4 an upper bound: what
+    the structured part saves is not told by the total rate.
     """
     if gpu not in GPUS:
         raise unknown_name("gpu", gpu, GPUS, "budget")
-    parameters = n0 if SPARSE_COMPUTE in method.split("+") else n0 * (1 - rate)
+    parameters = n0 if SPARSE_COMPUTE & set(method.split("+")) else n0 * (1 - rate)
     hours = tokens * 6 * parameters / (GPUS[gpu].peak * MFU) / 3600
     return hours, hours * (GPUS[gpu].price if price is None else price)

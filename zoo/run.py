@@ -94,6 +94,7 @@ def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
     tokenizer = checkpoint.load_tokenizer(source.folder)
     with disk(folder.work):
         materials = gather(recipe, tokenizer, commits, folder.work / "train")
+    _pin(folder, {"heldout_sha256": materials.heldout_sha256})
     _say(
         console,
         f"text: {materials.train.tokens:,} training tokens ({recipe.train.packing} keeps {materials.train.kept:.1%} "
@@ -109,15 +110,14 @@ def _at(spec: Spec, commit: str | None) -> Spec:
 
 def _pin(folder: RunFolder, inputs: Mapping[str, Any]) -> None:
     """Note the exact inputs of a new run; a resumed one must find them unchanged."""
-    before = folder.state.get("inputs")
-    if before is None:
-        folder.update(inputs=dict(inputs))
-        return
-    changed = [name for name, value in inputs.items() if before[name] != value]
+    before = folder.state.get("inputs", {})
+    changed = [name for name, value in inputs.items() if before.get(name, value) != value]
     if changed:
         raise P2Error(
             f"{folder.path}: cannot go on: {', '.join(changed)} changed since the run began; choose another --out."
         )
+    if inputs.keys() - before.keys():
+        folder.update(inputs=before | dict(inputs))
 
 
 def _check_room(path: Path, planned: Plan) -> None:
@@ -142,9 +142,11 @@ def _pruned_model(job: Job) -> Any:
     l0_by_source = _by_source(job, model)
     key = f"{job.source.label}@{job.source.revision}"
     pruned = prune(model, job.plan, job.materials.calibration, cache_folder(), key)
+    if raised := pruned.removed.get("damping"):
+        job.say(f"sparsegpt: {len(raised)} matrices took more damping than usual: `removed` in run.json names them")
     with new_folder(saved) as folder:
         checkpoint.save_model(pruned.model, folder)
-    report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method)
+    report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method, job.plan.zeros)
     l_pruned = heldout_loss(pruned.model, job.materials.heldout)
     job.say(f"after pruning    held-out {l_pruned:.4f}   loads back in a fresh process")
     job.folder.update(
@@ -182,12 +184,18 @@ def _post_trained(job: Job, model: Any) -> Any:
             measure=lambda: heldout_loss(model, job.materials.heldout),
             write=write,
             tick=bar.tick,
-            masks=MaskKeeper(model, folder.work / "pruned") if job.recipe.prune.method == "2:4" else None,
+            masks=_masks(job, model),
             start=start,
         )
         post_train(model, job.materials.train, spec, job.tokenizer, folder.work / "checkpoints", [curve], at)
     folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]))
     return model
+
+
+def _masks(job: Job, model: Any) -> MaskKeeper | None:
+    """What keeps the zeros of the sparse part, from the pruned checkpoint; None where there is none."""
+    sparse = job.recipe.prune.sparse
+    return MaskKeeper(model, job.folder.work / "pruned", sparse) if sparse else None
 
 
 def _save_final(job: Job, model: Any) -> None:
@@ -199,7 +207,7 @@ def _save_final(job: Job, model: Any) -> None:
         checkpoint.save_model(model, folder)
         job.tokenizer.save_pretrained(folder)
         checkpoint.copy_licences(job.source, folder)
-        report = gate(model, folder, _probe(job), job.recipe.prune.method)
+        report = gate(model, folder, _probe(job), job.recipe.prune.method, job.plan.zeros)
     loss = heldout_loss(model.float(), job.materials.heldout)
     job.folder.update(loss_by_source=_by_source(job, model))
     job.folder.update(gate_final=asdict(report), loss_saved=loss, dtype=str(dtype).removeprefix("torch."))
