@@ -83,11 +83,11 @@ def pays(flops: float, peak: float) -> bool:
 
 def smaller(rungs: Sequence[Execution], now: Execution) -> Execution:
     """The next rung with less memory, the attention and compile of `now` kept. Raises RunFailed after the last."""
-    at = [(rung.micro_batch, rung.recomputed) for rung in rungs].index((now.micro_batch, now.recomputed))
-    if at + 1 == len(rungs):
+    plain = [replace(rung, attention=now.attention, compiled=now.compiled) for rung in rungs]
+    below = plain[plain.index(now) + 1 :] if now in plain else [r for r in plain if r.micro_batch < now.micro_batch]
+    if not below:
         raise RunFailed(no_room(now))
-    below = rungs[at + 1]
-    return replace(now, micro_batch=below.micro_batch, recomputed=below.recomputed)
+    return below[0]
 
 
 def no_room(last: Execution) -> str:
