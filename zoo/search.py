@@ -8,7 +8,6 @@ and the device alone, so a short run is the same run everywhere.
 import gc
 import importlib.util
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -70,8 +69,7 @@ def candidates(start: Execution, device: torch.device) -> list[Execution]:
         attention = ["sdpa", "sdpa-cudnn", *(["flash_attention_2"] if is_flash_attn_2_available() else [])]
         compiled = [True, False] if importlib.util.find_spec("triton") else [False]
     else:
-        attention = ["sdpa", "eager"]
-        compiled = [False, True] if shutil.which("g++") else [False]
+        attention, compiled = ["sdpa", "eager"], [False]  # a block takes 40 s and more to compile for a CPU
     found = [replace(start, attention=name, compiled=on) for on in compiled for name in attention]
     return [execution for execution in found if execution != start]
 
