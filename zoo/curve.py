@@ -27,7 +27,7 @@ class Curve(TrainerCallback):
     """Writes the loss curve of one post-training and keeps its checkpoints.
 
     `tokens[step]` are tokens trained, `measure` gives the held-out loss, `write` takes a finished row and
-    `tick` the progress of a step. `masks` is for 2:4 models.
+    `tick` the progress of a step. `masks` is for 2:4 models; `saved` hears of each complete checkpoint.
     """
 
     def __init__(
@@ -41,11 +41,13 @@ class Curve(TrainerCallback):
         tick: Callable[[int, float, float], None],
         masks: MaskKeeper | None,
         start: Mapping[str, Any],
+        saved: Callable[[], None] = lambda: None,
     ):
         self.tokens, self.grid, self.every = tokens, set(grid), checkpoint_tokens
         self.measure, self.write, self.tick, self.masks = measure, write, tick, masks
         self.loss_sum, self.loss_steps = start["loss_sum"], start["loss_steps"]
         self.saved, self.train_s = start["tokens"], start["train_s"]
+        self.tell = saved
         self.trainer: Any = None
         self.clock = 0.0
         self.lr = 0.0
@@ -90,6 +92,7 @@ class Curve(TrainerCallback):
         for other in folder.parent.glob("checkpoint-*"):
             if other != folder:
                 shutil.rmtree(other)
+        self.tell()
         self.clock = time.perf_counter()
 
     def _measure(self, step: int, tokens: int) -> None:

@@ -6,7 +6,7 @@ the last one. Everything that can be refused is refused in the first two station
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,14 +47,21 @@ class Job:
     console: Console
     tokenizer: Any
     materials: Materials
+    saved: Callable[[], None]
 
     def say(self, message: str) -> None:
         """Tell the person who watches."""
         _say(self.console, message)
 
 
-def run(recipe: Recipe, out: Path, resume: bool = False, console: Console | None = None) -> dict[str, Any]:
-    """Run a recipe into folder `out` and return its run.json.
+def run(
+    recipe: Recipe,
+    out: Path,
+    resume: bool = False,
+    console: Console | None = None,
+    saved: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Run a recipe into folder `out` and return its run.json; `saved` hears of each complete checkpoint.
 
     A finished run is returned as it is. Raises P2Error for what cannot be done as asked and RunFailed for
     a step that failed; what was complete by then is kept for `resume`.
@@ -66,7 +73,7 @@ def run(recipe: Recipe, out: Path, resume: bool = False, console: Console | None
         if folder.finished:
             _say(console, f"{out}: this run is finished; nothing to do.")
             return folder.state
-        job = _prepare(recipe, folder, console)
+        job = _prepare(recipe, folder, console, saved)
         model = _pruned_model(job)
         model = _post_trained(job, model)
         _save_final(job, model)
@@ -77,7 +84,7 @@ def _say(console: Console, message: str) -> None:
     console.print(message, highlight=False, soft_wrap=True)
 
 
-def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
+def _prepare(recipe: Recipe, folder: RunFolder, console: Console, saved: Callable[[], None]) -> Job:
     """Find the model and the text, pin them, plan the pruning, tokenize."""
     pinned = folder.state.get("inputs", {})  # a resumed run goes on with the commits it began with
     source = checkpoint.resolve(_at(recipe.model, pinned.get("model")), recipe.folder)
@@ -98,7 +105,7 @@ def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
         f"text: {materials.train.tokens:,} training tokens ({recipe.train.packing} keeps {materials.train.kept:.1%} "
         f"of the text, {materials.train.padding:.1%} padding), {materials.heldout.tokens:,} held-out tokens",
     )
-    return Job(recipe, source, planned, folder, console, tokenizer, materials)
+    return Job(recipe, source, planned, folder, console, tokenizer, materials, saved)
 
 
 def _at(spec: Spec, commit: str | None) -> Spec:
@@ -181,6 +188,7 @@ def _post_trained(job: Job, model: Any) -> Any:
             tick=bar.tick,
             masks=MaskKeeper(model, folder.work / "pruned") if job.recipe.prune.method == "2:4" else None,
             start=start,
+            saved=job.saved,
         )
         post_train(model, job.materials.train, spec, job.tokenizer, folder.work / "checkpoints", [curve], at)
     folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]))
