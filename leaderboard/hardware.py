@@ -4,6 +4,7 @@
 2026.
 """
 
+import re
 from dataclasses import dataclass
 
 from leaderboard.errors import unknown_name
@@ -63,3 +64,15 @@ def gpu_hours(tokens: float, n0: float, rate: float, method: str, gpu: str) -> t
     parameters = n0 if SPARSE_COMPUTE in method.split("+") else n0 * (1 - rate)
     hours = tokens * 6 * parameters / (GPUS[gpu].peak * MFU) / 3600
     return hours, hours * GPUS[gpu].price
+
+
+def gpu_named(device: str) -> str | None:
+    """Key of GPUS of a card by its full name, e.g. `NVIDIA H100 80GB HBM3`; None for one whose peak is not listed.
+
+    PCIe and NVL editions run at lower clocks than the peak in the table, so they are not in it.
+    """
+    words = re.split(r"[^a-z0-9]+", device.lower())
+    if {"pcie", "nvl", "laptop"} & set(words) and "a100" not in words:
+        return None
+    joined = f"-{'-'.join(words)}-"
+    return next((name for name in GPUS if f"-{name}-" in joined), None)

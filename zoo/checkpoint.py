@@ -7,6 +7,7 @@ architectures are loaded, never code from a repository. Every way a download can
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,18 +61,22 @@ def describe(spec: ModelSpec, beside: Path) -> Source | None:
     return None if bundled is None else _source(spec, bundled, spec.revision, None)
 
 
-def resolve(spec: ModelSpec, beside: Path) -> Source:
-    """The model with its files on this machine; downloads from the Hub, config first."""
+def resolve(spec: ModelSpec, beside: Path, accept: Callable[[Source], None] = lambda found: None) -> Source:
+    """The model with its files on this machine; downloads from the Hub, config first.
+
+    `accept` sees the config before any weights are fetched, and may refuse by raising.
+    """
     if spec.local:
         found = describe(spec, beside)
         if found is None or found.folder is None or not any(found.folder.glob("*.safetensors")):
             raise P2Error(f"model.name: {spec.name} has a config but no *.safetensors weights; save the model there.")
+        accept(found)
         return found
     try:
         commit = HfApi().model_info(spec.name, revision=spec.revision).sha
         config_folder = Path(snapshot_download(spec.name, revision=commit, allow_patterns=["config.json"]))
         config = _read_config(config_folder / "config.json", f"model.name: {spec.name}")
-        _source(spec, config, commit, None)  # refuses before the weights are fetched
+        accept(_source(spec, config, commit, None))  # refuses before the weights are fetched
         folder = Path(snapshot_download(spec.name, revision=commit, allow_patterns=_FILES))
     except _FAILURES as error:
         raise hub_error(error, spec) from error

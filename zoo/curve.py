@@ -1,5 +1,8 @@
 """What happens between training steps: measure on the token grid, save on the token interval, stop on NaN.
 
+Losses stay on the device until somebody must know them: an evaluation, a save, or LOOK_S seconds gone by. So a loss
+that became NaN is seen a moment later, but always before anything is written, and told with its own step and data.
+
 A checkpoint is complete when its `complete.json` is there, which is written last and holds what the
 next row of the log needs. Resuming takes the latest complete one and drops log rows after it.
 """
@@ -21,6 +24,7 @@ from zoo.pruning.masks import MaskKeeper
 from zoo.runfolder import write_atomic
 
 MARKER = "complete.json"
+LOOK_S = 1.0  # between two looks at the losses of the steps; each waits for the device
 
 
 class Curve(TrainerCallback):
@@ -49,16 +53,15 @@ class Curve(TrainerCallback):
         self.saved, self.train_s = start["tokens"], start["train_s"]
         self.tell = saved
         self.trainer: Any = None
-        self.clock = 0.0
+        self.clock = self.looked = 0.0
+        self.seen = math.nan  # loss of the last step that was looked at
         self.lr = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.clock = time.perf_counter()
+        self.clock = self.looked = time.perf_counter()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.lr = float(self.trainer.optimizer.param_groups[0]["lr"])
-        if not math.isfinite(self.trainer.step_loss):
-            raise self._diverged("training loss", self.trainer.step_loss, state.global_step)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.masks is not None:
@@ -66,15 +69,15 @@ class Curve(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step, tokens = state.global_step, int(self.tokens[state.global_step])
-        loss, self.trainer.step_loss = self.trainer.step_loss, 0.0
-        self.loss_sum += loss
-        self.loss_steps += 1
-        self._stop_clock()
-        self.tick(tokens, loss, self.train_s)
         last = step == len(self.tokens) - 1
-        if step in self.grid or last:
+        measure, save = step in self.grid or last, last or tokens - self.saved >= self.every
+        if measure or save or time.perf_counter() - self.looked >= LOOK_S:
+            self._look()
+        self._stop_clock()
+        self.tick(tokens, self.seen, self.train_s)
+        if measure:
             self._measure(step, tokens)
-        if last or tokens - self.saved >= self.every:
+        if save:
             self._check_weights(step)
             self.saved, control.should_save = tokens, True
         self.clock = time.perf_counter()
@@ -94,6 +97,20 @@ class Curve(TrainerCallback):
                 shutil.rmtree(other)
         self.tell()
         self.clock = time.perf_counter()
+
+    def _look(self) -> None:
+        """Fetch the losses of the steps since the last look, and stop at the first that is no number."""
+        for done in self.trainer.losses:
+            parts = done.parts.tolist()
+            bad = next((number for number, part in enumerate(parts) if not math.isfinite(part)), None)
+            if bad is not None:
+                first = done.step * self.trainer.args.per_device_train_batch_size + bad * done.micro_batch
+                raise self._diverged("training loss", parts[bad], done.step, (first, first + done.micro_batch - 1))
+            self.seen = sum(parts)
+            self.loss_sum += self.seen
+            self.loss_steps += 1
+        self.trainer.losses.clear()
+        self.looked = time.perf_counter()
 
     def _measure(self, step: int, tokens: int) -> None:
         loss = self.measure()
@@ -120,16 +137,19 @@ class Curve(TrainerCallback):
 
     def _stop_clock(self) -> None:
         """Add training time; evaluations and saves are not in it."""
-        self.train_s += time.perf_counter() - self.clock
+        now = time.perf_counter()
+        self.train_s += now - self.clock - self.trainer.aside_s
+        self.clock, self.trainer.aside_s = now, 0.0
 
-    def _diverged(self, what: str, value: float, step: int) -> RunFailed:
+    def _diverged(self, what: str, value: float, step: int, rows: tuple[int, int] | None = None) -> RunFailed:
         kept = (
             f"the last good checkpoint, at {self.saved:,} tokens, is kept"
             if self.saved
             else "no checkpoint was due yet"
         )
+        data = f", on blocks {rows[0]:,} to {rows[1]:,} of the training data" if rows else ""
         return RunFailed(
-            f"post-training: {what} became {value} at step {step:,} ({int(self.tokens[step]):,} tokens); {kept}. "
+            f"post-training: {what} became {value} at step {step:,} ({int(self.tokens[step]):,} tokens){data}; {kept}. "
             "Lower train.lr_peak or lengthen train.warmup_tokens."
         )
 

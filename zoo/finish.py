@@ -16,6 +16,8 @@ from leaderboard.check import check_files
 from leaderboard.errors import RunFailed
 from leaderboard.runlog import build_table, run_id, write_log
 from zoo.checkpoint import Source
+from zoo.execution import Execution
+from zoo.flops import mfu
 from zoo.materials import Materials
 from zoo.plot import draw_curve
 from zoo.pruning.plan import Plan
@@ -52,6 +54,7 @@ def finish(folder: RunFolder, recipe: Recipe, source: Source, plan: Plan, materi
         loss=last["loss"],
         recovered=(columns["l_pruned"] - last["loss"]) / damage if damage > 0 else None,
         tokens_per_second=columns["tokens_per_second"],
+        mfu=columns["mfu"],
         kept_share=materials.train.kept,
         train_tokens_sha256=materials.train.sha256,
         heldout_tokens_sha256=materials.heldout.sha256,
@@ -68,13 +71,14 @@ def log_columns(
 ) -> dict[str, Any]:
     """The run-level columns of the log."""
     train, inputs = recipe.train, state["inputs"]
+    speed = state["train_tokens"] / state["train_s"]
     return {
         "contributor": recipe.contributor,
         "base_model": source.label,
         "base_revision": inputs["model"],
         "family": source.family.name,
         "recipe_sha256": recipe.sha256,
-        "software": json.dumps(software(), sort_keys=True),
+        "software": json.dumps(software() | Execution(**state["execution"]).as_software(), sort_keys=True),
         "hardware": hardware(),
         "created_at": datetime.now(UTC),
         "method": recipe.prune.method,
@@ -99,7 +103,8 @@ def log_columns(
         "warmup_tokens": train.warmup_tokens,
         "tokens_planned": train.planned_tokens,
         "seed": train.seed,
-        "tokens_per_second": state["train_tokens"] / state["train_s"],
+        "tokens_per_second": speed,
+        "mfu": mfu(plan.target, train.seq_len, speed, hardware()),
         "eval_data": f"{recipe.data.heldout.label}@{inputs['heldout'][:12]}",
         "eval_data_revision": inputs["heldout"],
         "eval_tokens": materials.heldout.tokens,

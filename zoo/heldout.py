@@ -1,13 +1,14 @@
 """Held-out loss: the one function behind l0, l_pruned and every later loss of a run.
 
-Same blocks, same arithmetic (the dtype of the weights, no autocast), nats per predicted token: the sum
-over all of them divided by their number.
+Same blocks, same arithmetic (the dtype of the weights, no autocast, sdpa attention, nothing compiled), nats
+per predicted token: the sum over all of them divided by their number.
 """
 
 from typing import Any
 
 import torch
 
+from zoo.execution import plain
 from zoo.lm_loss import IGNORE, as_inputs, next_token_nll
 from zoo.packing import Blocks
 
@@ -18,12 +19,12 @@ def heldout_loss(model: Any, blocks: Blocks) -> float:
     """Mean next-token loss of `model` over `blocks`, in nats per token. Leaves the model as it was."""
     was_training = model.training
     model.eval()
-    total, count = 0.0, 0
+    total, count = torch.zeros((), dtype=torch.float64, device=model.device), 0
     rows = max(1, _TOKENS // blocks.ids.shape[1])
-    with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(model.device.type, enabled=False), plain(model):
         for start in range(0, len(blocks), rows):
-            inputs = as_inputs(blocks, slice(start, start + rows))
+            inputs: dict[str, Any] = as_inputs(blocks, slice(start, start + rows))
             count += int((inputs["labels"][:, 1:] != IGNORE).sum())
-            total += float(next_token_nll(model, **{k: v.to(model.device) for k, v in inputs.items()}))
+            total += next_token_nll(model, **{k: v.to(model.device) for k, v in inputs.items()})
     model.train(was_training)
-    return total / count
+    return float(total) / count

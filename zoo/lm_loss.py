@@ -3,9 +3,10 @@
 A full-size vocabulary makes the logits the largest tensor of a step. Here the output layer is applied
 to a few rows at a time, and the gradients of those rows are taken while their logits are at hand, so
 nothing is computed twice and memory stays flat. Losses are sums in nats; the softmax is in fp32, the
-sum over rows in float64.
+sum over rows in float64. Shapes never depend on the labels and nothing waits for the device.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,20 +16,19 @@ from torch import Tensor
 from zoo.packing import Blocks
 
 IGNORE = -100  # label of a position that predicts nothing
-_LOGITS = 2**24  # fp32 logits held at once: 64 MiB
+_LOGITS = {"cpu": 2**24, "cuda": 2**28}  # fp32 logits held at once: 64 MiB, 1 GiB
 
 
-def nll_sum(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+def nll_sum(hidden: Tensor, weight: Tensor, labels: Tensor, compiled: bool = False) -> Tensor:
     """Sum of -log p(label) over rows whose label is not IGNORE.
 
     Shapes: hidden (rows, width), weight (vocab, width), labels (rows,) int64. Differentiable in hidden
     and weight. Under autocast the products are in its dtype, the softmax always in fp32.
     """
-    kept = labels != IGNORE
-    return _NllSum.apply(hidden[kept], weight, labels[kept])
+    return _NllSum.apply(hidden, weight, labels, compiled)
 
 
-def next_token_nll(model: Any, input_ids: Tensor, labels: Tensor, **inputs: Tensor) -> Tensor:
+def next_token_nll(model: Any, input_ids: Tensor, labels: Tensor, compiled: bool = False, **inputs: Tensor) -> Tensor:
     """Sum over a batch of -log p(next token), in nats.
 
     Shapes: input_ids, labels (batch, seq_len). Labels stand where their token stands and are IGNORE where
@@ -36,7 +36,7 @@ def next_token_nll(model: Any, input_ids: Tensor, labels: Tensor, **inputs: Tens
     """
     hidden = model.get_decoder()(input_ids=input_ids, use_cache=False, **inputs).last_hidden_state
     head = model.get_output_embeddings()
-    return nll_sum(hidden[:, :-1].flatten(0, 1), head.weight, labels[:, 1:].flatten())
+    return nll_sum(hidden[:, :-1].flatten(0, 1), head.weight, labels[:, 1:].flatten(), compiled)
 
 
 def as_inputs(blocks: Blocks, rows: Any) -> dict[str, Tensor]:
@@ -53,27 +53,22 @@ class _NllSum(torch.autograd.Function):
     """Forward computes loss and gradients together, a chunk of rows at a time."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, compiled: bool) -> Tensor:
         kind = hidden.device.type
         low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+        chunk = _compiled_chunk() if compiled else _chunk
         with torch.autocast(kind, enabled=False):
             matrix = weight.to(low)
             want_hidden, want_weight = ctx.needs_input_grad[:2]
             d_hidden = torch.empty_like(hidden) if want_hidden else None
             d_weight = torch.zeros_like(weight) if want_weight else None
             total = hidden.new_zeros((), dtype=torch.float64)
-            size = max(1, _LOGITS // len(weight))
+            size = max(1, _LOGITS.get(kind, _LOGITS["cuda"]) // len(weight))
             for start in range(0, len(labels), size):
                 part = slice(start, start + size)
-                x, y = hidden[part].to(low), labels[part, None]
-                logits = (x @ matrix.T).float()
-                norm = logits.logsumexp(1, keepdim=True)
-                total += (norm - logits.gather(1, y)).sum()
-                if d_hidden is None and d_weight is None:
-                    continue
-                slope = logits.sub_(norm).exp_()  # d loss / d logits = softmax - onehot
-                slope.scatter_add_(1, y, slope.new_full(y.shape, -1.0))
-                slope = slope.to(low)
+                x = hidden[part].to(low)
+                loss, slope = chunk(x @ matrix.T, labels[part, None], want_hidden or want_weight)
+                total += loss
                 if d_hidden is not None:
                     d_hidden[part] = slope @ matrix
                 if d_weight is not None:
@@ -82,11 +77,32 @@ class _NllSum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         d_hidden, d_weight = ctx.saved_tensors
         (scale,) = grads
         return (
             None if d_hidden is None else d_hidden * scale,
             None if d_weight is None else d_weight * scale,
             None,
+            None,
         )
+
+
+def _chunk(logits: Tensor, labels: Tensor, want_slope: bool) -> tuple[Tensor, Tensor]:
+    """Loss of some rows and its slope, d loss / d logits = softmax - onehot; both 0 where the label is IGNORE.
+
+    Shapes: logits (rows, vocab), overwritten; labels (rows, 1) -> (), (rows, vocab) in the dtype of the logits.
+    """
+    counted, at, wide = labels != IGNORE, labels.clamp(min=0), logits.float()
+    norm = wide.logsumexp(1, keepdim=True)
+    loss = (norm - wide.gather(1, at)).masked_fill(~counted, 0.0).sum()
+    if not want_slope:
+        return loss, wide
+    slope = wide.sub_(norm).exp_()
+    slope.scatter_add_(1, at, slope.new_full(at.shape, -1.0))
+    return loss, slope.mul_(counted).to(logits.dtype)
+
+
+@cache
+def _compiled_chunk() -> Any:
+    return torch.compile(_chunk, dynamic=False)

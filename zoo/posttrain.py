@@ -1,12 +1,15 @@
-"""Post-training: TRL's SFTTrainer on packed blocks, with a lean loss and an exact token count.
+"""Post-training: TRL's SFTTrainer on packed blocks, with a lean loss, steps of its own and an exact token count.
 
-The trainer does what it is good at: precision, accumulation, clipping, schedules, optimizer state, several
-GPUs. What cost two thirds of its time on a small model, entropy and accuracy over the vocabulary and a
-recomputed output layer, is replaced by `zoo.lm_loss`. Tokens are counted from the blocks, so the count
-is exact and needs no memory across a resume. Measuring and saving on the way is curve.py.
+The trainer does what it is good at: precision, clipping, schedules, optimizer state, several GPUs. What cost
+two thirds of its time on a small model, entropy and accuracy over the vocabulary and a recomputed output
+layer, is replaced by `zoo.lm_loss`. It is handed whole steps, which are cut into micro-batches here: so memory that
+runs out costs one step done again in smaller pieces, and never changes what is optimised. Tokens are counted
+from the blocks, so the count is exact and needs no memory across a resume. Measuring and saving is curve.py.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -21,7 +24,14 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from leaderboard.errors import P2Error
-from zoo.lm_loss import as_inputs, next_token_nll
+from zoo import search
+from zoo.adam8bit import AdamW8bit
+from zoo.ahead import Ahead
+from zoo.execution import Execution, apply, ladder, training
+from zoo.families import shape_of
+from zoo.flops import flops_per_token, peak
+from zoo.lm_loss import next_token_nll
+from zoo.memory import state_bytes
 from zoo.packing import Blocks
 from zoo.recipe import TrainSpec
 from zoo.runfolder import disk
@@ -29,40 +39,144 @@ from zoo.runfolder import disk
 SCHEDULES = {"constant": "constant_with_warmup", "cosine": "cosine", "linear": "linear"}
 ADAM_BETA2 = 0.95  # weight decay is 0 and gradients are clipped to norm 1
 CLIP = 1.0
+_CPU_PEAK = 1e11  # FLOP/s, to guess how long a training will take there
+
+Note = Callable[[Execution, str], None]
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """Losses of the micro-batches of one step, still on the device; their sum is the mean loss of the step."""
+
+    step: int
+    micro_batch: int
+    parts: Tensor  # (micro-batches,), nats per token of the whole step
 
 
 class LeanTrainer(SFTTrainer):
-    """SFTTrainer on `Blocks`. `step_loss` is the mean training loss of the step under way, nats per token."""
+    """SFTTrainer on `Blocks`, a step at a time; `losses` holds the steps that nobody has looked at yet.
 
-    def __init__(self, model: PreTrainedModel, blocks: Blocks, spec: TrainSpec, tokenizer: Any, folder: Path):
+    `execution` None: found out in the first step. `note` hears of every execution and why it was chosen.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        blocks: Blocks,
+        spec: TrainSpec,
+        tokenizer: Any,
+        folder: Path,
+        execution: Execution | None = None,
+        note: Note = lambda execution, why: None,
+    ):
         _check_master(model, spec)
+        self.bare = model  # as it came, whatever the trainer puts around it
+        self.ahead = Ahead(blocks)
+        optimizer = AdamW8bit(model.parameters(), spec.lr_peak, ADAM_BETA2) if spec.optimizer == "adamw-8bit" else None
         super().__init__(
             model=model,
             args=_arguments(spec, len(blocks), folder),
             train_dataset=Dataset.from_dict({"row": np.arange(len(blocks))}),
-            data_collator=lambda rows: as_inputs(blocks, [row["row"] for row in rows]),
+            data_collator=self.ahead,
             processing_class=tokenizer,
+            optimizers=(optimizer, None),
         )
-        self.step_loss = 0.0
+        self.spec, self.note = spec, note
+        sequences = spec.batch_tokens // spec.seq_len
+        self.rungs = ladder(
+            sequences, spec.seq_len, spec.micro_batch, spec.gradient_checkpointing, self.args.device.type
+        )
+        self.execution: Execution | None = None
+        if execution is not None and (execution.micro_batch, execution.recomputed) in {
+            (rung.micro_batch, rung.recomputed) for rung in self.rungs
+        }:
+            self._take(execution)
+        self.losses: list[StepLoss] = []
+        self.aside_s = 0.0  # seconds spent on finding out, not on training, since somebody took them
         model.forward = MethodType(_loss_only, model)  # not around it, so that wrappers see it
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         """Summed loss of a micro-batch over the predicted tokens of the whole step."""
-        return model(**inputs)["loss"] / num_items_in_batch
+        assert self.execution is not None
+        return model(**inputs, compiled=self.execution.compiled)["loss"] / num_items_in_batch
 
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        loss = super().training_step(*args, **kwargs)
-        self.step_loss += float(loss)
-        return loss
+    def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
+        """Gradients of one whole step, micro-batch by micro-batch; the loss of the step stays on the device."""
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        if self.execution is None:
+            self._find_execution(model, inputs, num_items_in_batch)
+        while (parts := self._gradients(model, inputs, num_items_in_batch)) is None:
+            self._step_down(model)
+        assert self.execution is not None
+        self.losses.append(StepLoss(self.state.global_step, self.execution.micro_batch, parts))
+        return parts.sum()
+
+    def _gradients(self, model: Any, inputs: dict[str, Tensor], items: Any) -> Tensor | None:
+        """Losses of the micro-batches, gradients accumulated; None if memory ran out."""
+        assert self.execution is not None
+        size, rows = self.execution.micro_batch, len(inputs["input_ids"])
+        cuts = [{k: v[start : start + size] for k, v in inputs.items()} for start in range(0, rows, size)]
+        try:
+            parts = [self._pass(cut, model, items) for cut in cuts]
+        except RuntimeError as error:
+            if not search.out_of_memory(error) or self.accelerator.num_processes > 1:  # several would wait for this one
+                raise
+            return None
+        return torch.stack(parts)
+
+    def _pass(self, inputs: dict[str, Tensor], model: Any, items: Any) -> Tensor:
+        assert self.execution is not None
+        with training(self.execution):
+            with self.compute_loss_context_manager():
+                loss = self.compute_loss(model, inputs, num_items_in_batch=items)
+            self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _step_down(self, model: Any) -> None:
+        """Out of memory: the same step again with the next execution that needs less."""
+        assert self.execution is not None
+        model.zero_grad(set_to_none=True)
+        search.release()
+        before = self.execution
+        self._take(search.smaller(self.rungs, before))
+        self.note(self.execution, f"out of memory at step {self.state.global_step:,} with {before}")
+
+    def _find_execution(self, model: Any, inputs: dict[str, Tensor], items: Any) -> None:
+        """Try what fits, then time what is fast; nothing of it leaves a trace in the training."""
+        start, device, spec = time.perf_counter(), self.args.device, self.spec
+
+        def attempt(execution: Execution) -> None:
+            self._take(execution)
+            try:
+                self._pass({k: v[: execution.micro_batch] for k, v in inputs.items()}, model, items)
+            finally:
+                model.zero_grad(set_to_none=True)
+
+        values = sum(p.numel() for p in self.bare.parameters())
+        found = search.first_that_fits(self.rungs, attempt, round(values * state_bytes(spec)), device)
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        flops = flops_per_token(shape_of(self.bare.config.to_dict()), spec.seq_len) * spec.planned_tokens
+        if search.pays(flops, peak(name) or (_CPU_PEAK if device.type == "cpu" else 1e14)):
+            found = search.fastest(found, attempt, device)
+        self._take(found)
+        self.aside_s += time.perf_counter() - start
+        self.note(found, "chosen at the start")
+
+    def _take(self, execution: Execution) -> None:
+        self.execution = execution
+        apply(self.bare, execution)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As in Trainer; afterwards the model has its own forward back."""
         try:
             return super().train(*args, **kwargs)
         finally:
-            vars(self.model).pop("forward", None)
+            self.ahead.close()
+            vars(self.bare).pop("forward", None)
+            apply(self.bare, Execution(micro_batch=1))
 
     def _save_checkpoint(self, *args: Any) -> None:
         """As in Trainer; a failed write ends the run in words (torch and safetensors have their own errors)."""
@@ -84,9 +198,14 @@ def post_train(
     folder: Path,
     callbacks: Sequence[TrainerCallback] = (),
     resume_from: Path | None = None,
+    execution: Execution | None = None,
+    note: Note = lambda execution, why: None,
 ) -> PreTrainedModel:
-    """Train `model` on `blocks`, once, in order; `resume_from` is a checkpoint of an earlier, cut-off call."""
-    trainer = LeanTrainer(model, blocks, spec, tokenizer, folder)
+    """Train `model` on `blocks`, once, in order; `resume_from` is a checkpoint of an earlier, cut-off call.
+
+    `execution` is what that call noted; without it the first step finds out what fits and is fast here.
+    """
+    trainer = LeanTrainer(model, blocks, spec, tokenizer, folder, execution, note)
     for name in ("PrinterCallback", "ProgressCallback"):
         for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == name]:
             trainer.remove_callback(callback)
@@ -103,7 +222,7 @@ def tokens_after(blocks: Blocks, spec: TrainSpec) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(per_step)])
 
 
-def _loss_only(model: Any, **inputs: Tensor) -> dict[str, Tensor]:
+def _loss_only(model: Any, **inputs: Any) -> dict[str, Tensor]:
     return {"loss": next_token_nll(model, **inputs)}
 
 
@@ -112,8 +231,7 @@ def _arguments(spec: TrainSpec, blocks: int, folder: Path) -> SFTConfig:
     return SFTConfig(
         output_dir=str(folder),
         max_steps=blocks // per_step,
-        per_device_train_batch_size=spec.micro_batch,
-        gradient_accumulation_steps=per_step // spec.micro_batch,
+        per_device_train_batch_size=per_step,
         train_sampling_strategy="sequential",
         learning_rate=spec.lr_peak,
         lr_scheduler_type=SCHEDULES[spec.schedule],
@@ -123,14 +241,15 @@ def _arguments(spec: TrainSpec, blocks: int, folder: Path) -> SFTConfig:
         weight_decay=0.0,
         max_grad_norm=CLIP,
         bf16=spec.precision == "fp32-master-bf16-autocast",
-        activation_checkpointing=spec.gradient_checkpointing,
+        activation_checkpointing=False,  # execution.py sets it, where it is needed
         seed=spec.seed,
         logging_strategy="no",
         logging_nan_inf_filter=False,
         save_strategy="no",  # curve.py asks for saves on the token grid
         report_to="none",
         disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),  # ahead.py has done it
+        accelerator_config={"non_blocking": torch.cuda.is_available()},
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,

@@ -16,7 +16,7 @@ from zoo.pruning.spec import PruneSpec
 from zoo.strict import plain
 
 SCHEDULES = ("constant", "cosine", "linear")
-OPTIMIZERS = ("adamw",)
+OPTIMIZERS = ("adamw", "adamw-8bit")
 PACKINGS = ("wrapped", "bfd_split")
 PRECISIONS = ("fp32", "fp32-master-bf16-autocast", "bf16-master")
 
@@ -111,13 +111,13 @@ class TrainSpec:
     seq_len: int
     lr_peak: float
     checkpoint_tokens: int  # between two checkpoints
-    micro_batch: int = 8  # sequences in one forward pass
+    micro_batch: int | None = None  # sequences in one forward pass, at most; None: found out
     schedule: str = "constant"
     warmup_tokens: int = 0
     packing: str = "wrapped"
     optimizer: str = "adamw"
     precision: str = "fp32-master-bf16-autocast"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | None = None  # compute activations twice; None: only where nothing else fits
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -127,11 +127,7 @@ class TrainSpec:
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.seq_len < 2:
             raise P2Error(f"train.seq_len: got {self.seq_len}, allowed is 2 or more: one token predicts the next.")
-        if self.micro_batch < 1 or self.batch_tokens < 1 or self.batch_tokens % (self.seq_len * self.micro_batch):
-            raise P2Error(
-                f"train.batch_tokens: got {self.batch_tokens:,}, allowed is a multiple of seq_len x micro_batch = "
-                f"{self.seq_len} x {self.micro_batch} = {self.seq_len * self.micro_batch:,}."
-            )
+        _check_batch(self.batch_tokens, self.seq_len, self.micro_batch)
         if self.tokens < self.batch_tokens:
             raise P2Error(f"train.tokens: got {self.tokens:,}, allowed is one step ({self.batch_tokens:,}) or more.")
         if not 0 < self.lr_peak < 1:
@@ -210,6 +206,15 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise unknown_name(name, value, known, f"train.{name}")
+
+
+def _check_batch(batch_tokens: int, seq_len: int, micro_batch: int | None) -> None:
+    if micro_batch is not None and micro_batch < 1:
+        raise P2Error(f"train.micro_batch: got {micro_batch}, allowed is 1 or more, or null to have it found out.")
+    unit = seq_len * (micro_batch or 1)
+    if batch_tokens < 1 or batch_tokens % unit:
+        told = f"seq_len x micro_batch = {seq_len} x {micro_batch}" if micro_batch else "seq_len"
+        raise P2Error(f"train.batch_tokens: got {batch_tokens:,}, allowed is a multiple of {told} = {unit:,}.")
 
 
 def _check_packing(packing: str) -> None:

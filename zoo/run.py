@@ -19,10 +19,12 @@ from zoo import checkpoint, text
 from zoo.checkpoint import Source
 from zoo.curve import Curve, last_complete
 from zoo.dryrun import OPTIMIZER_BYTES, estimate, grid_steps
+from zoo.execution import Execution
 from zoo.finish import finish
 from zoo.gate import gate
 from zoo.heldout import heldout_loss
 from zoo.materials import Materials, gather
+from zoo.memory import check_fits, this_machine
 from zoo.posttrain import post_train, tokens_after
 from zoo.progress import TrainingBar
 from zoo.pruning.masks import MaskKeeper
@@ -68,7 +70,9 @@ def run(
     """
     console = console or Console()
     quiet()
-    estimate(recipe)  # refuses offline what it can
+    found = estimate(recipe)  # refuses offline what it can
+    if found.source is not None:
+        _check_fits(recipe, found.source)
     with RunFolder.open(out, {"name": recipe.name, "recipe_sha256": recipe.sha256}, resume) as folder:
         if folder.finished:
             _say(console, f"{out}: this run is finished; nothing to do.")
@@ -87,7 +91,9 @@ def _say(console: Console, message: str) -> None:
 def _prepare(recipe: Recipe, folder: RunFolder, console: Console, saved: Callable[[], None]) -> Job:
     """Find the model and the text, pin them, plan the pruning, tokenize."""
     pinned = folder.state.get("inputs", {})  # a resumed run goes on with the commits it began with
-    source = checkpoint.resolve(_at(recipe.model, pinned.get("model")), recipe.folder)
+    source = checkpoint.resolve(
+        _at(recipe.model, pinned.get("model")), recipe.folder, lambda found: _check_fits(recipe, found)
+    )
     planned = plan(source.shape, recipe.prune)
     _check_room(folder.path, planned)
     _say(console, f"{recipe.name}: {planned.summary}")
@@ -106,6 +112,11 @@ def _prepare(recipe: Recipe, folder: RunFolder, console: Console, saved: Callabl
         f"of the text, {materials.train.padding:.1%} padding), {materials.heldout.tokens:,} held-out tokens",
     )
     return Job(recipe, source, planned, folder, console, tokenizer, materials, saved)
+
+
+def _check_fits(recipe: Recipe, source: Source) -> None:
+    """Refuse, before any weights are fetched, a training that this machine has no memory for."""
+    check_fits(plan(source.shape, recipe.prune).target, recipe.train, this_machine())
 
 
 def _at(spec: Spec, commit: str | None) -> Spec:
@@ -173,6 +184,8 @@ def _post_trained(job: Job, model: Any) -> Any:
         folder.keep_rows(start["tokens"])
         job.say(f"resuming after {start['tokens']:,} tokens")
     tokens = tokens_after(job.materials.train, spec)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     with TrainingBar(job.console, int(tokens[-1]), start["tokens"]) as bar:
 
         def write(row: dict[str, Any]) -> None:
@@ -190,9 +203,28 @@ def _post_trained(job: Job, model: Any) -> Any:
             start=start,
             saved=job.saved,
         )
-        post_train(model, job.materials.train, spec, job.tokenizer, folder.work / "checkpoints", [curve], at)
-    folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]))
+        known = folder.state.get("execution")
+        post_train(
+            model,
+            job.materials.train,
+            spec,
+            job.tokenizer,
+            folder.work / "checkpoints",
+            [curve],
+            at,
+            None if known is None else Execution(**known),
+            lambda execution, why: _note(job, execution, why),
+        )
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), peak_memory_bytes=peak)
     return model
+
+
+def _note(job: Job, execution: Execution, why: str) -> None:
+    """Write down how steps are carried out from here on; a resumed run goes on that way."""
+    notes = [*job.folder.state.get("notes", []), f"{why}: {execution}"]
+    job.folder.update(execution=execution.as_dict(), notes=notes)
+    job.say(f"post-training with {execution} ({why})")
 
 
 def _save_final(job: Job, model: Any) -> None:

@@ -134,11 +134,12 @@ def test_every_shipped_recipe_passes_a_dry_run_from_what_ships(name, monkeypatch
 
 def test_memory_estimate_is_near_what_was_measured():
     """Llama-3.2-1B, 8 x 2,048 tokens, fp32 master and bf16 autocast: 49 GiB measured on an H100."""
-    from zoo.dryrun import GIB, memory
     from zoo.families import bundled_config, shape_of
+    from zoo.memory import GIB, memory
 
     train = load_recipe(find_recipe("llama-3.2-1b/depth-0.25")).train
-    assert memory(shape_of(bundled_config("meta-llama/Llama-3.2-1B")), train) / GIB == pytest.approx(49, rel=0.1)
+    shape = shape_of(bundled_config("meta-llama/Llama-3.2-1B"))
+    assert memory(shape, train, 8, False) / GIB == pytest.approx(49, rel=0.1)
 
 
 def test_the_grid_is_log_then_linear():
