@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from leaderboard.errors import P2Error, RunFailed, unknown_name
 from leaderboard.hardware import FLAVORS, ORIGIN, Flavor, gpu_hours
 from zoo.catalog import recipe_names, recipes_folder
-from zoo.dryrun import GIB, Estimate
+from zoo.dryrun import Estimate
 from zoo.licences import licence_of
+from zoo.memory import GIB
 from zoo.recipe import Recipe
 from zoo.recipe_file import to_yaml
 

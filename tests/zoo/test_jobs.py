@@ -110,7 +110,16 @@ def start(command, recipe, out, hub, tmp_path):
     environment = os.environ | client_env(hub.endpoint, hub.token) | {"P2ZOO_CACHE": str(tmp_path / "cache")}
     path = [str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))]
     environment |= {"HF_HOME": str(tmp_path / "home"), "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
-    script = [str(ROOT / "recipes" / "job.py"), str(recipe), "--state", "me/state", "--to", "me", "--license", "mit"]
+    script = [
+        str(ROOT / "recipes" / "job.py"),
+        str(recipe),
+        "--state",
+        "me/state",
+        "--to",
+        "me",
+        "--license",
+        "apache-2.0",
+    ]
     return subprocess.Popen(
         [*command, *script, "--logs", "org/p2-logs", "--out", str(out)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
