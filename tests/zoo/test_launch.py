@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -16,9 +15,12 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
+from leaderboard.errors import P2Error
 from zoo.pruning.masks import check_2of4
 from zoo.recipe_file import load_recipe
 from zoo.run import run
+from zoo.stop import Preempted
+from zoo.team import join, relaunch
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ["prune.method='2:4'", "prune.rate=null"]
@@ -118,22 +120,37 @@ def test_four_processes_make_the_run_of_one(alone, bench_folder, tmp_path):
 
 
 def test_sigterm_saves_a_checkpoint_and_says_resume_me(alone, bench_folder, tmp_path):
-    out, recipe = tmp_path / "stopped", bench_folder / "recipe.yaml"
-    process = subprocess.Popen(
-        [sys.executable, *command(recipe, out)], env=environment(tmp_path, PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    for line in process.stdout:
-        if line.lstrip().startswith("512 tokens"):
-            process.terminate()
-            break
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 75, said
-    assert "stopped by SIGTERM after" in said
+    """It comes with the first checkpoint; the step after it is saved too, and the run goes on from there."""
+    out, recipe = tmp_path / "stopped", load_recipe(bench_folder / "recipe.yaml", SETTINGS)
+    quiet = Console(quiet=True)
+    with pytest.raises(Preempted, match=r"stopped by SIGTERM after 512 tokens, which are saved") as stopped:
+        run(recipe, out, console=quiet, saved=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert stopped.value.exit_code == 75
     (checkpoint,) = (out / ".work" / "checkpoints").iterdir()
-    assert json.loads((checkpoint / "complete.json").read_text())["tokens"] not in (384, 768, 1152, 1536)
-    result = run(load_recipe(recipe, SETTINGS), out, resume=True, console=Console(quiet=True))
-    assert result["loss"] == alone[1]["loss"]
+    assert json.loads((checkpoint / "complete.json").read_text())["tokens"] == 512
+    assert run(recipe, out, resume=True, console=quiet)["loss"] == alone[1]["loss"]
+
+
+AGREE = """
+import os, sys
+from leaderboard.errors import P2Error
+from zoo.team import join
+try:
+    join().agree({"recipe": "the same", "GPU": os.environ[sys.argv[1]]})
+except P2Error as error:
+    sys.exit(str(error))
+print("they agree")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("RANK", "do not agree on the GPU: process 0 has 0, process 1 has 1"), ("HOME", "they agree")]
+)
+def test_processes_must_agree(tmp_path, name, said):
+    (tmp_path / "agree.py").write_text(AGREE)
+    code, words = finish(launch(2, [str(tmp_path / "agree.py"), name], tmp_path))
+    assert said in words
+    assert (code == 0) == (name == "HOME")
 
 
 OWN_SEED = """
@@ -144,46 +161,63 @@ main()
 """
 
 
-def test_processes_that_disagree_on_the_recipe_stop_at_once(bench_folder, tmp_path):
-    words = (
-        "import os, sys; sys.argv += ['--set', 'train.seed=' + os.environ['RANK']]; from zoo.cli import main; main()"
-    )
-    script = tmp_path / "each.py"
-    script.write_text(words)
-    code, said = finish(
-        launch(2, [str(script), *command(bench_folder / "recipe.yaml", tmp_path / "out")[2:]], tmp_path)
-    )
+@pytest.mark.slow
+def test_a_run_whose_processes_have_other_recipes_stops_at_once(bench_folder, tmp_path):
+    (tmp_path / "each.py").write_text(OWN_SEED)
+    words = command(bench_folder / "recipe.yaml", tmp_path / "out")[2:]
+    code, said = finish(launch(2, [str(tmp_path / "each.py"), *words], tmp_path))
     assert code != 0
     assert "the processes do not agree on the recipe" in said
     assert not (tmp_path / "out").exists()
 
 
-def test_a_port_in_use_is_told(bench_folder, tmp_path):
+FULL = """
+import os, resource, sys
+from zoo.cli import main
+if os.environ["RANK"] == "1":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_on_one_process_ends_the_run_in_words_and_keeps_what_was_complete(alone, bench_folder, tmp_path):
+    """Process 1 can write no file above 20 kB, which its part of a checkpoint is."""
+    (tmp_path / "full.py").write_text(FULL)
+    out = tmp_path / "out"
+    words = command(bench_folder / "recipe.yaml", out)
+    code, said = finish(launch(2, [str(tmp_path / "full.py"), *words[2:]], tmp_path))
+    assert code != 0
+    assert "cannot be written" in said
+    assert not list(out.glob(".work/checkpoints/*/complete.json"))
+    code, said = finish(launch(2, [*words, "--resume"], tmp_path))
+    assert code == 0, said
+    same_run(alone, out)
+
+
+def test_a_port_in_use_is_told(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "HOME": "x"}
         rank["MASTER_PORT"] = str(taken.getsockname()[1])
         done = subprocess.run(
-            [sys.executable, *command(bench_folder / "recipe.yaml", tmp_path / "out")],
-            env=environment(tmp_path, **rank), capture_output=True, text=True,
-        )  # fmt: skip
-    assert done.returncode == 2, done.stderr
+            [sys.executable, "-c", AGREE, "HOME"], env=environment(tmp_path, **rank), capture_output=True, text=True
+        )
     assert "If the port is in use, choose another" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("settings", "launched", "said"),
-    [
-        (["hardware.gpus=64"], {}, "asked for 64, .* has 0; lower it"),
-        (["hardware.gpus=4"], {"RANK": "0", "WORLD_SIZE": "2"}, "the recipe asks for 4, 2 processes were launched"),
-        (["hardware.gpus=0"], {}, "allowed is 1 or more"),
-    ],
-)
-def test_hardware_that_is_not_there_is_refused(bench_folder, tmp_path, settings, launched, said):
-    words = command(bench_folder / "recipe.yaml", tmp_path / "out", settings=settings)
-    done = subprocess.run(
-        [sys.executable, *words], env=environment(tmp_path, **launched), capture_output=True, text=True
-    )
-    assert done.returncode == 2, done.stderr
-    assert re.search(said, done.stderr)
+def test_hardware_that_is_not_there_is_refused(bench_folder, monkeypatch):
+    with pytest.raises(P2Error, match=r"asked for 64, .* lower it"):
+        relaunch(64, [])
+    with pytest.raises(P2Error, match="allowed is 1 or more"):
+        load_recipe(bench_folder / "recipe.yaml", ["hardware.gpus=0"])
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(P2Error, match="the recipe asks for 4, 2 processes were launched"):
+        join(4)
+
+
+def test_the_machine_does_not_change_the_experiment(bench_folder):
+    recipes = [load_recipe(bench_folder / "recipe.yaml", sets) for sets in ([], ["hardware.gpus=8"])]
+    assert recipes[0].sha256 == recipes[1].sha256
