@@ -1,4 +1,8 @@
-"""What GPUs do and cost, as data: bf16 peak, and a round on-demand price that you should replace by your own."""
+"""What GPUs do and cost, as data: bf16 peak, and a round on-demand price that you should replace by your own.
+
+`FLAVORS` are the machines of Hugging Face Jobs by their names there, at the prices of the Hub's page on Jobs in late
+2026.
+"""
 
 import re
 from dataclasses import dataclass
@@ -24,6 +28,33 @@ GPUS = {
     "l40s": Gpu(181e12, 1.2),
     "rtx-4090": Gpu(165e12, 0.5),
 }
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """A machine of Hugging Face Jobs: `count` GPUs of a kind in GPUS, US dollars an hour for all of them."""
+
+    gpu: str
+    count: int
+    price: float
+
+
+FLAVORS = {
+    "l40sx1": Flavor("l40s", 1, 1.8),
+    "l40sx4": Flavor("l40s", 4, 8.3),
+    "l40sx8": Flavor("l40s", 8, 23.5),
+    "a100-large": Flavor("a100", 1, 2.5),
+    "a100x4": Flavor("a100", 4, 10.0),
+    "a100x8": Flavor("a100", 8, 20.0),
+    "h200": Flavor("h200", 1, 5.0),
+    "h200x2": Flavor("h200", 2, 10.0),
+    "h200x4": Flavor("h200", 4, 20.0),
+    "h200x8": Flavor("h200", 8, 40.0),
+}
+ORIGIN = (
+    f"6 FLOPs a parameter and token at {MFU:.0%} of the card's bf16 peak, which is what TRL with compile reached on "
+    "one H100 with 1.24 B parameters; pruning and evaluations are not in it"
+)
 
 
 def gpu_hours(

@@ -46,7 +46,7 @@ def models_table(frame: pd.DataFrame) -> pd.DataFrame:
         tokens_planned=last["tokens_planned"],
         loss=loss,
         recovered=(last["l_pruned"] - loss) / damage,
-        gpu_hours=(last["wall_s"] / 3600 * text["hardware"].map(_gpus).astype(float)).where(
+        gpu_hours=(last["wall_s"] / 3600 * text["hardware"].map(gpus).astype(float)).where(
             whole & (last["wall_s"] > 0)
         ),
     )
@@ -60,7 +60,7 @@ GIVEN = (  # taken from the log as they are
 )  # fmt: skip
 
 
-def _gpus(hardware: Any) -> float:
+def gpus(hardware: Any) -> float:
     """Number of GPUs in a log's hardware, e.g. `2 x NVIDIA H100`; NaN where it names none."""
     found = _GPUS.match(hardware) if isinstance(hardware, str) else None
     return float(found.group(1)) if found else np.nan

@@ -14,10 +14,13 @@ from zoo.packing import Blocks
 
 
 class Ahead:
-    """A collator of `Blocks`: rows `[{"row": 3}, ...]` -> tensors of these blocks, the following rows in the making."""
+    """A collator of `Blocks`: rows `[{"row": 3}, ...]` -> tensors of these blocks, the following rows in the making.
 
-    def __init__(self, blocks: Blocks):
-        self.blocks = blocks
+    Of `processes` that share a step each takes as many rows in turn.
+    """
+
+    def __init__(self, blocks: Blocks, processes: int = 1):
+        self.blocks, self.processes = blocks, processes
         self.pool = ThreadPoolExecutor(1, "next batch")
         self.coming: tuple[list[int], Future[dict[str, Tensor]]] | None = None
 
@@ -25,7 +28,8 @@ class Ahead:
         wanted = [int(row["row"]) for row in rows]
         made, coming = self.coming or ([], None)
         batch = coming.result() if coming is not None and made == wanted else self._make(wanted)
-        following = [row + len(wanted) for row in wanted if row + len(wanted) < len(self.blocks)]
+        stride = len(wanted) * self.processes
+        following = [row + stride for row in wanted if row + stride < len(self.blocks)]
         self.coming = (following, self.pool.submit(self._make, following)) if following else None
         return batch
 

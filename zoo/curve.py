@@ -22,6 +22,7 @@ from transformers import TrainerCallback
 from leaderboard.errors import RunFailed
 from zoo.pruning.masks import MaskKeeper
 from zoo.runfolder import write_atomic
+from zoo.team import ALONE, Team, local
 
 MARKER = "complete.json"
 LOOK_S = 1.0  # between two looks at the losses of the steps; each waits for the device
@@ -31,7 +32,8 @@ class Curve(TrainerCallback):
     """Writes the loss curve of one post-training and keeps its checkpoints.
 
     `tokens[step]` are tokens trained, `measure` gives the held-out loss, `write` takes a finished row and
-    `tick` the progress of a step. `masks` is for 2:4 models.
+    `tick` the progress of a step. `masks` makes the keeper of a 2:4 model once the trainer has put it in place; `saved`
+    hears of each complete checkpoint. After `stop` says so, the step is saved and training ends; `stopped` then.
     """
 
     def __init__(
@@ -43,19 +45,27 @@ class Curve(TrainerCallback):
         measure: Callable[[], float],
         write: Callable[[dict[str, Any]], None],
         tick: Callable[[int, float, float], None],
-        masks: MaskKeeper | None,
+        masks: Callable[[], MaskKeeper] | None,
         start: Mapping[str, Any],
+        saved: Callable[[], None] = lambda: None,
+        stop: Callable[[], bool] = lambda: False,
+        team: Team = ALONE,
     ):
         self.tokens, self.grid, self.every = tokens, set(grid), checkpoint_tokens
-        self.measure, self.write, self.tick, self.masks = measure, write, tick, masks
+        self.measure, self.write, self.tick, self.make_masks = measure, write, tick, masks
+        self.masks: MaskKeeper | None = None
+        self.stop, self.team, self.stopped = stop, team, False
         self.loss_sum, self.loss_steps = start["loss_sum"], start["loss_steps"]
         self.saved, self.train_s = start["tokens"], start["train_s"]
+        self.tell = saved
         self.trainer: Any = None
         self.clock = self.looked = 0.0
         self.seen = math.nan  # loss of the last step that was looked at
         self.lr = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.make_masks is not None:
+            self.masks = self.make_masks()
         self.clock = self.looked = time.perf_counter()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -68,16 +78,19 @@ class Curve(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step, tokens = state.global_step, int(self.tokens[state.global_step])
         last = step == len(self.tokens) - 1
-        measure, save = step in self.grid or last, last or tokens - self.saved >= self.every
+        self.stopped = not last and self.team.any(self.stop())
+        measure, save = step in self.grid or last, last or self.stopped or tokens - self.saved >= self.every
         if measure or save or time.perf_counter() - self.looked >= LOOK_S:
             self._look()
+        if measure or save:
+            self.loss_sum = self.team.total(self.loss_sum)[0] / self.team.size
         self._stop_clock()
         self.tick(tokens, self.seen, self.train_s)
         if measure:
             self._measure(step, tokens)
         if save:
             self._check_weights(step)
-            self.saved, control.should_save = tokens, True
+            self.saved, control.should_save, control.should_training_stop = tokens, True, last or self.stopped
         self.clock = time.perf_counter()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -88,11 +101,15 @@ class Curve(TrainerCallback):
             "loss_sum": self.loss_sum,
             "loss_steps": self.loss_steps,
             "train_s": self.train_s,
+            "processes": self.team.size if self.team.launched else None,
         }
-        write_atomic(folder / MARKER, json.dumps(marker))
-        for other in folder.parent.glob("checkpoint-*"):
-            if other != folder:
-                shutil.rmtree(other)
+        self.team.wait()  # until every process has written its part
+        if self.team.rank == 0:
+            write_atomic(folder / MARKER, json.dumps(marker))
+            for other in folder.parent.glob("checkpoint-*"):
+                if other != folder:
+                    shutil.rmtree(other)
+            self.tell()
         self.clock = time.perf_counter()
 
     def _look(self) -> None:
@@ -101,7 +118,8 @@ class Curve(TrainerCallback):
             parts = done.parts.tolist()
             bad = next((number for number, part in enumerate(parts) if not math.isfinite(part)), None)
             if bad is not None:
-                first = done.step * self.trainer.args.per_device_train_batch_size + bad * done.micro_batch
+                turn = done.step * self.team.size + self.team.rank
+                first = turn * self.trainer.args.per_device_train_batch_size + bad * done.micro_batch
                 raise self._diverged("training loss", parts[bad], done.step, (first, first + done.micro_batch - 1))
             self.seen = sum(parts)
             self.loss_sum += self.seen
@@ -129,7 +147,7 @@ class Curve(TrainerCallback):
         if self.masks is not None:
             self.masks.check()
         with torch.no_grad():
-            if not all(bool(torch.isfinite(p).all()) for p in self.trainer.model.parameters()):
+            if not all(bool(torch.isfinite(local(p)).all()) for p in self.trainer.model.parameters()):
                 raise self._diverged("a weight", math.nan, step)
 
     def _stop_clock(self) -> None:
@@ -151,7 +169,9 @@ class Curve(TrainerCallback):
         )
 
 
-FRESH: Mapping[str, Any] = {"step": 0, "tokens": 0, "loss_sum": 0.0, "loss_steps": 0, "train_s": 0.0}
+FRESH: Mapping[str, Any] = {
+    "step": 0, "tokens": 0, "loss_sum": 0.0, "loss_steps": 0, "train_s": 0.0, "processes": None,
+}  # fmt: skip
 
 
 def last_complete(folder: Path) -> tuple[Path | None, Mapping[str, Any]]:

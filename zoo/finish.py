@@ -29,9 +29,11 @@ PACKAGES = ("p2zoo", "torch", "transformers", "trl", "datasets", "accelerate", "
 OBJECTIVE = "clm"  # next token on plain text
 
 
-def finish(folder: RunFolder, recipe: Recipe, source: Source, plan: Plan, materials: Materials) -> dict[str, Any]:
-    """Write the log and all that goes with it; returns the finished run.json."""
-    columns = log_columns(folder.state, recipe, source, plan, materials)
+def finish(
+    folder: RunFolder, recipe: Recipe, source: Source, plan: Plan, materials: Materials, processes: int = 1
+) -> dict[str, Any]:
+    """Write the log and all that goes with it; returns the finished run.json. `processes` trained, a GPU each."""
+    columns = log_columns(folder.state, recipe, source, plan, materials, processes)
     rows = folder.rows()
     with disk(folder.path):
         log = write_log(folder.path / "log.parquet", build_table(columns, rows))
@@ -67,7 +69,7 @@ def finish(folder: RunFolder, recipe: Recipe, source: Source, plan: Plan, materi
 
 
 def log_columns(
-    state: dict[str, Any], recipe: Recipe, source: Source, plan: Plan, materials: Materials
+    state: dict[str, Any], recipe: Recipe, source: Source, plan: Plan, materials: Materials, processes: int = 1
 ) -> dict[str, Any]:
     """The run-level columns of the log."""
     train, inputs = recipe.train, state["inputs"]
@@ -80,7 +82,7 @@ def log_columns(
         "family": source.family.name,
         "recipe_sha256": recipe.sha256,
         "software": json.dumps(software() | executed, sort_keys=True),
-        "hardware": hardware(),
+        "hardware": hardware(processes),
         "created_at": datetime.now(UTC),
         "method": recipe.prune.method,
         "importance": recipe.prune.criterion,
@@ -105,7 +107,7 @@ def log_columns(
         "tokens_planned": train.planned_tokens,
         "seed": train.seed,
         "tokens_per_second": speed,
-        "mfu": mfu(plan.target, train.seq_len, speed, hardware()),
+        "mfu": mfu(plan.target, train.seq_len, speed, hardware(processes), processes),
         "eval_data": f"{recipe.data.heldout.label}@{inputs['heldout'][:12]}",
         "eval_data_revision": inputs["heldout"],
         "eval_tokens": materials.heldout.tokens,
@@ -126,8 +128,8 @@ def software() -> dict[str, str]:
     return {"python": platform.python_version(), **installed}
 
 
-def hardware() -> str:
+def hardware(processes: int) -> str:
     """The device, e.g. `1 x NVIDIA H100 80GB HBM3` or `CPU x86_64, 2 threads`."""
     if torch.cuda.is_available():
-        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+        return f"{processes} x {torch.cuda.get_device_name()}"
     return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"

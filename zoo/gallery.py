@@ -23,13 +23,21 @@ COLUMNS = 3
 
 def draw_gallery(path: Path, frame: pd.DataFrame, law: str = "damage-drift") -> list[str]:
     """Write a PNG of run-log rows, and return the panel titles. Lines are `law` fitted in each group."""
+    figure, titles = gallery(frame, law)
+    figure.savefig(path, format="png")
+    return titles
+
+
+def gallery(frame: pd.DataFrame, law: str = "damage-drift") -> tuple[Figure, list[str]]:
+    """The picture as a figure, and its panel titles."""
     frame = frame[(frame["method"] != "none") & (frame["tokens"] > 0)]
     runs_on = frame.groupby("eval_data", observed=True)["run_id"].nunique()
     panels = sorted(groups(frame), key=lambda g: (-runs_on[g[0]["eval_data"]], g[0]["family"], g[0]["method"]))
-    rows = -(-len(panels) // COLUMNS)
-    figure = Figure(figsize=(4.0 * COLUMNS, 2.9 * rows + 0.5), dpi=110, layout="constrained")
+    across = min(COLUMNS, max(2, len(panels)))
+    rows = -(-len(panels) // across)
+    figure = Figure(figsize=(4.0 * across, 2.9 * rows + 0.5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    grid = figure.subplots(rows, across, squeeze=False).ravel()
     norm = Normalize(frame["rate"].min(), frame["rate"].max())
     for axes, (key, group) in zip(grid, panels, strict=False):
         _panel(axes, f"{key['family']}, {key['method']}", key["eval_data"], group, law, norm)
@@ -38,11 +46,11 @@ def draw_gallery(path: Path, frame: pd.DataFrame, law: str = "damage-drift") -> 
     figure.supxlabel("post-training tokens", color=INK, fontsize=10)
     figure.supylabel("held-out loss above l0 (nats per token)", color=INK, fontsize=10)
     figure.suptitle(
-        f"Dots: measured, darker = more parameters removed ({norm.vmin:.0%} to {norm.vmax:.0%}). Lines: the law {law}.",
+        f"Dots: measured, darker = more parameters removed ({norm.vmin:.0%} to {norm.vmax:.0%}). "
+        f"Lines: the law {law}; faint where none fits.",
         color=INK, fontsize=10, x=0.01, ha="left",
     )  # fmt: skip
-    figure.savefig(path, format="png")
-    return [f"{key['family']} {key['method']} on {key['eval_data']}" for key, _ in panels]
+    return figure, [f"{key['family']} {key['method']} on {key['eval_data']}" for key, _ in panels]
 
 
 def _panel(axes: Axes, title: str, text: str, group: pd.DataFrame, law: str, norm: Normalize) -> None:
@@ -58,6 +66,8 @@ def _panel(axes: Axes, title: str, text: str, group: pd.DataFrame, law: str, nor
         axes.scatter(rows["tokens"], rows["loss"] - rows["l0"], s=size, color=color, linewidths=0, alpha=0.8)
         if predicted is not None:
             axes.plot(rows["tokens"], predicted.loc[rows.index] - rows["l0"], color=color, linewidth=1)
+        else:  # nothing to compare with: join what was measured
+            axes.plot(rows["tokens"], rows["loss"] - rows["l0"], color=color, linewidth=1, alpha=0.4)
     axes.set_xscale("log")
     axes.axhline(0, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))

@@ -64,8 +64,11 @@ def activations(shape: Shape, train: TrainSpec, micro_batch: int, recomputed: bo
     return micro_batch * train.seq_len * kept * per_value + head
 
 
-def check_fits(shape: Shape, train: TrainSpec, machine: Machine) -> None:
-    """Raise P2Error for what cannot be trained on this machine even at micro-batch 1 with every block recomputed."""
+def check_fits(shape: Shape, train: TrainSpec, machine: Machine, processes: int = 1) -> None:
+    """Raise P2Error for what cannot be trained on this machine even at micro-batch 1 with every block recomputed.
+
+    Of several processes each holds its share of the parameters.
+    """
     if "bf16" in train.precision and not machine.bf16:
         raise P2Error(
             f"train.precision: {train.precision} needs bf16 arithmetic, which {machine.name} does not have; "
@@ -73,7 +76,8 @@ def check_fits(shape: Shape, train: TrainSpec, machine: Machine) -> None:
         )
     room = machine.memory * ROOM
     recomputed = train.gradient_checkpointing is not False
-    least = memory(shape, train, 1, recomputed)
+    held = parameter_bytes(train) * parameters(shape) / processes
+    least = round(held) + activations(shape, train, 1, recomputed)
     if least <= room:
         return
     raise P2Error(

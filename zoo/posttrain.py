@@ -16,18 +16,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import DistributedType, PartialState
 from datasets import Dataset
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from transformers import PreTrainedModel, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from leaderboard.errors import P2Error
+from leaderboard.errors import P2Error, RunFailed
 from zoo import search
 from zoo.adam8bit import AdamW8bit
 from zoo.ahead import Ahead
-from zoo.execution import Execution, apply, ladder, training
+from zoo.execution import Execution, apply, expected_to_fit, ladder, training
 from zoo.families import shape_of
 from zoo.flops import flops_per_token, peak
 from zoo.lm_loss import next_token_nll
@@ -35,6 +37,7 @@ from zoo.memory import state_bytes
 from zoo.packing import Blocks
 from zoo.recipe import TrainSpec
 from zoo.runfolder import disk
+from zoo.team import ALONE, Team
 
 SCHEDULES = {"constant": "constant_with_warmup", "cosine": "cosine", "linear": "linear"}
 ADAM_BETA2 = 0.95  # weight decay is 0 and gradients are clipped to norm 1
@@ -68,21 +71,26 @@ class LeanTrainer(SFTTrainer):
         folder: Path,
         execution: Execution | None = None,
         note: Note = lambda execution, why: None,
+        team: Team = ALONE,
     ):
         _check_master(model, spec)
+        _check_share(spec, team)
         self.bare = model  # as it came, whatever the trainer puts around it
-        self.ahead = Ahead(blocks)
+        self.team = team
+        self.ahead = Ahead(blocks, team.size)
         optimizer = AdamW8bit(model.parameters(), spec.lr_peak, ADAM_BETA2) if spec.optimizer == "adamw-8bit" else None
         super().__init__(
             model=model,
-            args=_arguments(spec, len(blocks), folder),
+            args=_arguments(spec, len(blocks), folder, team),
             train_dataset=Dataset.from_dict({"row": np.arange(len(blocks))}),
             data_collator=self.ahead,
             processing_class=tokenizer,
             optimizers=(optimizer, None),
         )
+        if team.launched:  # gather in fp32 and compute under autocast, so that several compute what one does
+            self.accelerator.state.fsdp_plugin.mixed_precision_policy = None
         self.spec, self.note = spec, note
-        sequences = spec.batch_tokens // spec.seq_len
+        sequences = spec.batch_tokens // spec.seq_len // team.size
         self.rungs = ladder(
             sequences, spec.seq_len, spec.micro_batch, spec.gradient_checkpointing, self.args.device.type
         )
@@ -93,12 +101,21 @@ class LeanTrainer(SFTTrainer):
         self.aside_s = 0.0  # seconds spent on finding out, not on training, since somebody took them
         model.forward = MethodType(_loss_only, model)  # not around it, so that wrappers see it
 
+    def create_accelerator_and_postprocess(self) -> None:
+        """As in Trainer. Accelerate shards over GPUs only, though FSDP2 takes CPUs as well: there it is told so."""
+        if self.team.launched and self.args.device.type == "cpu":
+            PartialState().distributed_type = DistributedType.MULTI_GPU
+        super().create_accelerator_and_postprocess()
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        """Summed loss of a micro-batch over the predicted tokens of the whole step."""
+        """Summed loss of a micro-batch over the predicted tokens of the whole step.
+
+        Gradients of several processes are averaged, so there it is that many times as much.
+        """
         assert self.execution is not None
-        return model(**inputs, compiled=self.execution.compiled)["loss"] / num_items_in_batch
+        return model(**inputs, compiled=self.execution.compiled)["loss"] * self.team.size / num_items_in_batch
 
     def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
         """Gradients of one whole step, micro-batch by micro-batch; the loss of the step stays on the device."""
@@ -120,8 +137,10 @@ class LeanTrainer(SFTTrainer):
         try:
             parts = [self._pass(cut, model, items) for cut in cuts]
         except RuntimeError as error:
-            if not search.out_of_memory(error) or self.accelerator.num_processes > 1:  # several would wait for this one
+            if not search.out_of_memory(error):
                 raise
+            if self.team.size > 1:  # the others would wait for this one
+                raise RunFailed(search.no_room(self.execution)) from error
             return None
         return torch.stack(parts)
 
@@ -145,6 +164,11 @@ class LeanTrainer(SFTTrainer):
     def _find_execution(self, model: Any, inputs: dict[str, Tensor], items: Any) -> None:
         """Try what fits, then time what is fast; nothing of it leaves a trace in the training."""
         start, device, spec = time.perf_counter(), self.args.device, self.spec
+        if self.team.launched:  # a trial that one process gives up would leave the others waiting
+            self._take(expected_to_fit(self.rungs, shape_of(self.bare.config.to_dict()), spec, self.team.size))
+            assert self.execution is not None
+            self.note(self.execution, f"by the estimate of memory for {self.team.size} processes")
+            return
 
         def attempt(execution: Execution) -> None:
             self._take(execution)
@@ -181,7 +205,7 @@ class LeanTrainer(SFTTrainer):
         with disk(Path(str(self.args.output_dir))):
             try:
                 super()._save_checkpoint(*args)
-            except (RuntimeError, SafetensorError) as error:
+            except (RuntimeError, SafetensorError, CheckpointException) as error:
                 raise OSError(str(error)) from error
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
@@ -198,12 +222,15 @@ def post_train(
     resume_from: Path | None = None,
     execution: Execution | None = None,
     note: Note = lambda execution, why: None,
+    team: Team = ALONE,
 ) -> PreTrainedModel:
     """Train `model` on `blocks`, once, in order; `resume_from` is a checkpoint of an earlier, cut-off call.
 
+    A launched `team` shards it by FSDP2, each process taking its share of every step.
+
     `execution` is what that call noted; without it the first step finds out what fits and is fast here.
     """
-    trainer = LeanTrainer(model, blocks, spec, tokenizer, folder, execution, note)
+    trainer = LeanTrainer(model, blocks, spec, tokenizer, folder, execution, note, team)
     for name in ("PrinterCallback", "ProgressCallback"):
         for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == name]:
             trainer.remove_callback(callback)
@@ -220,16 +247,23 @@ def tokens_after(blocks: Blocks, spec: TrainSpec) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(per_step)])
 
 
-def _loss_only(model: Any, **inputs: Any) -> dict[str, Tensor]:
-    return {"loss": next_token_nll(model, **inputs)}
+def _loss_only(model: Any, exact: bool = False, **inputs: Any) -> dict[str, Tensor]:
+    """The summed loss; `exact`: in the dtype of the weights, as the held-out loss is measured."""
+    if not exact:
+        return {"loss": next_token_nll(model, **inputs)}
+    with torch.autocast(model.device.type, enabled=False):
+        return {"loss": next_token_nll(model, **inputs)}
 
 
-def _arguments(spec: TrainSpec, blocks: int, folder: Path) -> SFTConfig:
+SHARDED = {"version": 2, "reshard_after_forward": True, "state_dict_type": "SHARDED_STATE_DICT"}
+
+
+def _arguments(spec: TrainSpec, blocks: int, folder: Path, team: Team) -> SFTConfig:
     per_step = spec.batch_tokens // spec.seq_len
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(folder),
         max_steps=blocks // per_step,
-        per_device_train_batch_size=per_step,
+        per_device_train_batch_size=per_step // team.size,
         train_sampling_strategy="sequential",
         learning_rate=spec.lr_peak,
         lr_scheduler_type=SCHEDULES[spec.schedule],
@@ -251,7 +285,27 @@ def _arguments(spec: TrainSpec, blocks: int, folder: Path) -> SFTConfig:
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
+        use_cpu=team.launched and not torch.cuda.is_available(),
+        fsdp=True if team.launched else None,  # type: ignore[arg-type]
+        fsdp_config=dict(SHARDED) if team.launched else None,
     )
+    if not team.launched:
+        arguments._n_gpu = min(
+            arguments.n_gpu, 1
+        )  # several GPUs are for a launch; DataParallel would count tokens wrong
+    return arguments
+
+
+def _check_share(spec: TrainSpec, team: Team) -> None:
+    """Refuse what several processes cannot share."""
+    sequences = spec.batch_tokens // spec.seq_len
+    if sequences % team.size:
+        raise P2Error(
+            f"train.batch_tokens: a step has {sequences} sequences, which {team.size} processes cannot share equally; "
+            "start a number that divides it."
+        )
+    if team.launched and spec.optimizer == "adamw-8bit":
+        raise P2Error("train.optimizer: adamw-8bit does not shard; use adamw with several processes, or one GPU.")
 
 
 def _check_master(model: PreTrainedModel, spec: TrainSpec) -> None:

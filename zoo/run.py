@@ -6,7 +6,7 @@ the last one. Everything that can be refused is refused in the first two station
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +34,8 @@ from zoo.pruning.prune import prune
 from zoo.quiet import quiet
 from zoo.recipe import ModelSpec, Recipe, TextSpec
 from zoo.runfolder import RunFolder, disk, new_folder
+from zoo.stop import Stop, heed_sigterm, preempted
+from zoo.team import Team, join, kind_of_gpu
 
 _PROBE_ROWS = 2
 Spec = TypeVar("Spec", ModelSpec, TextSpec)
@@ -50,14 +52,23 @@ class Job:
     console: Console
     tokenizer: Any
     materials: Materials
+    saved: Callable[[], None]
+    team: Team
+    stop: Stop
 
     def say(self, message: str) -> None:
         """Tell the person who watches."""
         _say(self.console, message)
 
 
-def run(recipe: Recipe, out: Path, resume: bool = False, console: Console | None = None) -> dict[str, Any]:
-    """Run a recipe into folder `out` and return its run.json.
+def run(
+    recipe: Recipe,
+    out: Path,
+    resume: bool = False,
+    console: Console | None = None,
+    saved: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Run a recipe into folder `out` and return its run.json; `saved` hears of each complete checkpoint.
 
     A finished run is returned as it is. Raises P2Error for what cannot be done as asked and RunFailed for
     a step that failed; what was complete by then is kept for `resume`.
@@ -65,28 +76,58 @@ def run(recipe: Recipe, out: Path, resume: bool = False, console: Console | None
     console = console or Console()
     quiet()
     found = estimate(recipe)  # refuses offline what it can
-    if found.source is not None:
-        _check_fits(recipe, found.source)
-    with RunFolder.open(out, {"name": recipe.name, "recipe_sha256": recipe.sha256}, resume) as folder:
-        if folder.finished:
-            _say(console, f"{out}: this run is finished; nothing to do.")
-            return folder.state
-        job = _prepare(recipe, folder, console)
+    with heed_sigterm() as stop:
+        team = join(recipe.hardware.gpus if recipe.hardware else None)
+        team.agree({"recipe": recipe.sha256, "run folder": str(out.resolve()), "GPU": kind_of_gpu()})
+        if found.source is not None:
+            _check_fits(recipe, found.source, team)
+        identity = {"name": recipe.name, "recipe_sha256": recipe.sha256}
+        console = console if team.rank == 0 else Console(quiet=True)
+        with team.first(lambda: RunFolder.open(out, identity, resume)) or RunFolder.follow(out) as folder:
+            if folder.finished:
+                _say(console, f"{out}: this run is finished; nothing to do.")
+                return folder.state
+            return _stations(recipe, folder, console, saved, team, stop)
+
+
+def _stations(
+    recipe: Recipe, folder: RunFolder, console: Console, saved: Callable[[], None], team: Team, stop: Stop
+) -> dict[str, Any]:
+    """The way through a run. Of several processes the first prunes, saves and finishes; all of them train."""
+
+    def prepare() -> Job:
+        return _prepare(recipe, folder, console, saved, team, stop)
+
+    job = team.first(prepare)
+    if job is None:
+        folder.refresh()
+        job = prepare()
+    if (model := team.first(lambda: _pruned_model(job))) is None:
+        folder.refresh()
         model = _pruned_model(job)
-        model = _post_trained(job, model)
+    model = _post_trained(job, model)
+
+    def end() -> dict[str, Any]:
         _save_final(job, model)
-        return finish(job.folder, recipe, job.source, job.plan, job.materials)
+        return finish(job.folder, recipe, job.source, job.plan, job.materials, max(team.size, 1))
+
+    if (state := team.first(end)) is None:
+        folder.refresh()
+        return folder.state
+    return state
 
 
 def _say(console: Console, message: str) -> None:
     console.print(message, highlight=False, soft_wrap=True)
 
 
-def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
+def _prepare(
+    recipe: Recipe, folder: RunFolder, console: Console, saved: Callable[[], None], team: Team, stop: Stop
+) -> Job:
     """Find the model and the text, pin them, plan the pruning, tokenize."""
     pinned = folder.state.get("inputs", {})  # a resumed run goes on with the commits it began with
     source = checkpoint.resolve(
-        _at(recipe.model, pinned.get("model")), recipe.folder, lambda found: _check_fits(recipe, found)
+        _at(recipe.model, pinned.get("model")), recipe.folder, lambda found: _check_fits(recipe, found, team)
     )
     planned = plan(source.shape, recipe.prune)
     _check_room(folder.path, planned)
@@ -106,12 +147,12 @@ def _prepare(recipe: Recipe, folder: RunFolder, console: Console) -> Job:
         f"text: {materials.train.tokens:,} training tokens ({recipe.train.packing} keeps {materials.train.kept:.1%} "
         f"of the text, {materials.train.padding:.1%} padding), {materials.heldout.tokens:,} held-out tokens",
     )
-    return Job(recipe, source, planned, folder, console, tokenizer, materials)
+    return Job(recipe, source, planned, folder, console, tokenizer, materials, saved, team, stop)
 
 
-def _check_fits(recipe: Recipe, source: Source) -> None:
+def _check_fits(recipe: Recipe, source: Source, team: Team) -> None:
     """Refuse, before any weights are fetched, a training that this machine has no memory for."""
-    check_fits(plan(source.shape, recipe.prune).target, recipe.train, this_machine())
+    check_fits(plan(source.shape, recipe.prune).target, recipe.train, this_machine(), team.size)
 
 
 def _at(spec: Spec, commit: str | None) -> Spec:
@@ -173,12 +214,14 @@ def _pruned_model(job: Job) -> Any:
 
 def _post_trained(job: Job, model: Any) -> Any:
     """Train on, from the last complete checkpoint if there is one."""
-    folder, spec = job.folder, job.recipe.train
-    at, start = last_complete(folder.work / "checkpoints")
+    folder, spec, team = job.folder, job.recipe.train, job.team
+    checkpoints = folder.work / "checkpoints"
+    at, start = team.first(lambda: last_complete(checkpoints)) or last_complete(checkpoints)
     if at is None:
         folder.keep_rows(-1)
         folder.append({"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0})
     else:
+        _check_same_launch(folder, start, team)
         folder.keep_rows(start["tokens"])
         job.say(f"resuming after {start['tokens']:,} tokens")
     tokens = tokens_after(job.materials.train, spec)
@@ -194,33 +237,58 @@ def _post_trained(job: Job, model: Any) -> Any:
             tokens=tokens,
             grid=grid_steps(job.recipe, len(tokens) - 1),
             checkpoint_tokens=spec.checkpoint_tokens,
-            measure=lambda: heldout_loss(model, job.materials.heldout),
+            measure=lambda: heldout_loss(model, job.materials.heldout, team),
             write=write,
             tick=bar.tick,
             masks=_masks(job, model),
             start=start,
+            saved=job.saved,
+            stop=lambda: job.stop.asked,
+            team=team,
         )
         known = folder.state.get("execution")
-        post_train(
-            model,
-            job.materials.train,
-            spec,
-            job.tokenizer,
-            folder.work / "checkpoints",
-            [curve],
-            at,
-            None if known is None else Execution(**known),
-            lambda execution, why: _note(job, execution, why),
-        )
+        with job.stop.training():
+            post_train(
+                model,
+                job.materials.train,
+                spec,
+                job.tokenizer,
+                checkpoints,
+                [curve],
+                at,
+                None if known is None else Execution(**known),
+                lambda execution, why: _note(job, execution, why),
+                team,
+            )
+    if curve.stopped:
+        raise preempted(f" after {curve.saved:,} tokens, which are saved")
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), peak_memory_bytes=peak)
-    return model
+    if not team.launched:
+        return model
+    weights = team.whole(model)
+    if team.rank:
+        return model
+    whole = checkpoint.load_model(folder.work / "pruned", spec.precision)
+    whole.load_state_dict(weights)
+    return whole
 
 
-def _masks(job: Job, model: Any) -> MaskKeeper | None:
-    """What keeps the zeros of the sparse part, from the pruned checkpoint; None where there is none."""
+def _check_same_launch(folder: RunFolder, start: Mapping[str, Any], team: Team) -> None:
+    """A sharded checkpoint can be read by any number of launched processes, a plain one by a plain run."""
+    was, now = start.get("processes"), team.size if team.launched else None
+    if (was is None) != (now is None):
+        ways = ("one process without a launcher", "a launch (torchrun, accelerate launch, p2zoo run --gpus)")
+        raise P2Error(
+            f"{folder.path}: its checkpoint was written by {ways[was is not None]}; go on that way, or choose another "
+            "--out."
+        )
+
+
+def _masks(job: Job, model: Any) -> Callable[[], MaskKeeper] | None:
+    """Makes what keeps the zeros of the sparse part, from the pruned checkpoint; None where there is none."""
     sparse = job.recipe.prune.sparse
-    return MaskKeeper(model, job.folder.work / "pruned", sparse) if sparse else None
+    return (lambda: MaskKeeper(model, job.folder.work / "pruned", sparse)) if sparse else None
 
 
 def _note(job: Job, execution: Execution, why: str) -> None:

@@ -29,6 +29,7 @@ class RunFolder:
         self.work = path / ".work"
         self.log = path / "log.jsonl"
         self.state: dict[str, Any] = {}
+        self.reads = False  # one of several processes, and not the one that writes
         self._held: IO[str] | None = None
 
     @classmethod
@@ -42,6 +43,18 @@ class RunFolder:
         if not run.state:
             run.update(status="running", **identity)
         return run
+
+    @classmethod
+    def follow(cls, path: Path) -> "RunFolder":
+        """The folder as a process sees it that writes nothing; another has it open."""
+        run = cls(path)
+        run.reads = True
+        run.refresh()
+        return run
+
+    def refresh(self) -> None:
+        """Read run.json again, as the writing process left it."""
+        self.state = read_state(self.path)
 
     def _look(self, identity: Mapping[str, Any], resume: bool) -> None:
         """Read what is there; refuse what is not this run, or is unfinished and not to be gone on with."""
@@ -91,10 +104,14 @@ class RunFolder:
     def update(self, **values: Any) -> None:
         """Add to run.json, whole or not at all."""
         self.state |= values
+        if self.reads:
+            return
         write_atomic(self.path / "run.json", json.dumps(self.state, indent=2, allow_nan=False) + "\n")
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row to the log and make sure it is on disk."""
+        if self.reads:
+            return
         with disk(self.log), self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()
@@ -109,6 +126,8 @@ class RunFolder:
 
     def keep_rows(self, up_to: int) -> None:
         """Drop rows after `up_to` tokens, which the resumed training will write again."""
+        if self.reads:
+            return
         rows = [row for row in self.rows() if row["tokens"] <= up_to]
         write_atomic(self.log, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 

@@ -36,7 +36,7 @@ def curve(blocks, spec, rows, masks=None, **changes):
         "measure": lambda: 1.0,
         "write": rows.append,
         "tick": lambda *_: None,
-        "masks": masks,
+        "masks": masks and (lambda: masks),
         "start": FRESH,
     }
     return Curve(**(parts | changes))

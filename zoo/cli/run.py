@@ -1,12 +1,17 @@
 """`p2zoo run` and `p2zoo recipes`: prune, post-train and log as a recipe says."""
 
 import json
+import os
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from leaderboard.errors import P2Error
+
+if TYPE_CHECKING:
+    from zoo.dryrun import Estimate
 
 recipes = typer.Typer(help="The recipes that ship with p2zoo.", no_args_is_help=True)
 
@@ -23,6 +28,22 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be given several times."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="GPUs to share the model and each step, by FSDP2; default: the recipe's.")
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option(metavar="hf-jobs:FLAVOR", help="Run on Hugging Face Jobs, e.g. hf-jobs:h200.")
+    ] = None,
+    wheel: Annotated[
+        str | None, typer.Option(metavar="FILE|URL", envvar="P2ZOO_WHEEL", help="With --on: p2zoo for the job.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="NAMESPACE", help="With --on: publish there at the end.")] = None,
+    logs: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="With --on and --to: log data set for the pull request.")
+    ] = None,
+    license_: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="With --to: licence of a model unknown to p2zoo.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the resolved recipe and its cost, and stop.")
     ] = False,
@@ -37,6 +58,10 @@ def run(
     - `p2zoo run my.yaml --set prune.rate=0.25 --set train.tokens=1_000_000 --dry-run`
 
     - `p2zoo run my.yaml --out runs/first --resume`
+
+    - `p2zoo run llama-3.2-1b/depth-0.25 --gpus 8`, or `torchrun --nproc-per-node 8 -m zoo run llama-3.2-1b/depth-0.25`
+
+    - `p2zoo run qwen-2.5-0.5b/depth-0.25 --on hf-jobs:h200 --wheel dist/p2zoo-0.1.0-py3-none-any.whl --to me --dry-run`
     """
     from rich.console import Console
 
@@ -44,14 +69,63 @@ def run(
     from zoo.dryrun import estimate, report
     from zoo.recipe_file import load_recipe
 
-    found = load_recipe(find_recipe(recipe), set_ or [])
+    path = find_recipe(recipe)
+    found = load_recipe(path, [*(set_ or []), *([f"hardware.gpus={gpus}"] if gpus else [])])
+    if on is not None:
+        send = {"wheel": wheel, "to": to, "logs": logs, "licence": license_}
+        _on_jobs(estimate(found), path, set_ or [], on, out or Path("runs") / found.name, send, dry_run, as_json)
+        return
+    if to or logs or license_:
+        raise P2Error("p2zoo run: --to, --logs and --license go with --on; `p2zoo publish` publishes a run made here.")
     if dry_run:
         planned = estimate(found)
         print(json.dumps(planned.as_dict(), indent=2) if as_json else report(planned))
         return
     folder = out or Path("runs") / found.name
-    result = _trainer()(found, folder, resume, Console(stderr=as_json))
+    start = _trainer()
+    if found.hardware and found.hardware.gpus > 1:
+        _spread(found.hardware.gpus)
+    result = start(found, folder, resume, Console(stderr=as_json))
+    if os.environ.get("RANK", "0") != "0":
+        return
     print(json.dumps(result, indent=2) if as_json else summary(result, folder))
+
+
+def _on_jobs(
+    planned: "Estimate",
+    path: Path,
+    sets: list[str],
+    on: str,
+    out: Path,
+    send: dict[str, str | None],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Send a recipe to Hugging Face Jobs, follow it, and fetch its log."""
+    from zoo.jobs import describe, follow, request, submit
+
+    if dry_run:
+        asked = request(planned, path, sets, on, namespace=send["to"] or "<you>", **send)
+        print(json.dumps(asked.as_dict(), indent=2) if as_json else describe(asked))
+        print("Dry run: nothing was sent.", file=sys.stderr if as_json else sys.stdout)
+        return
+    from zoo.backup import RESULTS, download
+    from zoo.cli.endpoint import hub
+    from zoo.patience import Patience
+
+    if out.exists():
+        raise P2Error(f"{out}: exists; its log would be replaced by the job's. Choose a new folder with --out.")
+    api, words = hub(None), sys.stderr if as_json else sys.stdout
+    you = str(Patience()("--on: signing in", lambda: api.whoami()["name"]))
+    asked = request(planned, path, sets, on, namespace=you, **send)
+    print(describe(asked), file=words)
+    job = submit(api, asked)
+    print(f"job          {job.url}: Ctrl-C leaves it running; `hf jobs cancel {job.id}` ends it", file=words)
+    for line in follow(api, job):
+        print(line, file=words, flush=True)
+    download(api, asked.state, out, RESULTS)
+    result = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    print(json.dumps(result, indent=2) if as_json else summary(result, out))
 
 
 def summary(result: dict[str, Any], folder: Path) -> str:
@@ -76,6 +150,14 @@ def _trainer() -> Any:
     except ModuleNotFoundError as error:
         raise P2Error(f"p2zoo run: {error.name} is not installed; pip install 'p2zoo[train]'.") from error
     return start
+
+
+def _spread(gpus: int) -> None:
+    """Start this command over as several processes, unless a launcher has done so."""
+    from zoo.team import launched, relaunch
+
+    if not launched():
+        relaunch(gpus, ["-m", "zoo", *sys.argv[1:]])
 
 
 @recipes.command("list")

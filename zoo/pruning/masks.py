@@ -2,20 +2,25 @@
 
 Plain training fills the zeros within one step. A tensor hook on each pruned weight multiplies its gradient
 by the mask, so clipping and the logged gradient norm see the true gradient; `reapply` after each step is
-the guard, and `check` before each save the proof.
+the guard, and `check` before each save the proof. Of a sharded matrix each process keeps the mask of its own rows:
+groups of four lie within a row, so nobody needs another's.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from transformers import PreTrainedModel
 
 from leaderboard.errors import RunFailed
 from zoo.pruning.sparsity import keep_n_of_m, sparse_linears
 from zoo.pruning.spec import PATTERN
+from zoo.team import local
 
 
 def is_2of4(weight: Tensor) -> bool:
@@ -45,12 +50,30 @@ class MaskKeeper:
     def __init__(self, model: PreTrainedModel, pruned: Path | None = None, sparse: str = PATTERN):
         self.sparse = sparse
         self.weights = {f"{layer}.{name}": linear.weight for layer, name, linear in sparse_linears(model)}
-        source = self.weights if pruned is None else _weights_on_disk(model, pruned)
+        source = (
+            {name: local(weight) for name, weight in self.weights.items()}
+            if pruned is None
+            else _weights_on_disk(model, pruned)
+        )
         _require_zeros(source, sparse)
         make = MASKS[sparse]
         self.masks = {name: make(source[name]).to(weight.device) for name, weight in self.weights.items()}
-        self.handles = [weight.register_hook(self._hook(name)) for name, weight in self.weights.items()]
+        self.handles = [self._watch(name, weight) for name, weight in self.weights.items()]
         self.reapply()
+
+    def _watch(self, name: str, weight: Tensor) -> Any:
+        """Mask the gradient of a weight. That of a shard is set, not accumulated, so it is masked once it is there."""
+        if local(weight) is weight:
+            return weight.register_hook(self._hook(name))
+        return weight.register_post_accumulate_grad_hook(self._mask_grad(name))
+
+    def _mask_grad(self, name: str) -> Callable[[Tensor], None]:
+        def hook(weight: Tensor) -> None:
+            assert weight.grad is not None
+            own = local(weight.grad)
+            own.mul_(self._mask(name, own))
+
+        return hook
 
     def _hook(self, name: str) -> Callable[[Tensor], Tensor]:
         return lambda gradient: gradient * self._mask(name, gradient)
@@ -64,12 +87,14 @@ class MaskKeeper:
     def reapply(self) -> None:
         """Zero what must be zero; after every optimiser step."""
         for name, weight in self.weights.items():
-            weight.mul_(self._mask(name, weight))
+            own = local(weight)
+            own.mul_(self._mask(name, own))
 
     @torch.no_grad()
     def check(self) -> None:
         """Raise RunFailed unless every masked weight is exactly zero."""
-        lost = [name for name, weight in self.weights.items() if (weight * ~self._mask(name, weight)).any()]
+        own = {name: local(weight) for name, weight in self.weights.items()}
+        lost = [name for name, weight in own.items() if (weight * ~self._mask(name, weight)).any()]
         if lost:
             raise RunFailed(_lost(lost, len(self.weights), self.sparse))
 
@@ -104,13 +129,23 @@ def _lost(names: list[str], total: int, sparse: str) -> str:
 
 
 def _weights_on_disk(model: PreTrainedModel, folder: Path) -> dict[str, Tensor]:
-    """The pruned matrices of a saved checkpoint, whatever number of files it has."""
+    """The pruned matrices of a saved checkpoint in any number of files; of sharded ones this process's rows."""
     full = {id(p): name for name, p in model.named_parameters()}
     wanted = {full[id(linear.weight)]: f"{layer}.{name}" for layer, name, linear in sparse_linears(model)}
+    rows = {full[id(linear.weight)]: _own_rows(linear.weight) for _, _, linear in sparse_linears(model)}
     found: dict[str, Tensor] = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
         with safe_open(path, "pt") as file:
-            found |= {wanted[name]: file.get_tensor(name) for name in file.keys() if name in wanted}  # noqa: SIM118
+            names = [name for name in file.keys() if name in wanted]  # noqa: SIM118
+            found |= {wanted[name]: file.get_slice(name)[rows[name]] for name in names}
     if missing := sorted(set(wanted.values()) - set(found)):
         raise RunFailed(f"{folder}: not the pruned checkpoint of this model: lacks {len(missing)} matrices.")
     return found
+
+
+def _own_rows(weight: Tensor) -> slice:
+    """Which rows of a matrix this process holds; all where it is not sharded."""
+    if not isinstance(weight, DTensor):
+        return slice(None)
+    shape, offset = compute_local_shape_and_global_offset(weight.shape, weight.device_mesh, weight.placements)
+    return slice(offset[0], offset[0] + shape[0])

@@ -1,0 +1,169 @@
+"""Hugging Face Jobs: the request, against the installed client's own types; the script, against the embedded Hub.
+
+The service itself is not here: what it answers is not tested.
+"""
+
+import inspect
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi, JobHardware, constants
+from huggingface_hub._jobs_api import _create_job_spec
+from huggingface_hub.cli._uv_script_header import parse_uv_script_header
+
+from leaderboard.errors import P2Error
+from leaderboard.hardware import FLAVORS
+from zoo.catalog import find_recipe
+from zoo.dryrun import estimate
+from zoo.hub import client_env, serve
+from zoo.jobs import MOUNT, request
+from zoo.recipe_file import load_recipe
+
+ROOT = Path(__file__).parents[2]
+WHEEL = "https://hub/me/files/p2zoo-0.1.0-py3-none-any.whl"
+
+
+def ask(name="qwen-2.5-0.5b/depth-0.25", sets=(), on="hf-jobs:h200", **changes):
+    path = find_recipe(str(name))
+    given = {"namespace": "me", "wheel": WHEEL, "to": "me", "logs": "org/p2-logs"} | changes
+    return request(estimate(load_recipe(path, sets)), path, sets, on, **given)
+
+
+def test_the_client_takes_the_request_as_it_is():
+    asked = ask()
+    arguments = asked.arguments("hf_x")
+    inspect.signature(HfApi.run_uv_job).bind(HfApi(), **arguments)
+    assert constants.HF_JOBS_ARTIFACTS_MOUNT_PATH == MOUNT
+    spec = _create_job_spec(
+        image="uv", command=["uv", "run"], env=arguments["env"], secrets=arguments["secrets"],
+        flavor=arguments["flavor"], timeout=arguments["timeout"], attempts=arguments["attempts"],
+        labels=arguments["labels"],
+    )  # fmt: skip
+    assert spec["timeoutSeconds"] % 3600 == 0
+    assert spec["timeoutSeconds"] > asked.hours * 3600
+    assert spec["secrets"] == {"HF_TOKEN": "hf_x"}
+    assert "hf_x" not in json.dumps(asked.as_dict())
+    assert asked.cost == pytest.approx(asked.hours * FLAVORS["h200"].price)
+
+
+def test_every_flavor_is_one_of_the_clients():
+    assert set(FLAVORS) <= {flavor.value for flavor in JobHardware}
+
+
+def test_a_local_wheel_is_shipped_and_installed_from_where_the_client_mounts_it(tmp_path):
+    wheel = tmp_path / "p2zoo-0.1.0-py3-none-any.whl"
+    wheel.touch()
+    asked = ask(wheel=str(wheel))
+    assert asked.words[-2:] == ("--wheel", str(wheel))
+    assert asked.dependency == f"p2zoo[train] @ file://{MOUNT}/{wheel.name}"
+
+
+def test_an_own_recipe_is_shipped_resolved(tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"extends: {ROOT}/recipes/qwen-2.5-0.5b/depth-0.25.yaml\ntrain: {{seed: 3}}\n")
+    sets = ["train.tokens=10_000_000"]
+    asked = ask(tmp_path / "mine.yaml", sets)
+    (tmp_path / "shipped.yaml").write_text(asked.recipe)
+    assert load_recipe(tmp_path / "shipped.yaml").sha256 == load_recipe(tmp_path / "mine.yaml", sets).sha256
+    assert "--set" not in asked.words
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"on": "slurm:8"}, "allowed is hf-jobs:FLAVOR"),
+        ({"on": "hf-jobs:h20"}, "Did you mean 'h200'"),
+        ({"wheel": None}, "pip wheel"),
+        ({"wheel": "dist/none.whl"}, "is no wheel file"),
+        ({"sets": ["train.micro_batch=64"], "on": "hf-jobs:l40sx1"}, "training needs about .* would do"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_before_anything_is_sent(changes, said):
+    with pytest.raises(P2Error, match=said):
+        ask(**changes)
+
+
+def test_a_recipe_with_files_of_this_machine_is_refused(bench_folder):
+    with pytest.raises(P2Error, match="cannot see files of this machine"):
+        ask(bench_folder / "recipe.yaml")
+
+
+def test_the_script_says_what_it_needs():
+    header = parse_uv_script_header((ROOT / "recipes" / "job.py").read_text(encoding="utf-8"))
+    assert (header.flavor, header.secrets) == ("h200", ["HF_TOKEN"])
+
+
+@pytest.fixture
+def hub(tmp_path):
+    with serve(tmp_path / "hub", {"me": "hf_me", "org": "hf_org"}) as url:
+        HfApi(endpoint=url, token="hf_org").create_repo("org/p2-logs", repo_type="dataset")
+        yield HfApi(endpoint=url, token="hf_me")
+
+
+def start(command, recipe, out, hub, tmp_path):
+    """The job as a machine would start it; its words line by line."""
+    environment = os.environ | client_env(hub.endpoint, hub.token) | {"P2ZOO_CACHE": str(tmp_path / "cache")}
+    path = [str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))]
+    environment |= {"HF_HOME": str(tmp_path / "home"), "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+    script = [
+        str(ROOT / "recipes" / "job.py"),
+        str(recipe),
+        "--state",
+        "me/state",
+        "--to",
+        "me",
+        "--license",
+        "apache-2.0",
+    ]
+    return subprocess.Popen(
+        [*command, *script, "--logs", "org/p2-logs", "--out", str(out)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def killed_and_started_again(command, bench_folder, hub, tmp_path):
+    """A job is killed after its first checkpoint is on the Hub; another machine goes on; a third has nothing to do."""
+    recipe = bench_folder / "recipe.yaml"
+    with start(command, recipe, tmp_path / "one", hub, tmp_path) as first:
+        for line in first.stdout:
+            if "is on the Hub" in line:
+                first.send_signal(signal.SIGKILL)
+    assert first.returncode == -signal.SIGKILL
+    shutil.rmtree(tmp_path / "one")
+    second = start(command, recipe, tmp_path / "two", hub, tmp_path)
+    said = second.communicate()[0]
+    assert second.returncode == 0, said
+    assert "going on from me/state" in said
+    assert "resuming after" in said
+    (pull,) = hub.get_repo_discussions("org/p2-logs", repo_type="dataset")
+    (model,) = [one.id for one in hub.list_models(author="me") if one.id != "me/state"]
+    published = len(hub.list_repo_commits(model))
+    third = start(command, recipe, tmp_path / "three", hub, tmp_path)
+    said = third.communicate()[0]
+    assert third.returncode == 0, said
+    assert "this run is over" in said
+    assert len(list(hub.get_repo_discussions("org/p2-logs", repo_type="dataset"))) == 1
+    assert len(hub.list_repo_commits(model)) == published
+    assert not [name for name in hub.list_repo_files("me/state") if name.startswith(".work")]
+    assert json.loads((tmp_path / "three" / "published.json").read_text())["pull"].endswith(f"/discussions/{pull.num}")
+    return json.loads((tmp_path / "two" / "run.json").read_text())
+
+
+def test_a_preempted_job_goes_on_from_the_hub_and_publishes_once(bench_folder, hub, tmp_path):
+    state = killed_and_started_again([sys.executable], bench_folder, hub, tmp_path)
+    assert state["tokens"] == 1536
+
+
+@pytest.mark.slow
+def test_the_same_by_uv_with_nothing_installed_by_it(bench_folder, hub, tmp_path):
+    """uv makes an empty environment for the script, whose header names no package; p2zoo is on PYTHONPATH."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv is not installed")
+    command = [uv, "run", "--offline", "--no-project", "--python", sys.executable, "--script"]
+    assert killed_and_started_again(command, bench_folder, hub, tmp_path)["tokens"] == 1536

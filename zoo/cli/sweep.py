@@ -1,0 +1,220 @@
+"""`p2zoo sweep`: run a folder of recipes, and report on all of them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leaderboard.errors import P2Error
+from zoo.cli.endpoint import Endpoint, use_endpoint
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from zoo.sweep import Item, Outcome
+
+
+def sweep(
+    where: Annotated[
+        str, typer.Argument(metavar="DIR|GLOB", help="Folder, quoted pattern, or bundled group, e.g. quickstart.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the run folders; default runs/NAME of DIR.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value in every recipe.")
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option(metavar="hf-jobs:FLAVOR", help="Run each on Hugging Face Jobs, see p2zoo run.")
+    ] = None,
+    publish: Annotated[bool, typer.Option("--publish", help="Publish each finished run, see p2zoo publish.")] = False,
+    to: Annotated[str | None, typer.Option(metavar="NAMESPACE", help="Where to publish; default: you.")] = None,
+    logs: Annotated[str | None, typer.Option(metavar="DATASET", help="Log data set for the pull requests.")] = None,
+    gpu: Annotated[str, typer.Option(help="GPU to count hours on in --dry-run.")] = "h100",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and what they cost, and stop.")] = False,
+    endpoint: Endpoint = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; messages go to stderr.")] = False,
+) -> None:
+    """Run every recipe of a folder, each in its own process; finished runs are skipped, cut-off ones go on.
+
+    One that fails stops no other; the exit code is then 1. Ends with report.html beside the run folders.
+
+    Examples:
+
+    - `p2zoo sweep my-recipes --dry-run`
+
+    - `p2zoo sweep 'my-recipes/*/depth*.yaml' --jobs 2`
+
+    - `p2zoo sweep quickstart --publish --to me --logs org/p2-logs`
+    """
+    use_endpoint(endpoint)
+    from rich.console import Console
+
+    from zoo.sweep import carry_out, plan
+
+    folder = out or Path("runs") / (Path(where).name if not set(where) & set("*?[") else "sweep")
+    items = plan(where, folder, set_ or [])
+    if dry_run:
+        card = _card(on, gpu)
+        rows = [item.as_dict(card) for item in items]
+        print(json.dumps({"runs": rows}, indent=2) if as_json else listing(items, card))
+        raise typer.Exit(1 if any(row["status"] == "refused" for row in rows) else 0)
+    target = _target(to, logs) if publish else []
+    extra = [word for change in set_ or [] for word in ("--set", change)]
+    extra += ["--on", on, *(target if publish else [])] if on else []
+    console = Console(stderr=as_json)
+    with View(console, items) as view:
+        outcomes = carry_out(items, jobs, extra, view.watch)
+    published = _publish(outcomes, target, console) if publish and not on else {}
+    report = _report(outcomes, folder, Path(where).name)
+    result: dict[str, Any] = {"runs": [one.as_dict() | published.get(one.item.name, {}) for one in outcomes]}
+    result["report"] = str(report[0]) if report else None
+    if as_json:
+        print(json.dumps(result | {"summary": report and report[1].as_dict()}, indent=2, default=str))
+    else:
+        _say(report, outcomes)
+    bad = any(one.status != "finished" for one in outcomes) or any("why" in one for one in published.values())
+    raise typer.Exit(1 if bad else 0)
+
+
+class View:
+    """All runs at once: a bar for each that is at work and one for the whole; without a terminal a line an event."""
+
+    def __init__(self, console: "Console", items: "list[Item]"):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+
+        self.console = console
+        self.items = items
+        shown = console.is_terminal
+        self.progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[said]}"),
+            console=console, disable=not shown,
+        )  # fmt: skip
+        self.whole = self.progress.add_task("[bold]sweep", total=len(items), said="")
+        self.tasks: dict[str, Any] = {}
+        self.count = MofNCompleteColumn()
+        self.ended: dict[str, str] = {}
+
+    def __enter__(self) -> "View":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def watch(self, item: "Item", status: str, row: dict[str, Any]) -> None:
+        """What `carry_out` tells."""
+        known = item.name in self.tasks
+        if not known and status == "running":
+            total = item.planned.tokens if item.planned else None
+            self.tasks[item.name] = self.progress.add_task(item.name, total=total, said="starting")
+        if status == "running":
+            if row:
+                said = f"{row['tokens']:,} tokens, held-out {row['loss']:.4f}"
+                self.progress.update(self.tasks[item.name], completed=row["tokens"], said=said)
+            elif not known:
+                self._line(f"{item.name}: {'goes on' if item.status == 'unfinished' else 'starts'}")
+            return
+        if known:
+            self.progress.remove_task(self.tasks[item.name])
+        self.ended[item.name] = status
+        bad = sum(one != "finished" for one in self.ended.values())
+        said = f"{len(self.ended)} of {len(self.items)} done" + (f", {bad} failed" if bad else "")
+        self.progress.update(self.whole, completed=len(self.ended), said=said)
+        self._line(f"{item.name}: {status if known else _before(item)}{_loss(row)}")
+
+    def _line(self, words: str) -> None:
+        self.console.print(words, highlight=False, markup=False, soft_wrap=True)
+
+
+def _before(item: "Item") -> str:
+    return f"refused: {item.why}" if item.status == "refused" else "was finished before"
+
+
+def _loss(row: dict[str, Any]) -> str:
+    return f", held-out {row['loss']:.4f} after {row['tokens']:,} tokens" if row else ""
+
+
+def listing(items: "list[Item]", gpu: str) -> str:
+    """The plan for people: every run, how it stands and what it costs; then the sum and where the figures are from."""
+    from leaderboard.hardware import ORIGIN
+
+    width = max(len(item.name) for item in items)
+    lines, hours, dollars = [], 0.0, 0.0
+    for item in items:
+        cost = item.cost(gpu)
+        words = item.why
+        if item.planned is not None:
+            words = f"{item.planned.tokens:>15,} tokens"
+            words += f"  {cost[0]:8.3g} h  {cost[1]:8.2f} $" if cost else "  cost known once its model is downloaded"
+        if cost and item.status in ("new", "unfinished"):
+            hours, dollars = hours + cost[0], dollars + cost[1]
+        lines.append(f"{item.name:{width}s}  {item.status:10s}  {words}")
+    lines.append(f"To do: {hours:.3g} hours of one {gpu}, about {dollars:.2f} $. {ORIGIN}.")
+    return "\n".join([*lines, "Dry run: nothing was started."])
+
+
+def _card(on: str | None, gpu: str) -> str:
+    if on is None:
+        return gpu
+    from zoo.jobs import flavor_of
+
+    return flavor_of(on).gpu
+
+
+def _target(to: str | None, logs: str | None) -> list[str]:
+    """`--to` and `--logs` for `p2zoo publish`; the user's own name where none is given."""
+    if to is None:
+        from zoo.cli.endpoint import hub
+        from zoo.patience import Patience
+
+        to = str(Patience()("sweep --publish: signing in", lambda: hub(None).whoami()["name"]))
+    return ["--to", to, *(["--logs", logs] if logs else [])]
+
+
+def _publish(outcomes: "list[Outcome]", target: list[str], console: "Console") -> dict[str, dict[str, Any]]:
+    """Publish what is finished, each in its own process; what the Hub already has is left as it is."""
+    import subprocess
+
+    done: dict[str, dict[str, Any]] = {}
+    for one in outcomes:
+        if one.status != "finished":
+            continue
+        command = [sys.executable, "-m", "zoo", "publish", str(one.item.folder), *target, "--json"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            why = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+            done[one.item.name] = {"why": f"not published: {why}"}
+        else:
+            done[one.item.name] = {"published": json.loads(ended.stdout)}
+        words = done[one.item.name].get("why") or f"published as {done[one.item.name]['published']['url']}"
+        console.print(f"{one.item.name}: {words}", highlight=False, markup=False, soft_wrap=True)
+    return done
+
+
+def _report(outcomes: "list[Outcome]", folder: Path, name: str) -> Any:
+    """(path, Report), or None where nothing finished."""
+    finished = [one.item.folder for one in outcomes if one.status == "finished"]
+    failed = {one.item.name: one.why for one in outcomes if one.status != "finished"}
+    if not finished:
+        return None
+    try:
+        from zoo.report import of_folders
+        from zoo.report_page import write_page
+    except ModuleNotFoundError as error:
+        raise P2Error(f"sweep: {error.name} is missing; pip install 'p2zoo[train]'.") from error
+    report = of_folders(finished, f"Sweep {name}", failed)
+    return write_page(report, folder / "report.html"), report
+
+
+def _say(report: Any, outcomes: "list[Outcome]") -> None:
+    from zoo.report import as_text
+
+    if report is None:
+        print("\n".join(f"{one.item.name}: failed: {one.why}" for one in outcomes))
+        return
+    print(as_text(report[1]))
+    print(f"Report: {report[0]}")
