@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from leaderboard.curves import Curves, plain
-from leaderboard.design import fitted_rows
+from leaderboard.curves import Curves, Members, plain
+from leaderboard.design import enters, fitted_rows
 from leaderboard.fit import Fit
 from leaderboard.law import BILLION, Array
 from leaderboard.problem import Problem
@@ -28,8 +28,7 @@ def parameter_draws(fitted: Fit, rows: pd.DataFrame, weight: Array, curves: Curv
     for i, q in enumerate(fitted.law.parameters):
         if q.name in fitted.pinned or (q.pin is not None and not q.pin.of):
             held[i] = fitted.params[q.name]
-    if curves is None or fitted.n_rows != curves.evaluations or not set(fitted.law.inputs) <= set(curves.frame):
-        curves = plain(fitted_rows(fitted.law, rows)[0])
+    curves = _curves_of(fitted, rows, curves)
     problem = Problem(fitted.law, curves, False, None, held)
     z = np.array([fitted.params[q.name] for q in fitted.law.parameters])
     low, high = problem.bounds
@@ -41,11 +40,41 @@ def parameter_draws(fitted: Fit, rows: pd.DataFrame, weight: Array, curves: Curv
     starts = np.flatnonzero(np.diff(curves.run, prepend=-1))
     slope = np.add.reduceat(j * r[:, None], starts)
     normal = np.add.reduceat(j[:, :, None] * j[:, None, :], starts)
-    w = weight[:, curves.frame["curve"].to_numpy()[starts]]
+    if curves.members is None:
+        w = weight[:, curves.frame["curve"].to_numpy()[starts]]
+        right = w @ slope
+    else:
+        w, right = _merged_weight(curves.members, j, slope, weight)
     left = np.einsum("bg,gij->bij", w, normal) + RIDGE * np.eye(len(move))
     drawn = np.repeat(z[None], len(weight), axis=0)
-    drawn[:, move] -= np.linalg.solve(left, (w @ slope)[:, :, None])[:, :, 0] / scale
+    drawn[:, move] -= np.linalg.solve(left, right[:, :, None])[:, :, 0] / scale
     return np.asarray(np.clip(drawn, low, high))
+
+
+def _curves_of(fitted: Fit, rows: pd.DataFrame, curves: Curves | None) -> Curves:
+    """The runs that were fitted, in nodes where they are at hand."""
+    if curves is not None and set(fitted.law.inputs) <= set(curves.frame):
+        if fitted.n_rows == curves.evaluations:
+            return curves
+        if (kept := curves.where(enters(fitted.law, curves.frame))) is not None:
+            return kept
+    return plain(fitted_rows(fitted.law, rows)[0])
+
+
+def _merged_weight(members: Members, j: Array, slope: Array, weight: Array) -> tuple[Array, Array]:
+    """Weights (draws, lots) of merged runs' normal matrices, and the draws' right sides (draws, parameters).
+
+    G runs with one f share J = sqrt(G) R df, so run g adds w_g J'J / G and w_g (J'r / G - J'(z_g - mean z) / sqrt(G)).
+    """
+    count = np.bincount(members.lot)
+    order = np.argsort(members.lot, kind="stable")
+    own = weight[:, members.curve[order]]
+    w = np.add.reduceat(own, np.concatenate([[0], np.cumsum(count)[:-1]]), axis=1) / count
+    shaped = j.reshape(len(count), -1, j.shape[1]) / np.sqrt(count)[:, None, None]
+    apart = np.empty((len(order), j.shape[1]))
+    for lot in range(len(count)):
+        apart[members.lot == lot] = members.apart[members.lot == lot] @ shaped[lot]
+    return w, w @ slope - own @ apart[order]
 
 
 def predict_draws(fitted: Fit, drawn: Array, frame: pd.DataFrame) -> Array:
