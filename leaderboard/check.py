@@ -57,8 +57,11 @@ def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Ch
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:  # Arrow works outside Python's lock
         batches = list(pool.map(lambda begin: _read_batch(begin, paths[begin : begin + BATCH]), begins))
     findings = [found for _, batch in batches for found in batch]
-    tables = [_WITH_FILE.empty_table(), *(table for table, _ in batches if table is not None)]
-    frame: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
+    table = pa.concat_tables([_WITH_FILE.empty_table(), *(table for table, _ in batches if table is not None)])
+    table, large = table.unify_dictionaries(), len(batches) > 1
+    del batches
+    frame: pd.DataFrame = table.to_pandas(split_blocks=large, self_destruct=large)  # column by column: half the memory
+    del table
     for i, finding in _repeats(frame):
         findings[i].append(finding)
     reports = tuple(Report(name, tuple(found)) for name, found in zip(names, findings, strict=True))

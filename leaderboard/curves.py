@@ -107,7 +107,7 @@ class Curves:
 
     def designs(self) -> "Curves":
         """Runs in nodes that no law can tell apart as one, with its `members`: what many laws are fitted to."""
-        return self.merged(tuple(c for c in self.frame if c != "curve"), keep_members=True)
+        return self.merged(tuple(str(c) for c in self.frame if c != "curve"), keep_members=True)
 
     def merged(self, inputs: tuple[str, ...], keep_members: bool = False) -> "Curves":
         """Runs in nodes that a law of these inputs cannot tell apart, as one run that weighs as much.
@@ -134,12 +134,17 @@ class Curves:
             departures.append(shaped - mean[lot])
             targets.append((mean * np.sqrt(count)[:, None]).ravel())
             rests.append(np.bincount(lot, (departures[-1] ** 2).sum(axis=1) + rest).astype(float))
-        members = Members(lot, first["curve"].to_numpy(), departures[0]) if keep_members and "curve" in first else None
+        members = (
+            Members(np.asarray(lot, dtype=np.int64), first["curve"].to_numpy(), departures[0])
+            if keep_members and "curve" in first
+            else None
+        )
         rows = (opens[:, None] * m + np.arange(m)).ravel()
         return Curves(
             self.frame.iloc[rows], np.repeat(np.arange(lots), m), targets[0], targets[1],
-            np.bincount(lot, self.lengths).astype(np.int64), self.operator[self.grid[opens]] * np.sqrt(count)[:, None, None],
-            np.arange(lots), rests[0], rests[1], members,
+            np.bincount(lot, self.lengths).astype(np.int64),
+            self.operator[self.grid[opens]] * np.sqrt(count)[:, None, None], np.arange(lots), rests[0], rests[1],
+            members,
         )  # fmt: skip
 
     def read(self, law: Law) -> Inputs:
@@ -154,9 +159,17 @@ class Curves:
         shaped = values.reshape(*values.shape[:-1], self.runs, m)
         if len(self.operator) == 1:
             mapped: Array = shaped @ self.operator[0].T
-        else:
-            mapped = (self.operator[self.grid] @ shaped[..., None])[..., 0]
+        else:  # all values of a run at once
+            mapped = (self._operator_of_run @ shaped.reshape(-1, self.runs, m).transpose(1, 2, 0)).transpose(2, 0, 1)
         return mapped.reshape(values.shape)
+
+    @cached_property
+    def _operator_of_run(self) -> Array:
+        """The operator of each run, shape (runs, m, m)."""
+        if self.operator is None or self.grid is None:
+            return np.empty((0, 0, 0))
+        own = len(self.operator) == self.runs and bool((self.grid == np.arange(self.runs)).all())
+        return self.operator if own else self.operator[self.grid]
 
 
 def plain(rows: pd.DataFrame) -> Curves:
@@ -174,6 +187,7 @@ def compress(rows: pd.DataFrame, inputs: tuple[str, ...] = LAW_INPUTS, nodes: in
 
     `nodes` a run; by default as many as make the interpolation exact to about 1e-12.
     """
+    inputs = tuple(dict.fromkeys(inputs))
     needed = ("tokens", "loss", "run_id", "contributor", "base_model", "curve", *inputs)
     curves = plain(rows[[c for c in dict.fromkeys(needed) if c in rows]])
     lengths = curves.lengths

@@ -7,8 +7,8 @@ uncertainty.py refits instead, where an interval is the answer itself.
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from leaderboard.asd import Steps
 from leaderboard.curves import Curves, Members, plain
 from leaderboard.design import enters, fitted_rows
 from leaderboard.fit import Fit
@@ -71,10 +71,9 @@ def _merged_weight(members: Members, j: Array, slope: Array, weight: Array) -> t
     own = weight[:, members.curve[order]]
     w = np.add.reduceat(own, np.concatenate([[0], np.cumsum(count)[:-1]]), axis=1) / count
     shaped = j.reshape(len(count), -1, j.shape[1]) / np.sqrt(count)[:, None, None]
-    apart = np.empty((len(order), j.shape[1]))
-    for lot in range(len(count)):
-        apart[members.lot == lot] = members.apart[members.lot == lot] @ shaped[lot]
-    return w, w @ slope - own @ apart[order]
+    runs = np.split(order, np.cumsum(count)[:-1])
+    apart = np.concatenate([members.apart[own_runs] @ slopes for own_runs, slopes in zip(runs, shaped, strict=True)])
+    return w, w @ slope - own @ apart
 
 
 def predict_draws(fitted: Fit, drawn: Array, frame: pd.DataFrame) -> Array:
@@ -87,17 +86,24 @@ def predict_draws(fitted: Fit, drawn: Array, frame: pd.DataFrame) -> Array:
     return np.asarray(np.nan_to_num(losses, nan=WILD, posinf=WILD, neginf=-WILD).clip(-WILD, WILD))
 
 
+def parameter_slopes(fitted: Fit, frame: pd.DataFrame) -> Array:
+    """How the predicted losses move with each parameter, shape (n, parameters)."""
+    law = fitted.law
+    x, p = law.read(frame), len(law.nonlinear)
+    z = np.array([fitted.params[q.name] for q in law.parameters])
+    with np.errstate(all="ignore"):
+        by_theta = np.einsum("k,pkn->pn", z[p:], law.jacobian(z[:p, None], x))
+        slopes = np.concatenate([by_theta, law.basis(z[:p, None], x)]).T
+    return np.asarray(np.nan_to_num(np.where(law.domain(x)[:, None], slopes, 0.0), posinf=0.0, neginf=0.0))
+
+
 def asd_draws(test: pd.DataFrame, predicted: Array, weight: Array) -> Array:
     """ASD of every draw, shape (draws,), its runs weighted: nats per billion tokens."""
     order = np.lexsort((test["tokens"], test["curve"]))
-    curve, tokens = test["curve"].to_numpy()[order], test["tokens"].to_numpy(dtype=float)[order] / BILLION
-    inside = np.diff(curve) == 0
-    gap = np.diff(predicted[:, order] - test["loss"].to_numpy(dtype=float)[order])[:, inside]
-    slope = np.abs(gap / np.diff(tokens)[inside])
-    run: NDArray[np.int64] = curve[1:][inside]
-    if not len(run):
+    curve = test["curve"].to_numpy()[order]
+    steps = Steps.of(curve, test["tokens"].to_numpy(dtype=float)[order] / BILLION)
+    if not len(steps.opens):
         return np.full(len(weight), np.nan)
-    starts = np.flatnonzero(np.diff(run, prepend=-1))
-    per_run = np.add.reduceat(slope, starts, axis=1) / np.diff(np.append(starts, len(run)))
-    w = weight[:, run[starts]]
-    return np.asarray((w * per_run).sum(axis=1) / w.sum(axis=1))
+    per_curve = steps.per_curve(steps.slopes(predicted[:, order] - test["loss"].to_numpy(dtype=float)[order]))
+    w = weight[:, curve[steps.left[steps.opens]]]
+    return np.asarray((w * per_curve).sum(axis=1) / w.sum(axis=1))

@@ -148,7 +148,8 @@ def _require(law: Law, frame: pd.DataFrame, also: tuple[str, ...]) -> None:
 
 
 def _mixed(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:
-    return [c for c in columns if c in frame and frame[c].nunique() > 1]
+    present = [c for c in columns if c in frame and len(frame)]
+    return [c for c in present if (frame[c] != frame[c].iloc[0]).any() and frame[c].nunique() > 1]
 
 
 def _pools(frame: pd.DataFrame) -> bool:
