@@ -173,10 +173,10 @@ class Curves:
 
 
 def plain(rows: pd.DataFrame) -> Curves:
-    """Rows as they are, in their order by run (a column `run_id`; absent: one run)."""
+    """Rows as they are, by run and tokens (a column `run_id`; absent: one run)."""
     code = curve_numbers(rows)
-    if (np.diff(code) < 0).any():
-        order = np.argsort(code, kind="stable")
+    order = np.lexsort((rows["tokens"].to_numpy(), code)) if "tokens" in rows else np.argsort(code, kind="stable")
+    if (np.diff(order) != 1).any():
         rows, code = rows.iloc[order], code[order]
     loss = rows["loss"].to_numpy(dtype=float)
     return Curves(rows, code, loss, np.log(loss), np.bincount(code))

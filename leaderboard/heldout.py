@@ -65,15 +65,15 @@ class HeldOut:
             "rmse": float(np.sqrt(squared / len(error))),
         }
 
-    def asd_draws(self, fitted: Fit, drawn: Array, weight: Array) -> Array:
+    def asd_draws(self, fitted: Fit, drawn: Array, weight: Array, most: int = EXACT) -> Array:
         """ASD of drawn parameters (draws, parameters) with runs weighted (draws, curves of the frame), shape (draws,).
 
-        Where that is too much work, to first order: with many runs a draw is close to the fit.
+        Where that takes more than `most` predictions, to first order: with many runs a draw is close to the fit.
         """
         if not len(self.curve):
             return np.full(len(weight), np.nan)
         w = weight[:, self.curve]
-        if len(drawn) * len(self.place) <= EXACT:
+        if len(drawn) * len(self.place) <= most:
             predicted = predict_draws(fitted, drawn, self.distinct)[:, self.place]
             per_curve = self.steps.per_curve(self.steps.slopes(predicted - self.loss))
             return np.asarray((w * per_curve).sum(axis=1) / w.sum(axis=1))
