@@ -224,7 +224,7 @@ def _compressed(
         for j, y in enumerate((curves.loss[rows], curves.log_loss[rows])):
             z = y @ q
             targets[j, runs, : q.shape[1]] = z
-            rests[j, runs] = np.maximum(0.0, (y * y).sum(axis=1) - (z * z).sum(axis=1))
+            rests[j, runs] = ((y - z @ q.T) ** 2).sum(axis=1)
     frame = fixed.iloc[np.repeat(np.arange(len(starts)), m)].assign(tokens=np.stack(nodes)[grid].ravel())
     return Curves(
         frame, np.repeat(np.arange(len(starts)), m), targets[0].ravel(), targets[1].ravel(), lengths,
