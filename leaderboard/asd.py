@@ -5,7 +5,8 @@
 makes of two seeds of one run: no law can be told from the truth below it.
 """
 
-from itertools import combinations
+from dataclasses import dataclass
+from itertools import combinations, islice
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,66 @@ from leaderboard.runlog import COLUMNS, curve_numbers, usable
 
 KNOTS = 8
 MIN_ROWS_DOUBLING = KNOTS + 1
+MOST_PAIRS = 100
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Neighbours on curves: row `left[i]` and the next are `gap[i]` apart; curve j begins at step `opens[j]`."""
+
+    left: NDArray[np.int64]
+    gap: Array
+    opens: NDArray[np.int64]
+    count: NDArray[np.int64]  # steps of each curve
+
+    @staticmethod
+    def of(code: NDArray[np.int64], at: Array) -> "Steps":
+        """Between rows sorted by curve `code` and place `at`, shape (n,) each."""
+        left = np.flatnonzero(np.diff(code) == 0)
+        opens = np.flatnonzero(np.diff(code[left], prepend=-1))
+        return Steps(left, at[left + 1] - at[left], opens, np.diff(np.append(opens, len(left))))
+
+    def slopes(self, values: Array) -> Array:
+        """Slope of `values` (..., n) at every step."""
+        return (values[..., self.left + 1] - values[..., self.left]) / self.gap
+
+    def per_curve(self, slopes: Array) -> Array:
+        """Mean |slope| of each curve with two rows or more, (..., curves)."""
+        return np.asarray(np.add.reduceat(np.abs(slopes), self.opens, axis=-1) / self.count)
+
+    def mean(self, values: Array) -> float:
+        """The mean over curves; NaN where none has two rows."""
+        return float(self.per_curve(self.slopes(values)).mean()) if len(self.opens) else float("nan")
+
+
+@dataclass(frozen=True)
+class Knots:
+    """The means over 8 equal parts of each curve's log2 token range: rows `keep`, the knot of each, and their steps."""
+
+    keep: NDArray[np.bool_]
+    knot: NDArray[np.int64]
+    count: NDArray[np.int64]
+    steps: Steps
+
+    @staticmethod
+    def of(code: NDArray[np.int64], tokens: Array) -> "Knots":
+        """Of rows sorted by curve and tokens; curves with fewer than nine rows are left out."""
+        rows = np.bincount(code) if len(code) else np.array([], dtype=np.int64)
+        keep = (rows[code] >= MIN_ROWS_DOUBLING) & (tokens > 0)
+        log_t, run = np.log2(tokens[keep]), code[keep]
+        opens = np.flatnonzero(np.diff(run, prepend=-1))
+        if not len(opens):
+            return Knots(keep, run, run, Steps.of(run, log_t))
+        low, high = (
+            np.repeat(v.reduceat(log_t, opens), np.diff(np.append(opens, len(run)))) for v in (np.minimum, np.maximum)
+        )
+        part = np.minimum(((log_t - low) / (high - low) * KNOTS).astype(int), KNOTS - 1)
+        filled, knot, count = np.unique(run * KNOTS + part, return_inverse=True, return_counts=True)
+        return Knots(keep, knot, count, Steps.of(filled // KNOTS, np.bincount(knot, log_t) / count))
+
+    def means(self, values: Array) -> Array:
+        """Mean of `values` (n,) in each knot."""
+        return np.asarray(np.bincount(self.knot, values[self.keep], len(self.count)) / self.count)
 
 
 def asd(tokens: ArrayLike, loss: ArrayLike, predicted: ArrayLike, run_id: ArrayLike | None = None) -> float:
@@ -26,7 +87,7 @@ def asd(tokens: ArrayLike, loss: ArrayLike, predicted: ArrayLike, run_id: ArrayL
     rows are skipped, and NaN comes back when none has two. Raises P2Error on NaN, or on equal tokens in a run.
     """
     code, t, measured, fitted = _sorted_rows(tokens, loss, predicted, run_id)
-    return _mean_over_runs(code, t / BILLION, measured - fitted)
+    return Steps.of(code, t / BILLION).mean(measured - fitted)
 
 
 def asd_doubling(tokens: ArrayLike, loss: ArrayLike, predicted: ArrayLike, run_id: ArrayLike | None = None) -> float:
@@ -36,32 +97,22 @@ def asd_doubling(tokens: ArrayLike, loss: ArrayLike, predicted: ArrayLike, run_i
     than nine rows are skipped, and NaN comes back when none has nine.
     """
     code, t, measured, fitted = _sorted_rows(tokens, loss, predicted, run_id)
-    rows = np.bincount(code) if len(code) else np.array([])
-    keep = (rows[code] >= MIN_ROWS_DOUBLING) & (t > 0)
-    if not keep.any():
-        return float("nan")
-    runs, code = np.unique(code[keep], return_inverse=True)
-    log_t, gap = np.log2(t[keep]), (measured - fitted)[keep]
-    low, high = np.full(len(runs), np.inf), np.full(len(runs), -np.inf)
-    np.minimum.at(low, code, log_t)
-    np.maximum.at(high, code, log_t)
-    part = np.minimum(((log_t - low[code]) / (high - low)[code] * KNOTS).astype(int), KNOTS - 1)
-    knot = code * KNOTS + part
-    count = np.bincount(knot, minlength=len(runs) * KNOTS)
-    filled = np.flatnonzero(count)
-    mean_t = np.bincount(knot, log_t, len(runs) * KNOTS)[filled] / count[filled]
-    mean_gap = np.bincount(knot, gap, len(runs) * KNOTS)[filled] / count[filled]
-    return _mean_over_runs(filled // KNOTS, mean_t, mean_gap)
+    knots = Knots.of(code, t)
+    return knots.steps.mean(knots.means(measured - fitted))
 
 
 def noise_floor(frame: pd.DataFrame) -> dict[str, float]:
-    """`asd` and `asd_doubling` between runs that differ in their seed alone, mean over pairs; NaN without pairs."""
+    """`asd` and `asd_doubling` between runs that differ in their seed alone, mean over pairs; NaN without pairs.
+
+    Of one experiment, 100 pairs at most.
+    """
     same = [c.name for c in COLUMNS if c.defines_run and c.name != "seed" and c.name in frame]
     found: dict[str, list[float]] = {"asd": [], "asd_doubling": []}
     rows = usable(frame)
     if "seed" in rows and len(rows):
         for _, runs in rows.groupby(same, dropna=False, observed=True) if same else [((), rows)]:
-            for one, other in combinations((curve for _, curve in runs.groupby(curve_numbers(runs))), 2):
+            pairs = combinations((curve for _, curve in runs.groupby(curve_numbers(runs))), 2)
+            for one, other in islice(pairs, MOST_PAIRS):
                 if one["seed"].iloc[0] == other["seed"].iloc[0]:
                     continue  # one run, measured by two contributors
                 both = one.merge(other, on="tokens", suffixes=("", "_other"))
@@ -88,13 +139,3 @@ def _sorted_rows(
     if ((np.diff(t) == 0) & (np.diff(code) == 0)).any():
         raise P2Error("asd: two rows of one run have the same tokens; a slope needs two different token counts.")
     return code, t, measured[order], fitted[order]
-
-
-def _mean_over_runs(code: NDArray[np.int64], at: Array, gap: Array) -> float:
-    """Mean over runs of the mean |d gap / d at| between neighbours; `code` sorted, NaN when no run has two rows."""
-    inside = np.diff(code) == 0
-    if not inside.any():
-        return float("nan")
-    slope, run = np.abs(np.diff(gap)[inside] / np.diff(at)[inside]), code[1:][inside]
-    count = np.bincount(run)
-    return float((np.bincount(run, slope)[count > 0] / count[count > 0]).mean())

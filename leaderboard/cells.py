@@ -5,26 +5,27 @@ same one for all laws, so laws can be compared pair by pair. A draw moves a fit 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from leaderboard.asd import asd, asd_doubling
-from leaderboard.curves import Curves, compress
-from leaderboard.draws import asd_draws, parameter_draws, predict_draws
+from leaderboard.curves import LAW_INPUTS, Curves, compress
+from leaderboard.draws import parameter_draws
 from leaderboard.errors import FitError, P2Error
 from leaderboard.fit import Fit, fit
+from leaderboard.heldout import HeldOut
 from leaderboard.law import Array, Law
 from leaderboard.laws import LAWS
 from leaderboard.runlog import GROUP, curve_numbers, require, usable
-from leaderboard.shared import lend, marked
+from leaderboard.shared import joint_law, lent_rows, marked
 from leaderboard.tracks import TRACKS, groups, split
 
 NEEDED = ("run_id", "base_model", "n0", "rate", "tokens", "loss")  # group columns may be absent: one group then
 METRICS = ("asd", "asd_doubling", "r2", "huber", "rmse")
 NOT_TESTABLE = "not_testable"
 FAILED = "failed"
-HUBER_DELTA = 1e-3
 DRAWS = 200
 
 
@@ -39,21 +40,18 @@ def score_cells(
     """
     laws = LAWS if laws is None else laws
     require(frame, NEEDED, "rank")
-    texts = [rows.assign(curve=curve_numbers(rows)) for _, rows in _texts(usable(frame))]
-    if not texts:
+    inputs = [c for law in laws.values() for c in law.inputs]
+    columns = dict.fromkeys((*NEEDED, *GROUP, "contributor", "warmup_tokens", *LAW_INPUTS, *inputs))
+    rows = usable(frame[[c for c in columns if c in frame]])
+    if not len(rows):
         raise P2Error("rank: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
-    rows: list[dict[str, object]] = []
-    for text in texts:
+    found: list[dict[str, object]] = []
+    for _, text in groups(rows, GROUP[2:]):  # rows that a pooled law may share
+        text = text.drop(columns=["contributor"], errors="ignore").assign(curve=curve_numbers(text))
         weight = np.random.default_rng(0).exponential(size=(draws, int(text["curve"].max()) + 1))
         for track in tracks:
-            rows += _score_text(text, track, laws, weight)
-    return pd.DataFrame(rows)
-
-
-def _texts(frame: pd.DataFrame) -> list[tuple[object, pd.DataFrame]]:
-    """Rows that a pooled law may share: one held-out text and objective."""
-    columns = [c for c in GROUP[2:] if c in frame]
-    return list(frame.groupby(columns, observed=True)) if columns else [((), frame)]
+            found += _score_text(text, track, laws, weight)
+    return pd.DataFrame(found)
 
 
 def _score_text(text: pd.DataFrame, track: str, laws: Mapping[str, Law], weight: Array) -> list[dict[str, object]]:
@@ -62,23 +60,46 @@ def _score_text(text: pd.DataFrame, track: str, laws: Mapping[str, Law], weight:
     if all(part is None for _, _, part in parts):
         laws_rows = [(law, key) for law in laws for key, _, _ in parts]
         return [_cell(key, track, law) | _no_metrics(NOT_TESTABLE) for law, key in laws_rows]
-    shared = pd.concat([group if part is None else group[part.train] for _, group, part in parts])
+    inputs = ("family", *(c for law in laws.values() for c in law.inputs))
+    tests = [None if part is None else HeldOut.of(_part(group, part.test), inputs) for _, group, part in parts]
+    training = [group if part is None else _part(group, part.train) for _, group, part in parts]
+    lender = _Lender(training[0] if len(parts) == 1 else pd.concat(training), alone=len(parts) == 1)
     rows: list[dict[str, object]] = []
-    made: dict[str, Curves] = {}  # of a group's own training rows, for all laws that pool nothing
     for name, law in laws.items():
         fits: dict[str, tuple[Fit, Array] | None] = {}
-        for key, group, part in parts:
-            if part is None:
+        for (key, _, _), test in zip(parts, tests, strict=True):
+            if test is None:
                 rows.append(_cell(key, track, name) | _no_metrics(NOT_TESTABLE))
                 continue
             lot = key.get(law.within, "") if law.pool else str(key)  # whose rows are fitted together
             if lot not in fits:
-                joint, lent = lend(law, shared, key)
-                if not law.pool and lot not in made:
-                    made[lot] = compress(lent)
-                fits[lot] = _fit_drawn(joint, lent, weight, None if law.pool else made[lot])
-            rows.append(_cell(key, track, name) | _judge(fits[lot], group[part.test], weight))
+                fits[lot] = _fit_drawn(*lender.lend(law, key, lot), weight)
+            rows.append(_cell(key, track, name) | _judge(fits[lot], test, weight))
     return rows
+
+
+def _part(group: pd.DataFrame, rows: NDArray[np.bool_]) -> pd.DataFrame:
+    return group if rows.all() else group[rows]
+
+
+@dataclass
+class _Lender:
+    """Training rows of one text, lent to each law: laws that take the same rows share them, and their curves."""
+
+    text: pd.DataFrame
+    alone: bool  # there is one group
+    made: dict[tuple[object, ...], tuple[pd.DataFrame, Curves]] = field(default_factory=dict)
+
+    def lend(self, law: Law, key: dict[str, str], lot: str) -> tuple[Law, pd.DataFrame, Curves]:
+        """The law to fit for the group `key`, its rows, and the same as curves."""
+        whose: tuple[object, ...] = () if self.alone else (law.pool, law.within, bool(law.own), lot)
+        if whose not in self.made:
+            rows = lent_rows(law, self.text, key)
+            joint = joint_law(law, rows)
+            rows = marked(joint, rows)
+            self.made[whose] = rows, compress(rows, (*LAW_INPUTS, *(c for c in joint.inputs if c in rows))).designs()
+        rows, curves = self.made[whose]
+        return joint_law(law, rows), rows, curves
 
 
 def _cell(key: dict[str, str], track: str, law: str) -> dict[str, object]:
@@ -89,7 +110,7 @@ def _no_metrics(status: str) -> dict[str, object]:
     return {"status": status, **dict.fromkeys(METRICS, np.nan), "asd_draws": None}
 
 
-def _fit_drawn(law: Law, train: pd.DataFrame, weight: Array, curves: Curves | None) -> tuple[Fit, Array] | None:
+def _fit_drawn(law: Law, train: pd.DataFrame, curves: Curves, weight: Array) -> tuple[Fit, Array] | None:
     """A fit and its draws, or None where the law cannot be fitted."""
     try:
         fitted = fit(law, train, curves=curves)
@@ -98,16 +119,16 @@ def _fit_drawn(law: Law, train: pd.DataFrame, weight: Array, curves: Curves | No
     return fitted, parameter_draws(fitted, train, weight, curves)
 
 
-def _judge(fitted: tuple[Fit, Array] | None, test: pd.DataFrame, weight: Array) -> dict[str, object]:
+def _judge(fitted: tuple[Fit, Array] | None, test: HeldOut, weight: Array) -> dict[str, object]:
     """Status and metrics of one fit on the test rows."""
     if fitted is None:
         return _no_metrics(FAILED)
-    test = marked(fitted[0].law, test)
-    predicted = fitted[0].predict(test)
+    test = replace(test, distinct=marked(fitted[0].law, test.distinct))
+    predicted = fitted[0].predict(test.distinct)
     if not np.isfinite(predicted).all():
         return _no_metrics(FAILED)
-    drawn = asd_draws(test, predict_draws(*fitted, test), weight)
-    return {"status": str(fitted[0].status), **metrics(test, predicted), "asd_draws": drawn}
+    drawn = test.asd_draws(*fitted, weight)
+    return {"status": str(fitted[0].status), **test.metrics(predicted), "asd_draws": drawn}
 
 
 def asd_interval(drawn: Array | None, level: float = 0.9) -> list[float] | None:
@@ -115,19 +136,3 @@ def asd_interval(drawn: Array | None, level: float = 0.9) -> list[float] | None:
     if drawn is None or not np.isfinite(drawn).all():
         return None
     return [float(v) for v in np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])]
-
-
-def metrics(test: pd.DataFrame, predicted: Array) -> dict[str, float]:
-    """All metrics of predicted losses, shape (n,), on run-log rows."""
-    loss = test["loss"].to_numpy(dtype=float)
-    error = predicted - loss
-    a = np.abs(error)
-    spread = float(((loss - loss.mean()) ** 2).sum())
-    measured = (test["tokens"], loss, predicted, curve_numbers(test))
-    return {
-        "asd": asd(*measured),
-        "asd_doubling": asd_doubling(*measured),
-        "r2": 1 - float((error**2).sum()) / spread if spread > 0 else float("nan"),
-        "huber": float(np.where(a <= HUBER_DELTA, a * a / 2, HUBER_DELTA * (a - HUBER_DELTA / 2)).mean()),
-        "rmse": float(np.sqrt((error**2).mean())),
-    }

@@ -4,8 +4,10 @@ A log passes when it is readable, has exactly the contract's columns and types (
 repeats no other log. A bad file is reported and left out; it never stops the good ones.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from leaderboard.findings import ERROR, WARNING, Finding, Report
 from leaderboard.pages import footer_bytes, unpacked_bytes
@@ -27,11 +30,14 @@ MAX_UNPACKED = 100_000_000  # a small file may unpack to more memory than a read
 MAX_ROWS = 100_000
 MAX_FOOTER = 100_000  # bytes that describe columns and row groups; a log's are 7,000
 MAX_EXTRA = 10  # extra columns that are named
+BATCH = 500  # files that are judged at once
+MAX_THREADS = 8
 NEAR_DUPLICATE_ROWS = 3
 NEAR_DUPLICATE_LOSS = 1e-9
 _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 ON_READ = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _TEXT else f.type) for f in schema()])
+_WITH_FILE = ON_READ.append(pa.field("file", pa.int64()))
 _NULLABLE_FLOATS = [c.name for c in COLUMNS if c.nullable and c.kind == "float"]
 _REQUIRED = [c.name for c in COLUMNS if not c.nullable]
 
@@ -47,22 +53,36 @@ class Checked:
 def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Checked:
     """Read and judge log files. `names` are what reports call them (default: the paths)."""
     names = [str(p) for p in paths] if names is None else names
-    tables: dict[int, pa.Table] = {}
-    findings: dict[int, list[Finding]] = defaultdict(list)
-    for i, path in enumerate(paths):
-        table, found = read_table(path)
-        findings[i] += found
-        if table is not None:
-            tables[i] = table
-    frame = _frame(tables)
-    if len(frame):
-        for i, finding in (*_nan(tables), *_judge(frame)):
-            findings[i].append(finding)
-        for i, finding in _repeats(frame, {i for i in tables if any(f.severity == ERROR for f in findings[i])}):
-            findings[i].append(finding)
-    reports = tuple(Report(name, tuple(findings[i])) for i, name in enumerate(names))
-    good = np.array([r.ok for r in reports], dtype=bool)
-    return Checked(frame[good[frame["file"]]].reset_index(drop=True) if len(frame) else frame, reports)
+    begins = range(0, len(paths), BATCH)
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:  # Arrow works outside Python's lock
+        batches = list(pool.map(lambda begin: _read_batch(begin, paths[begin : begin + BATCH]), begins))
+    findings = [found for _, batch in batches for found in batch]
+    table = pa.concat_tables([_WITH_FILE.empty_table(), *(table for table, _ in batches if table is not None)])
+    table, large = table.unify_dictionaries(), len(batches) > 1
+    del batches
+    frame: pd.DataFrame = table.to_pandas(split_blocks=large, self_destruct=large)  # column by column: half the memory
+    del table
+    for i, finding in _repeats(frame):
+        findings[i].append(finding)
+    reports = tuple(Report(name, tuple(found)) for name, found in zip(names, findings, strict=True))
+    good = np.array([r.ok for r in reports], dtype=bool)[frame["file"]]
+    return Checked(frame if good.all() else frame[good].reset_index(drop=True), reports)
+
+
+def _read_batch(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, list[list[Finding]]]:
+    """Rows of the files that pass alone, with a column `file` that counts from `begin`; the findings of each file."""
+    read = [read_table(path) for path in paths]
+    findings = [list(found) for _, found in read]
+    tables = {i: table for i, (table, _) in enumerate(read) if table is not None}
+    if not tables:
+        return None, findings
+    table = pa.concat_tables(tables.values()).unify_dictionaries().combine_chunks()
+    file = np.repeat(np.fromiter(tables, dtype=np.int64), [t.num_rows for t in tables.values()])
+    for i, finding in (*_nan(table, file), *_judge(table.to_pandas(), file)):
+        findings[i].append(finding)
+    good = np.array([Report("", tuple(found)).ok for found in findings], dtype=bool)[file]
+    kept = table if good.all() else table.filter(pa.array(good))
+    return kept.append_column("file", pa.array(begin + file[good])), findings
 
 
 def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:
@@ -81,19 +101,19 @@ def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:
         table, found = _parse(data)
         if table is None or found:
             return None, found
-        columns = [table[f.name] if table[f.name].type == f.type else table[f.name].cast(f.type) for f in ON_READ]
-        table = pa.Table.from_arrays(columns, schema=ON_READ)
+        table = _as_contract(table)
         table.validate(full=True)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         return None, [_file("unreadable", reason, "a whole parquet file", "Write it again with `p2zoo run --resume`.")]
-    nulls = [name for name in _REQUIRED if table[name].null_count]
+    nulls = [name for name, column in zip(table.column_names, table.columns, strict=True) if column.null_count]
+    nulls = [name for name in nulls if name in _REQUIRED]
     return (None, [_null(name) for name in nulls]) if nulls else (table, [])
 
 
 def _parse(data: bytes) -> tuple[pa.Table | None, list[Finding]]:
     """The table in the current version of the contract, or what forbids to read it."""
-    with pq.ParquetFile(pa.BufferReader(data)) as file:
+    with _opened(data) as file:
         metadata = file.metadata
         unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         found = _row_findings(metadata.num_rows) or _too_large(unpacked, MAX_UNPACKED, "Shorten the texts.")
@@ -104,8 +124,23 @@ def _parse(data: bytes) -> tuple[pa.Table | None, list[Finding]]:
             return table, _schema_findings(table.schema)
         if found := _schema_findings(file.schema_arrow):
             return None, found
-    with pq.ParquetFile(pa.BufferReader(data), metadata=metadata, read_dictionary=_TEXT) as file:  # they are there
         return file.read(use_threads=False), []
+
+
+def _opened(data: bytes) -> pq.ParquetFile:
+    """A log whose texts are read as dictionaries, so that a repeated one costs nothing, where all are there."""
+    try:
+        return pq.ParquetFile(pa.BufferReader(data), read_dictionary=_TEXT)
+    except KeyError:
+        return pq.ParquetFile(pa.BufferReader(data))
+
+
+def _as_contract(table: pa.Table) -> pa.Table:
+    """Columns in the contract's order and types."""
+    if table.schema.names != ON_READ.names:
+        table = table.select(ON_READ.names)
+    pairs = zip(table.columns, ON_READ, strict=True)
+    return pa.Table.from_arrays([c if c.type == f.type else c.cast(f.type) for c, f in pairs], schema=ON_READ)
 
 
 def _file(code: str, got: str, allowed: str, fix: str) -> Finding:
@@ -150,34 +185,22 @@ def _plain(got: pa.DataType | None) -> pa.DataType | None:
     return got.value_type if got is not None and pa.types.is_dictionary(got) else got
 
 
-def _frame(tables: dict[int, pa.Table]) -> pd.DataFrame:
-    """All rows, text as categories, with the column `file`."""
-    if not tables:
-        empty: pd.DataFrame = ON_READ.empty_table().to_pandas()
-        return empty.assign(file=np.array([], dtype=np.int64))
-    frame: pd.DataFrame = pa.concat_tables(tables.values()).unify_dictionaries().to_pandas()
-    sizes = [t.num_rows for t in tables.values()]
-    return frame.assign(file=np.repeat(np.fromiter(tables, dtype=np.int64), sizes))
-
-
-def _nan(tables: dict[int, pa.Table]) -> Iterable[tuple[int, Finding]]:
+def _nan(table: pa.Table, file: NDArray[np.int64]) -> Iterable[tuple[int, Finding]]:
     """NaN where null was meant: pandas takes them for one, other readers of the dataset do not."""
-    whole = pa.concat_tables(t.select(_NULLABLE_FLOATS) for t in tables.values())
-    file = np.repeat(np.fromiter(tables, dtype=np.int64), [t.num_rows for t in tables.values()])
     for name in _NULLABLE_FLOATS:
-        for i in np.unique(file[pc.is_nan(whole[name]).fill_null(False).to_numpy()]):
+        for i in np.unique(file[pc.is_nan(table[name]).fill_null(False).to_numpy()]):
             yield int(i), Finding("not_finite", ERROR, name, "nan", "a finite number or null", "Write null.")
 
 
-def _judge(frame: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
+def _judge(frame: pd.DataFrame, file: NDArray[np.int64]) -> Iterable[tuple[int, Finding]]:
     """Findings of the rules: for each rule and file the first row that breaks it."""
-    file = frame["file"].to_numpy()
     opens = np.flatnonzero(np.diff(file, prepend=-1))
     first = np.repeat(opens, np.diff(np.append(opens, len(file))))
     rows = Rows(frame, file, first)
+    heads, places = rows.heads()
     with np.errstate(all="ignore"):
         for rule in RULES:
-            at = np.flatnonzero(rule.broken(rows))
+            at = np.flatnonzero(rule.broken(rows)) if rule.every_row else places[rule.broken(heads)]
             files, place = np.unique(file[at], return_index=True)
             for i, row in zip(files, at[place], strict=True):
                 where, got = f"{rule.where}, row {row - first[row]}", _shown(frame[rule.where].iloc[row])
@@ -189,12 +212,13 @@ def _shown(value: object) -> str:
     return (str(value.asm8) if isinstance(value, pd.Timestamp) else repr(value))[:120]
 
 
-def _repeats(frame: pd.DataFrame, bad: set[int]) -> Iterable[tuple[int, Finding]]:
+def _repeats(good: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
     """Duplicates, replicates and near-duplicates among the good files; the first to come is kept."""
-    good = frame[~frame["file"].isin(bad)]
-    heads = good.drop_duplicates("file")[["file", "run_id", "contributor"]].astype({"run_id": str, "contributor": str})
+    rows = good[["file", "run_id", "contributor", "tokens", "loss"]]
+    heads = rows.drop_duplicates("file")[["file", "run_id", "contributor"]]
+    heads = heads.astype({"run_id": str, "contributor": str})
     yield from _same_run(heads)
-    yield from _same_losses(good, dict(zip(heads["file"], heads["run_id"], strict=True)))
+    yield from _same_losses(rows, dict(zip(heads["file"], heads["run_id"], strict=True)))
 
 
 def _same_run(heads: pd.DataFrame) -> Iterable[tuple[int, Finding]]:

@@ -27,8 +27,11 @@ class Solution:
     condition: float  # of the scaled Jacobian over parameters that are free and off their bounds
 
 
-def descend(problem: Problem, z: Array, delta: float | None) -> Solution:
-    """Levenberg-Marquardt over all parameters inside their bounds, from `z`, then Newton."""
+def descend(problem: Problem, z: Array, delta: float | None, limit: float = np.inf) -> Solution:
+    """Levenberg-Marquardt over all parameters inside their bounds, from `z`, then Newton.
+
+    Where the first ends above the objective `limit`, the second is not worth its time.
+    """
     low, high = problem.bounds
     z, damping = np.clip(z, low, high), 1e-6
     here = _Point(problem, z, delta)
@@ -50,7 +53,7 @@ def descend(problem: Problem, z: Array, delta: float | None) -> Solution:
         here, damping = new, max(damping / 16, 1e-14)
         if gain < SETTLED:
             break
-    if delta != problem.delta:
+    if delta != problem.delta or here.value + problem.rest > limit:
         return _solution(problem, here, False)
     return _solution(problem, here, True) if delta is None and len(here.jacobian) > LARGE else _newton(problem, here)
 

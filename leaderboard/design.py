@@ -11,7 +11,7 @@ import pandas as pd
 
 from leaderboard.curves import compress
 from leaderboard.errors import FitError
-from leaderboard.law import Array, Inputs, Law
+from leaderboard.law import Array, Inputs, Law, Mask
 from leaderboard.problem import Problem
 from leaderboard.runlog import usable
 
@@ -27,9 +27,7 @@ def fitted_rows(law: Law, frame: pd.DataFrame) -> tuple[pd.DataFrame, Array, dic
     rows = usable(frame)
     if "loss" not in rows:
         rows = rows.assign(loss=1.0)  # nodes have none of their own
-    x, y = law.read(rows), rows["loss"].to_numpy(dtype=float)
-    with np.errstate(all="ignore"):
-        keep = np.isfinite(y) & (y > 0) & np.isfinite(np.stack(list(x.values()))).all(axis=0) & law.domain(x)
+    x, keep = law.read(rows), enters(law, rows)
     if not keep.any():
         raise FitError("no_rows", f"{law.name}: no usable row (tokens > warmup_tokens, finite, pruned) to fit.")
     rows, x = rows[keep], x.take(keep)
@@ -46,6 +44,14 @@ def fitted_rows(law: Law, frame: pd.DataFrame) -> tuple[pd.DataFrame, Array, dic
         held[lost[0]] = pin.value if pin else np.nan
         reasons[names[lost[0]]] = f"held at {held[lost[0]]:g}: these runs cannot tell it from {others or 'zero'}"
     return rows, held, reasons
+
+
+def enters(law: Law, rows: pd.DataFrame) -> Mask:
+    """Rows (or nodes, without a loss) that a fit of `law` uses: finite, and inside its domain."""
+    x, y = law.read(rows), rows["loss"].to_numpy(dtype=float) if "loss" in rows else np.ones(len(rows))
+    with np.errstate(all="ignore"):
+        keep: Mask = np.isfinite(y) & (y > 0) & np.isfinite(np.stack(list(x.values()))).all(axis=0) & law.domain(x)
+    return keep
 
 
 def _some_runs(law: Law, rows: pd.DataFrame) -> pd.DataFrame:

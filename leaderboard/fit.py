@@ -14,7 +14,7 @@ import pandas as pd
 
 from leaderboard.curves import Curves, compress, plain
 from leaderboard.descend import Solution
-from leaderboard.design import fitted_rows
+from leaderboard.design import enters, fitted_rows
 from leaderboard.errors import FitError, unknown_name
 from leaderboard.law import Array, Law
 from leaderboard.problem import LOSSES, Problem
@@ -72,7 +72,7 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3, *,
     """Fit `law` to the usable rows of `frame` (run-log columns, counts and nats).
 
     `loss`: `ls` 0.5 sum r^2, `huber` sum Huber_delta(r), or the same of log residuals (`log-ls`, `log-huber`).
-    `curves`, where many laws are fitted to one frame, is `compress(usable(frame))`, made once.
+    `curves`, where many laws are fitted to one frame, is `compress(usable(frame)).designs()`, made once.
     Raises FitError when nothing can be fitted and P2Error on a column that is missing.
     """
     if loss not in LOSSES:
@@ -80,12 +80,14 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3, *,
     _require(law, frame, ("loss",))
     _one_text(frame)
     smooth = "huber" not in loss
-    lean = smooth and curves is not None and set(law.inputs) <= set(curves.frame)
-    rows, held, pinned = fitted_rows(law, curves.frame if lean and curves is not None else frame)
-    if curves is None or not lean or len(rows) < len(curves.frame):  # the law leaves out some of them
-        rows, held, pinned = fitted_rows(law, frame) if lean else (rows, held, pinned)
+    if not smooth or curves is None or not set(law.inputs) <= set(curves.frame):
+        curves = None
+    rows, held, pinned = fitted_rows(law, frame if curves is None else curves.frame)
+    if curves is not None and len(rows) < len(curves.frame):  # the law leaves out some
+        curves = curves.where(enters(law, curves.frame))
+        rows, held, pinned = (rows, held, pinned) if curves is not None else fitted_rows(law, frame)
+    if curves is None:
         curves = compress(rows, law.inputs) if smooth else plain(rows)
-    runs = curves.runs
     problem = Problem(law, curves.merged(law.inputs), loss.startswith("log-"), None if smooth else delta, held)
     if curves.evaluations < len(problem.free):
         raise FitError(
@@ -94,7 +96,7 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3, *,
     found = solve(problem)
     if not found:
         raise FitError("no_finite_start", f"{law.name}: no start of its grid gives finite losses on these rows.")
-    return replace(_result(problem, found, frame, loss, delta, pinned), n_runs=runs)
+    return replace(_result(problem, found, frame, loss, delta, pinned), n_runs=curves.measured)
 
 
 def _result(
@@ -146,13 +148,14 @@ def _require(law: Law, frame: pd.DataFrame, also: tuple[str, ...]) -> None:
 
 
 def _mixed(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:
-    return [c for c in columns if c in frame and frame[c].nunique() > 1]
+    present = [c for c in columns if c in frame and len(frame)]
+    return [c for c in present if (frame[c] != frame[c].iloc[0]).any() and frame[c].nunique() > 1]
 
 
 def _pools(frame: pd.DataFrame) -> bool:
     """Whether the usable rows are of several families or methods."""
-    named = [c for c in GROUP[:2] if c in frame]
-    return bool(named) and bool(_mixed(usable(frame), tuple(named)))
+    mixed = _mixed(frame, GROUP[:2])
+    return bool(mixed) and bool(_mixed(usable(frame), tuple(mixed)))
 
 
 def _one_text(frame: pd.DataFrame) -> None:

@@ -4,16 +4,19 @@ Whatever the source, the good rows come as one frame of the contract's columns, 
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from leaderboard.check import check_files
 from leaderboard.errors import P2Error
 from leaderboard.findings import Report
 
+MANY = 500  # files of a folder from which their rows are kept in one (kept.py)
 SEED = Path(__file__).parent / "seed" / "runs"
 
 
@@ -60,8 +63,22 @@ def _read(path: Path, source: str) -> Logs:
     if not files:
         raise P2Error(f"{path}: no parquet files here. A run folder of `p2zoo run` or a folder of logs is expected.")
     root = path if path.is_dir() else path.parent
-    checked = check_files(files, [f.relative_to(root).as_posix() for f in files])
-    return as_logs(checked.frame.drop(columns="file"), tuple(r for r in checked.reports if not r.ok), source=source)
+    names = [f.relative_to(root).as_posix() for f in files]
+    if len(files) < MANY:
+        return as_logs(*_checked(files, names), source=source)
+    from leaderboard.kept import content_hash, judges, kept_folder, read_kept, write_kept
+
+    kept = kept_folder() / "folders" / f"{content_hash(files, names)}.{judges()}.parquet"
+    if (found := read_kept(kept)) is None:
+        found = _checked(files, names)
+        with suppress(OSError):  # no place to keep it
+            write_kept(kept, *found)
+    return as_logs(*found, source=source)
+
+
+def _checked(files: list[Path], names: list[str]) -> tuple[pd.DataFrame, tuple[Report, ...]]:
+    checked = check_files(files, names)
+    return checked.frame.drop(columns="file"), tuple(r for r in checked.reports if not r.ok)
 
 
 def as_logs(frame: pd.DataFrame, bad: tuple[Report, ...], source: str, revision: str | None = None) -> Logs:
@@ -73,5 +90,5 @@ def as_logs(frame: pd.DataFrame, bad: tuple[Report, ...], source: str, revision:
 def data_hash(frame: pd.DataFrame) -> str:
     """First 12 hex digits of the sha256 over runs, tokens and losses, whatever the order of the runs."""
     columns = ["run_id", "tokens", "loss"]
-    rows = frame[columns].astype({"run_id": str}).sort_values(columns)
-    return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest()[:12]
+    rows = np.sort(pd.util.hash_pandas_object(frame[columns], index=False).to_numpy())
+    return hashlib.sha256(rows.tobytes()).hexdigest()[:12]

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.asd import KNOTS, MIN_ROWS_DOUBLING
-from leaderboard.cells import HUBER_DELTA
 from leaderboard.draws import asd_draws, parameter_draws, predict_draws
 from leaderboard.errors import FitError, P2Error
 from leaderboard.fit import fit
+from leaderboard.heldout import HUBER_DELTA
 from leaderboard.law import Array, Law
 from leaderboard.laws import LAWS
 from leaderboard.runlog import GROUP, curve_numbers, usable

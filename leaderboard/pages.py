@@ -5,6 +5,8 @@ strings repeat their predecessor. Only page headers (Thrift compact protocol, gi
 what a reader will allocate, so `unpacked_bytes` walks them. What cannot hurt is not walked: a short column of numbers.
 """
 
+from functools import lru_cache
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -40,11 +42,23 @@ def _chunk_bytes(data: bytes, chunk: pq.ColumnChunkMetaData, text: bool) -> int:
         return 0
     if chunk.compression not in CODECS:
         raise pa.ArrowInvalid(f"compression {chunk.compression}; write zstd or snappy")
-    at = min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
-    end, total = at + size, 0
-    if not 0 <= at <= end <= len(data):
+    first = chunk.data_page_offset
+    at = min(chunk.dictionary_page_offset or first, first)
+    if not 0 <= at <= at + size <= len(data):
         raise pa.ArrowInvalid("a column lies outside the file")
-    while at < end:
+    pages = data[at : at + size]
+    return _short_pages_bytes(pages) if size <= HARMLESS else _pages_bytes(pages)
+
+
+@lru_cache(maxsize=4096)
+def _short_pages_bytes(data: bytes) -> int:
+    """The same for a few bytes: most logs share most of their texts."""
+    return _pages_bytes(data)
+
+
+def _pages_bytes(data: bytes) -> int:
+    at = total = 0
+    while at < len(data):
         at, kind, unpacked, packed, encoding = _page_header(data, at)
         if kind not in (_DATA, _DICTIONARY, _DATA_V2) or encoding not in ENCODINGS or unpacked < 0 or packed < 0:
             raise pa.ArrowInvalid(f"a page of type {kind} in encoding {encoding}; write plain or dictionary pages")

@@ -9,29 +9,22 @@ import hashlib
 import json
 import os
 import re
-import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from leaderboard.check import ON_READ, check_files
+from leaderboard.check import check_files
 from leaderboard.errors import P2Error
-from leaderboard.findings import Finding, Report
+from leaderboard.kept import judges, kept_folder, read_kept, write_kept
 from leaderboard.logs import Logs, as_logs, log_files
+from leaderboard.runlog import whole_file
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 PATTERN = "runs/**/*.parquet"
 TIMEOUT_S = 10.0  # to learn the newest commit
-KEPT = 4  # parsed commits of a dataset
-_JUDGES = ("check.py", "pages.py", "rules.py", "runlog.py", "upgrade.py")  # what a parsed commit depends on
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -55,7 +48,8 @@ def read_dataset(dataset: str, revision: str | None = None, api: "HfApi | None" 
     try:
         commit = _newest_commit(api, dataset, revision)
         logs = _read_commit(api, dataset, commit, folder, local=False)
-        _write(seen, json.dumps({"commit": commit, "at": datetime.now(UTC).isoformat(timespec="seconds")}).encode())
+        with whole_file(seen) as file:
+            file.write_text(json.dumps({"commit": commit, "at": datetime.now(UTC).isoformat(timespec="seconds")}))
     except _Unreachable as error:
         return _last_good(api, dataset, revision, folder, seen, str(error))
     except (RuntimeError, AttributeError) as error:
@@ -74,10 +68,7 @@ def offline() -> bool:
 
 def _folder(endpoint: str, dataset: str) -> Path:
     """Where a dataset's parsed commits stand; one dataset name may exist on two Hubs."""
-    from huggingface_hub import constants
-
-    root = Path(os.environ.get("P2ZOO_CACHE") or Path(constants.HF_HOME) / "p2zoo")
-    return root / "logs" / hashlib.sha256(f"{endpoint} {dataset}".encode()).hexdigest()[:16]
+    return kept_folder() / hashlib.sha256(f"{endpoint} {dataset}".encode()).hexdigest()[:16]
 
 
 def download_folder() -> Path | None:
@@ -141,8 +132,8 @@ def _last_good(api: "HfApi", dataset: str, revision: str, folder: Path, seen: Pa
 
 def _read_commit(api: "HfApi", dataset: str, commit: str, folder: Path, local: bool) -> Logs:
     """Rows of one commit: the parsed ones, else the downloaded files, checked and kept."""
-    parsed = folder / f"{commit}.{_judges()}.parquet"
-    if (kept := _read_parsed(parsed)) is not None:
+    parsed = folder / f"{commit}.{judges()}.parquet"
+    if (kept := read_kept(parsed)) is not None:
         return as_logs(*kept, source=dataset, revision=commit)
     snapshot = _download(api, dataset, commit, local)
     files = log_files(snapshot / "runs")
@@ -150,7 +141,7 @@ def _read_commit(api: "HfApi", dataset: str, commit: str, folder: Path, local: b
         raise P2Error(f"{dataset}: no run logs at {commit[:12]}; they stand in runs/<contributor>/<run_id>.parquet.")
     checked = check_files(files, [f.relative_to(snapshot).as_posix() for f in files])
     frame, bad = checked.frame.drop(columns="file"), tuple(r for r in checked.reports if not r.ok)
-    _write_parsed(parsed, frame, bad)
+    write_kept(parsed, frame, bad)
     return as_logs(frame, bad, source=dataset, revision=commit)
 
 
@@ -169,43 +160,3 @@ def _download(api: "HfApi", dataset: str, commit: str, local: bool) -> Path:
     except (_transport_error(), LocalEntryNotFoundError, ConnectionError) as error:
         raise _Unreachable(f"{api.endpoint} broke off ({type(error).__name__})") from error
     return Path(folder)
-
-
-@cache
-def _judges() -> str:
-    """First 12 hex digits of the sha256 over the code that judges logs: another code, another verdict."""
-    here = Path(__file__).parent
-    return hashlib.sha256(b"".join((here / name).read_bytes() for name in _JUDGES)).hexdigest()[:12]
-
-
-def _read_parsed(path: Path) -> tuple[pd.DataFrame, tuple[Report, ...]] | None:
-    """The rows and reports of a parsed commit; None where there is none, or half of one."""
-    try:
-        table = pq.read_table(path)
-        bad = json.loads((table.schema.metadata or {})[b"p2zoo"])
-    except (OSError, KeyError, ValueError):  # pyarrow's are among these
-        return None
-    reports = tuple(Report(r["path"], tuple(Finding(**f) for f in r["findings"])) for r in bad)
-    frame: pd.DataFrame = table.to_pandas()
-    return frame, reports
-
-
-def _write_parsed(path: Path, frame: pd.DataFrame, bad: tuple[Report, ...]) -> None:
-    table = pa.Table.from_pandas(frame, schema=ON_READ, preserve_index=False)
-    table = table.replace_schema_metadata(
-        (table.schema.metadata or {}) | {b"p2zoo": json.dumps([asdict(r) for r in bad])}
-    )
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    _write(path, sink.getvalue().to_pybytes())
-    older = sorted(path.parent.glob("*.parquet"), key=lambda p: p.stat().st_mtime, reverse=True)[KEPT:]
-    for file in older:
-        file.unlink(missing_ok=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, also where two processes write at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        file.write(data)
-    Path(file.name).replace(path)

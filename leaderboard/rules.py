@@ -1,7 +1,7 @@
 """The sense a run log must make, as data: every rule marks the rows that break it.
 
-Rules look at whole columns of many logs at once, so judging ten thousand files costs little more than judging one.
-`Rows` gives them the columns as arrays and knows where each file begins. Schema and files are check.py's.
+Rules look at whole columns of many logs at once. `Rows` gives them the columns as arrays and knows where each file
+begins. What is the same in all rows of a run is judged once a run (`every_row`). Schema and files are check.py's.
 """
 
 import json
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from leaderboard.findings import ERROR, WARNING
 from leaderboard.law import Array
-from leaderboard.runlog import COLUMNS, VOLATILE, run_id
+from leaderboard.runlog import BY_NAME, COLUMNS, VOLATILE, run_id
 
 PATTERN = "2:4"  # its rate follows from the pattern and cannot be asked for
 METHODS = ("depth", "width", PATTERN, "unstructured")
@@ -54,6 +54,26 @@ class Rows:
         opens: Mask = self.first == np.arange(len(self.first))
         return opens
 
+    def differs(self, name: str) -> Mask:
+        """Rows whose value in a column is not that of their file's first row; null equals null."""
+        column = self.frame[name]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            values = column.cat.codes.to_numpy()
+        else:
+            values = column.to_numpy(dtype="datetime64[us]" if BY_NAME[name].kind == "time" else None)
+        head = values[self.first]
+        other: Mask = (values != head) & ~(pd.isna(values) & pd.isna(head))
+        return other
+
+    def heads(self) -> tuple["Rows", NDArray[np.int64]]:
+        """Each file's first row and those that differ from it outside the curve, and their places among all rows."""
+        kept = self.starts
+        for column in COLUMNS:
+            if not column.curve:
+                kept = kept | self.differs(column.name)
+        at = np.flatnonzero(kept)
+        return Rows(self.frame.iloc[at], self.file[at], np.searchsorted(at, self.first[at])), at
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -65,6 +85,11 @@ class Rule:
     allowed: str
     fix: str
     severity: str = ERROR
+
+    @property
+    def every_row(self) -> bool:
+        """Whether it looks at what changes within a run; else a run's first row, and any unlike it, will do."""
+        return BY_NAME[self.where].curve or self.code in ("varies", "unfinished")
 
 
 def _control(rows: Rows) -> Mask:
@@ -107,12 +132,7 @@ def _run_id_of(head: dict[Hashable, Any]) -> str | None:
 
 
 def _varies(name: str) -> Callable[[Rows], Mask]:
-    def broken(rows: Rows) -> Mask:
-        values, _ = pd.factorize(rows.frame[name], use_na_sentinel=False)
-        differs: Mask = values != values[rows.first]
-        return differs
-
-    return broken
+    return lambda rows: rows.differs(name)
 
 
 def _not_rising(rows: Rows) -> Mask:

@@ -175,7 +175,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def write_log(path: str | os.PathLike[str], table: pa.Table) -> Path:
     """Write a log so that a reader sees the whole file or none of it."""
     with whole_file(path) as temporary:
-        pq.write_table(table, temporary, store_schema=False, compression="zstd")
+        pq.write_table(table, temporary, store_schema=False, compression="snappy")  # zstd costs readers twice the time
     return Path(path)
 
 
@@ -189,6 +189,8 @@ def usable(frame: pd.DataFrame) -> pd.DataFrame:
 
 def curve_numbers(frame: pd.DataFrame) -> NDArray[np.int64]:
     """Which curve each row belongs to, shape (n,): a run measured by two contributors is two; no run_id means one."""
+    if "curve" in frame:  # numbered before
+        return np.asarray(pd.factorize(frame["curve"])[0], dtype=np.int64)
     if "run_id" not in frame:
         return np.zeros(len(frame), dtype=np.int64)
     columns = [c for c in ("run_id", "contributor") if c in frame]

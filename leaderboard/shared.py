@@ -50,15 +50,26 @@ class _Term:
 
 def lend(law: Law, text: pd.DataFrame, group: dict[str, str]) -> tuple[Law, pd.DataFrame]:
     """The law to fit for `group` and the rows to fit it to, out of all rows on one text; columns are added to them."""
+    rows = lent_rows(law, text, group)
+    joint = joint_law(law, rows)
+    return joint, marked(joint, rows)
+
+
+def lent_rows(law: Law, text: pd.DataFrame, group: dict[str, str]) -> pd.DataFrame:
+    """The rows of all rows on one text that `law` is fitted to for `group`."""
     rows = text
     for column in ("family", "method") if not law.pool else (law.within,):
         if column in group:
-            rows = rows[(rows[column] == group[column]).to_numpy()]
-    if law.pool and not (len(rows) and len(np.unique(curve_numbers(rows))) >= LEAST_RUNS):
-        rows = text
+            mine = (rows[column] == group[column]).to_numpy()
+            rows = rows if mine.all() else rows[mine]
+    few = law.pool and not (len(rows) and len(np.unique(curve_numbers(rows))) >= LEAST_RUNS)
+    return text if few else rows
+
+
+def joint_law(law: Law, rows: pd.DataFrame) -> Law:
+    """`law`, with its own terms once a family where several families lend `rows`."""
     families = sorted(map(str, rows["family"].unique())) if "family" in rows and law.own else []
-    joint = joined(law, families) if len(families) > 1 else law
-    return joint, marked(joint, rows)
+    return joined(law, families) if len(families) > 1 else law
 
 
 def joined(law: Law, families: list[str]) -> Law:

@@ -18,6 +18,7 @@ from leaderboard.project import grid_starts, project
 
 POLISHED = 3  # projected starts that are descended from
 PROJECTED_RUNS = 60  # runs that decide between starts
+HOPELESS = 1.5  # times the best objective: a basin this much worse is not polished
 
 
 def solve(problem: Problem) -> list[Solution]:
@@ -28,10 +29,11 @@ def solve(problem: Problem) -> list[Solution]:
         if not theta.shape[1]:
             return []
         theta, c, cost = project(thin, theta)
-        found = []
+        found: list[Solution] = []
         for z in _distinct(np.concatenate([theta, c.T]), cost):
+            limit = HOPELESS * min((s.objective for s in found), default=np.inf)
             for delta in _widths(problem, z):
-                solution = descend(problem, z, delta)
+                solution = descend(problem, z, delta, limit)
                 z = solution.z
             found.append(solution)
     return sorted((s for s in found if np.isfinite(s.objective)), key=lambda s: s.objective)

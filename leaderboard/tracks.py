@@ -4,12 +4,14 @@
 largest; `rate` all but every base model's highest rate for those. A track that the data cannot test has no split.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from leaderboard.law import Array
 from leaderboard.runlog import GROUP, curve_numbers
 
 HELD_OUT = ("tokens", "size", "rate")
@@ -26,14 +28,24 @@ class Split:
     test: NDArray[np.bool_]
 
 
-def groups(frame: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFrame]]:
+def groups(frame: pd.DataFrame, columns: Sequence[str] = GROUP) -> list[tuple[dict[str, str], pd.DataFrame]]:
     """The groups of usable rows, in order of their names: losses of different groups share no fit."""
-    columns = [c for c in GROUP if c in frame]
+    columns = [c for c in columns if c in frame]
     if not columns:
         return [({}, frame)]
-    names = [frame[c].astype(str) for c in columns]  # categories would be ordered as they were first read
-    by_name = frame.groupby(names, sort=True)
-    return [(dict(zip(columns, map(str, key), strict=True)), rows) for key, rows in by_name]
+    names, combined = [], np.zeros(len(frame), dtype=np.int64)
+    for c in columns:
+        column = frame[c].astype(str if frame[c].isna().any() else frame[c].dtype).astype("category")
+        texts = column.cat.categories.astype(str).to_numpy(dtype=object)
+        names.append(np.unique(texts))  # categories are ordered as they were first read
+        combined = combined * len(names[-1]) + np.searchsorted(names[-1], texts)[column.cat.codes]
+    found = []
+    for number in np.unique(combined):
+        mine = combined == number
+        place = np.unravel_index(number, [len(n) for n in names])
+        key = {c: str(n[i]) for c, n, i in zip(columns, names, place, strict=True)}
+        found.append((key, frame if mine.all() else frame[mine]))
+    return found
 
 
 def split(group: pd.DataFrame, track: str) -> Split | None:
@@ -48,8 +60,11 @@ def _in_sample(group: pd.DataFrame) -> Split | None:
 
 def _later_tokens(group: pd.DataFrame) -> Split | None:
     """Runs of fewer than ten usable rows are in neither part."""
-    by_curve = group.groupby(curve_numbers(group))["tokens"]
-    n, place = by_curve.transform("size").to_numpy(), by_curve.rank(method="first").to_numpy()
+    curve = curve_numbers(group)
+    order = np.lexsort((group["tokens"].to_numpy(), curve))
+    first = np.flatnonzero(np.diff(curve[order], prepend=-1))
+    n, place = np.bincount(curve)[curve], np.empty(len(group), dtype=np.int64)
+    place[order] = 1 + np.arange(len(group)) - np.repeat(first, np.diff(np.append(first, len(group))))
     long = n >= MIN_ROWS_TOKENS
     train = long & (place <= np.ceil(TRAIN_SHARE * n - 1e-9))
     return Split(train, long & ~train) if long.any() else None
@@ -62,10 +77,20 @@ def _larger_size(group: pd.DataFrame) -> Split | None:
 
 
 def _higher_rate(group: pd.DataFrame) -> Split | None:
-    rate = group["rate"].round(9)
-    by_base = rate.groupby(group["base_model"], observed=True)
-    test = ((by_base.transform("nunique") >= 2) & (rate == by_base.transform("max"))).to_numpy()
+    rate = group["rate"].to_numpy(dtype=float).round(9)
+    base = pd.factorize(group["base_model"], use_na_sentinel=False)[0]
+    highest, lowest = (
+        by_base[base] for by_base in (_extremes(rate, base, np.maximum), _extremes(rate, base, np.minimum))
+    )
+    test = (rate == highest) & (lowest < highest)
     return Split(~test, test) if test.any() else None
+
+
+def _extremes(values: Array, group: NDArray[np.int64], which: np.ufunc) -> Array:
+    """The largest (or smallest) value of each group, shape (groups,)."""
+    out = np.full(int(group.max()) + 1, -np.inf if which is np.maximum else np.inf)
+    which.at(out, group, values)
+    return out
 
 
 _SPLITS = {"fit": _in_sample, "tokens": _later_tokens, "size": _larger_size, "rate": _higher_rate}

@@ -9,8 +9,8 @@ import pytest
 
 from leaderboard import P2Error, load_logs
 from leaderboard.check import check_files
-from leaderboard.logs import SEED, data_hash, log_files
-from leaderboard.runlog import COLUMNS, build_table
+from leaderboard.logs import MANY, SEED, data_hash, log_files
+from leaderboard.runlog import COLUMNS, build_table, write_log
 from leaderboard.seed import convert
 
 
@@ -96,3 +96,17 @@ def test_load_dataset_reads_the_seed(tmp_path):
     wanted = {"int": "int64", "float": "float64", "text": "string", "time": "timestamp[us, tz=UTC]"}
     assert kinds == {c.name: wanted[c.kind] for c in COLUMNS}
     assert rows[0]["tokens"] == 0
+
+
+def test_many_files_are_read_once_and_kept_until_one_changes(tmp_path, log_file, log_table, monkeypatch):
+    monkeypatch.setenv("P2ZOO_CACHE", str(tmp_path / "cache"))
+    path = log_file("logs/good.parquet")
+    for i in range(MANY):
+        (tmp_path / "logs" / f"bad-{i}.parquet").write_bytes(b"PAR1")
+    first, again = load_logs(tmp_path / "logs"), load_logs(tmp_path / "logs")
+    assert len(list((tmp_path / "cache").rglob("*.parquet"))) == 1
+    pd.testing.assert_frame_equal(again.frame, first.frame)
+    assert (again.quarantined, again.revision, again.date) == (first.quarantined, first.revision, first.date)
+    assert len(first.quarantined) == MANY
+    write_log(path, log_table(seed=9))
+    assert load_logs(tmp_path / "logs").frame["seed"].unique().tolist() == [9]

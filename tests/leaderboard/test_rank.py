@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from leaderboard import LAWS, P2Error, rank, score_cells
-from leaderboard.cells import METRICS, metrics
+from leaderboard.cells import METRICS
+from leaderboard.heldout import HeldOut
 from leaderboard.runlog import GROUP
 from leaderboard.tracks import HELD_OUT, TRACKS
 
@@ -167,7 +168,7 @@ def test_no_usable_row(seed):
 
 def test_metrics_by_hand():
     test = pd.DataFrame({"run_id": "a", "tokens": [1e9, 2e9, 3e9], "loss": [3.0, 2.0, 1.0]})
-    found = metrics(test, np.array([3.0, 2.0, 2.0]))
+    found = HeldOut.of(test, ["tokens"]).metrics(np.array([3.0, 2.0, 2.0]))
     assert found["rmse"] == pytest.approx((1 / 3) ** 0.5)
     assert found["r2"] == pytest.approx(0.5)
     assert found["huber"] == pytest.approx(1e-3 * (1 - 5e-4) / 3)

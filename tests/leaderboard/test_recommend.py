@@ -98,3 +98,19 @@ def test_one_family_alone_is_a_plain_fit(seed):
 def test_an_unknown_text_is_refused(seed):
     with pytest.raises(P2Error, match="eval_data"):
         recommended_fit(seed, family="llama-3", method="depth", eval_data="p2lab/docs-heldou")
+
+
+@pytest.mark.parametrize("name", ["capacity-damage", "capacity"])
+@pytest.mark.parametrize(("family", "method"), [g for g in GROUPS if g[1] != "2:4"])  # 2:4 has one rate
+def test_beyond_the_data_losses_stay_finite_fall_with_tokens_and_rise_with_the_rate(name, family, method, seed):
+    fitted = fit_group(LAWS[name], usable(seed), {"family": family, "method": method}).fit
+    tokens = np.geomspace(1e6, 1e8, 20)
+    for n0 in (34e6, 102e6):  # the largest of the seed, and three times that
+        losses = []
+        for rate in np.linspace(0.1, 0.6, 11):
+            damage = 3 * rate / (1 - rate)
+            new = {"n0": n0, "rate": rate, "l0": 2.5, "l_pruned": 2.5 + damage, "n_pruned": n0 * (1 - rate)}
+            losses.append(fitted.predict(pd.DataFrame({"tokens": tokens, **new})))
+        assert np.isfinite(losses).all()
+        assert (np.diff(losses, axis=1) < 0).all()
+        assert (np.diff(losses, axis=0) > 0).all()

@@ -1,0 +1,58 @@
+"""The tables of leaderboard/README.md are what the kept commands print."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from leaderboard import LAWS, load_logs
+from leaderboard.ablate import ablate
+from leaderboard.crossval import cross_validate, summary
+
+PAGE = Path(__file__).parents[2] / "leaderboard" / "README.md"
+KINDS = {
+    "size": "size",
+    "rate": "rate",
+    "both": "size and rate",
+    "lowest": "lowest rate",
+    "other sizes": "other sizes",
+    "tokens": "tokens",
+    "family": "family",
+}
+
+
+def _table(first: str) -> list[list[str]]:
+    """Cells of the table whose heading begins with `first`, the heading first."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(first))
+    rows = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return [row for row in rows if not set(row[0]) <= set("-")]
+
+
+@pytest.mark.slow
+def test_held_out_errors_are_those_of_the_cross_validation():
+    heading, *rows = _table("| law | size |")
+    table = summary(cross_validate(load_logs().frame))
+    assert len(rows) >= 8
+    for row in rows:
+        name = re.sub(r"\*|\(.*", "", row[0]).strip()
+        name = {"P²": "p2", "P² without N_C": "p2-no-nc"}.get(name, name)
+        assert name in LAWS
+        for kind, cell in zip(heading[1:], row[1:], strict=True):
+            if cell:
+                assert float(cell) == pytest.approx(table.loc[name, KINDS[kind]], abs=0.6 * 10 ** -len(cell[1:])), name
+
+
+@pytest.mark.slow
+def test_the_ablation_is_what_the_command_prints():
+    heading, row = _table("| without | D |")
+    table = ablate(load_logs().frame).set_index("without")
+    names = {"ρ": "rho", "N_C term": "the N_C term"}
+    for without, cell in zip(heading[1:], row[1:], strict=True):
+        ratio, low, high = map(float, re.findall(r"[\d.]+", cell))
+        own = table.loc[names.get(without, without)]
+        assert [ratio, low, high] == pytest.approx([own["asd_ratio"], own["low"], own["high"]], abs=0.006)
