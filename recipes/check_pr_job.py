@@ -17,7 +17,7 @@ p2zoo comes as a wheel from an address of yours; maintainers alone can write to 
     create_webhook(job_id="...", watched=[{"type": "dataset", "name": "ORG/p2-logs"}], secrets={"HF_TOKEN": "hf_..."})
 
 The Hub starts the job again for each event, with the event in WEBHOOK_PAYLOAD. The token needs write access to the
-dataset's discussions only; merging stays with the maintainers.
+dataset's discussions only: merging stays with the maintainers, unless the script is given --merge-if-clean too.
 """
 
 import json
@@ -26,15 +26,18 @@ import sys
 
 from zoo.webhook_app import check_in_process, pull_request_of
 
+MERGE = "--merge-if-clean"
+
 
 def main() -> int:
     """0 where there is nothing to check or it is clean, else what `p2zoo check` ends with."""
-    dataset = sys.argv[1] if len(sys.argv) > 1 else os.environ["WEBHOOK_REPO_ID"]
+    names = [word for word in sys.argv[1:] if word != MERGE]
+    dataset = names[0] if names else os.environ["WEBHOOK_REPO_ID"]
     num = pull_request_of(json.loads(os.environ.get("WEBHOOK_PAYLOAD") or "{}"), dataset)
     if num is None:
         print("No open pull request in this event.")
         return 0
-    return check_in_process(dataset, num, merge_if_clean=False)
+    return check_in_process(dataset, num, merge_if_clean=MERGE in sys.argv)
 
 
 if __name__ == "__main__":

@@ -178,9 +178,27 @@ def _table(run: FinishedRun, claimed: Numbers) -> str:
             _markdown(("", ""), rows),
             "Held-out loss, nats per token:",
             _markdown(heads, [heldout]),
+            *_by_source(run),
             "![Held-out loss against post-training tokens](curve.png)",
         ]
     )
+
+
+def _by_source(run: FinishedRun) -> list[str]:
+    """The held-out loss by source of the text, where the run measured it."""
+    before, now = (run.state.get(name) or {} for name in ("l0_by_source", "loss_by_source"))
+    rows = [
+        (_code(name), f"{one['tokens']:,}", f"{before[name]['loss']:.4f}", f"{one['loss']:.4f}")
+        for name, one in now.items()
+        if name in before
+    ]
+    heads = ("source", "tokens predicted", "before pruning (l0)", "this model")
+    return ["By source of the held-out text:", _markdown(heads, rows)] if rows else []
+
+
+def _code(text: str) -> str:
+    """Any text as code in a table."""
+    return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', '/')}`"
 
 
 def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from leaderboard.errors import P2Error
+from zoo.by_source import Sources, heldout_sources
 from zoo.packing import Blocks, load_blocks, pack, save_blocks
 from zoo.recipe import Recipe, TextSpec
 from zoo.text import documents, tokenize
@@ -27,6 +28,7 @@ class Materials:
     heldout: Blocks
     train: Blocks
     calibration: list[Tensor]  # (rows, seq_len) token ids each
+    sources: Sources | None = None  # of the held-out tokens
 
 
 def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path) -> Materials:
@@ -35,6 +37,7 @@ def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path)
         heldout=heldout_blocks(recipe, tokenizer, commits["heldout"]),
         train=_train(recipe, tokenizer, commits["train"], cache),
         calibration=_calibration(recipe, tokenizer, commits["train"]) if recipe.prune.needs_calibration else [],
+        sources=heldout_sources(recipe, tokenizer),
     )
 
 

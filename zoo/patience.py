@@ -1,4 +1,4 @@
-"""Talking to the Hub over a bad line: try again what may yet succeed, say in words what cannot.
+"""Talking to the Hub over a bad line: try again what may yet succeed, say in words what cannot (refusals.py).
 
 A step given to `Patience` must look at what the Hub has before it acts, so that doing it twice does nothing twice:
 a request whose answer was lost may have been carried out.
@@ -14,7 +14,7 @@ from typing import TypeVar
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
-from leaderboard.errors import P2Error, RunFailed
+from leaderboard.refusals import PASSING, explain
 
 T = TypeVar("T")
 _OF_THE_HUB = (
@@ -24,15 +24,6 @@ _OF_THE_HUB = (
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
-PASSING = (408, 412, 425, 429, 500, 502, 503, 504)  # 412: somebody else committed in between; look again
-AGAIN = "Run the same command again: what was done is found, nothing is doubled."
-WORDS = {
-    401: "not signed in, or the token is no longer valid. Sign in with `hf auth login`, or set HF_TOKEN.",
-    403: "your token may not do this. It needs write access, to a namespace that is yours or your organization's.",
-    404: "not found, or private and not yours. Check the spelling and who is signed in (`hf auth whoami`).",
-    412: f"somebody else keeps committing there at the same time. {AGAIN}",
-    429: f"the Hub asks to slow down. Wait some minutes. {AGAIN}",
-}
 
 
 @dataclass(frozen=True)
@@ -63,24 +54,6 @@ class Patience:
         asked = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
         wait = min(self.most_s, self.first_s * 2**attempt) * random.uniform(0.5, 1.0)
         return max(wait, float(asked)) if asked.isdigit() else wait
-
-
-def explain(error: Exception, doing: str) -> P2Error:
-    """What an error of the Hub means, and what to do. It never repeats request headers or addresses."""
-    if isinstance(error, LocalTokenNotFoundError):
-        return P2Error(f"{doing}: {WORDS[401]}")
-    if isinstance(error, OfflineModeIsEnabled):
-        return P2Error(f"{doing}: HF_HUB_OFFLINE is set; unset it to talk to the Hub.")
-    if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code
-        said = f" The Hub says: {error.server_message}" if error.server_message else ""
-        if status in WORDS:
-            kind = RunFailed if status in PASSING else P2Error
-            return kind(f"{doing}: {WORDS[status]} (HTTP {status}){said}")
-        if status >= 500:
-            return RunFailed(f"{doing}: the Hub has trouble (HTTP {status}). {AGAIN}{said}")
-        return P2Error(f"{doing}: the Hub refused (HTTP {status}).{said}")
-    return RunFailed(f"{doing}: the Hub does not answer ({type(error).__name__}). {AGAIN}")
 
 
 def _passing(error: Exception) -> bool:

@@ -14,12 +14,13 @@ from typing import Any
 import pyarrow as pa
 import yaml
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import HFValidationError, RevisionNotFoundError
 from huggingface_hub.utils._validators import validate_repo_id
 
-from leaderboard.check import read_table
+from leaderboard import submit
 from leaderboard.errors import P2Error
-from leaderboard.runlog import schema, write_log
+from leaderboard.runlog import write_log
+from leaderboard.submit import Pull
 from zoo.card import KEY, Numbers, eval_results, numbers, render
 from zoo.contents import Content, as_bytes, git_sha, hashes, missing, size_of
 from zoo.finished import FinishedRun, read_run, refuse_tokens
@@ -28,7 +29,6 @@ from zoo.patience import Patience
 
 CARD = "README.md"
 YOU = "<your Hub name>"
-LOGS_LICENCE = "CC-BY-4.0"
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,8 @@ class Plan:
     def message(self) -> str:
         return f"Publish run {self.run.run_id}"
 
-    @property
-    def title(self) -> str:
-        """Of the pull request; it holds the run_id, by which the request is found again."""
-        c = self.run.columns
-        return f"Add run {self.run.run_id}: {c['base_model']}, {c['method']}, rate {c['rate']:.3f}"
-
     def log_path(self, contributor: str) -> str:
-        return f"runs/{contributor}/{self.run.run_id}.parquet"
+        return submit.log_path(contributor, self.run.run_id)
 
     def as_dict(self) -> dict[str, Any]:
         """Every commit with its files and their sizes in bytes; the card's is without the link to come."""
@@ -65,7 +59,12 @@ class Plan:
         model = {"repo": self.repo, "type": "model", "message": self.message, "private": self.private}
         commits: list[dict[str, Any]] = [model | {"files": sizes}]
         if self.logs:
-            log = {"repo": self.logs, "type": "dataset", "message": self.title, "pull_request": True}
+            log = {
+                "repo": self.logs,
+                "type": "dataset",
+                "message": submit.title(self.run.columns),
+                "pull_request": True,
+            }
             size = size_of(self.run.path / "log.parquet")
             commits.append(log | {"files": {self.log_path(YOU): size}})
             link = {"repo": self.repo, "type": "model", "message": "Link the log's pull request"}
@@ -87,17 +86,6 @@ class Published:
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class _Pull:
-    num: int
-    pending: bool  # not merged yet
-    url: str
-
-    @property
-    def revision(self) -> str:
-        return f"refs/pr/{self.num}" if self.pending else "main"
 
 
 def plan(
@@ -150,18 +138,19 @@ def publish(api: HfApi, planned: Plan, patience: Patience | None = None) -> Publ
     insist = patience or Patience()
     refuse_tokens(_texts(planned), api.token if isinstance(api.token, str) else get_token())
     user = insist("publish: signing in", lambda: str(api.whoami()["name"]))
-    about = f"publish: log data set {planned.logs}"
-    pull = insist(about, lambda: _find_pull(api, planned, user)) if planned.logs else None
+    logs, run_id = planned.logs, planned.run.run_id
+    about = f"publish: log data set {logs}"
+    pull = insist(about, lambda: submit.find(api, logs, user, run_id)) if logs else None
     revision = insist(f"publish: model {planned.repo}", lambda: _model(api, planned, pull))
     url = f"{api.endpoint}/{planned.repo}"
-    if planned.logs is None:
+    if logs is None:
         return Published(planned.repo, url, revision, user)
     pull, revision = insist(about, lambda: _log(api, planned, user, revision))
     insist(f"publish: card of {planned.repo}", lambda: _link(api, planned, pull))
     return Published(planned.repo, url, revision, user, planned.log_path(user), pull.url)
 
 
-def _model(api: HfApi, planned: Plan, pull: _Pull | None) -> str:
+def _model(api: HfApi, planned: Plan, pull: Pull | None) -> str:
     """The commit of the model repository that has all files, made if there is none."""
     api.create_repo(planned.repo, private=planned.private, exist_ok=True)
     info = api.model_info(planned.repo, files_metadata=True)
@@ -184,59 +173,24 @@ def _refuse_other(info: Any, planned: Plan) -> None:
         raise P2Error(f"publish: {planned.repo} holds {what}; give this model another name with --name.")
 
 
-def _log(api: HfApi, planned: Plan, user: str, revision: str) -> tuple[_Pull, str]:
+def _log(api: HfApi, planned: Plan, user: str, revision: str) -> tuple[Pull, str]:
     """The pull request with the log, opened or brought up to date, and the model commit that the log names."""
     assert planned.logs is not None
-    pull = _find_pull(api, planned, user)
-    there = _published_log(api, planned, pull, user) if pull else None
+    run_id = planned.run.run_id
+    pull = submit.find(api, planned.logs, user, run_id)
+    there = submit.stands(api, planned.logs, pull, user, run_id) if pull else None
     if pull and there is not None and (named := _model_commit(api, planned, there)) is not None:
         revision = named
         if _log_table(planned, user, revision).equals(there):
             return pull, revision
+    table = _log_table(planned, user, revision)
+    about = (
+        f"Model: [{planned.repo}]({api.endpoint}/{planned.repo}) at commit "
+        f"[{revision[:12]}]({api.endpoint}/{planned.repo}/commit/{revision}).\n\n"
+    )
     with tempfile.TemporaryDirectory(prefix="p2zoo-") as work:
-        log = write_log(Path(work) / "log.parquet", _log_table(planned, user, revision))
-        pending = pull if pull and pull.pending else None
-        commit = api.create_commit(
-            planned.logs,
-            _additions({planned.log_path(user): log}),
-            repo_type="dataset",
-            commit_message=planned.title,
-            commit_description=_description(api, planned, revision),
-            revision=pending.revision if pending else None,
-            create_pr=pending is None,
-        )
-    return pending or _Pull(int(commit.pr_num or 0), True, _pull_url(api, planned, commit.pr_num)), revision
-
-
-def _find_pull(api: HfApi, planned: Plan, user: str) -> _Pull | None:
-    """The user's pull request for this run: one that waits, else one that was merged; a draft is opened."""
-    assert planned.logs is not None
-    listed = api.get_repo_discussions(planned.logs, author=user, discussion_type="pull_request", repo_type="dataset")
-    mine = [one for one in listed if planned.run.run_id in one.title and one.status != "closed"]
-    mine.sort(key=lambda one: (one.status == "merged", -one.num))
-    if not mine:
-        return None
-    if mine[0].status == "draft":
-        api.change_discussion_status(planned.logs, mine[0].num, "open", repo_type="dataset")
-    return _Pull(mine[0].num, mine[0].status != "merged", _pull_url(api, planned, mine[0].num))
-
-
-def _pull_url(api: HfApi, planned: Plan, num: int | None) -> str:
-    return f"{api.endpoint}/datasets/{planned.logs}/discussions/{num}"
-
-
-def _published_log(api: HfApi, planned: Plan, pull: _Pull, user: str) -> pa.Table | None:
-    """The run's log as it stands on the Hub; None if it is not there or cannot be read."""
-    assert planned.logs is not None
-    with tempfile.TemporaryDirectory(prefix="p2zoo-") as work:
-        try:
-            path = api.hf_hub_download(
-                planned.logs, planned.log_path(user), repo_type="dataset", revision=pull.revision, local_dir=work
-            )
-        except RemoteEntryNotFoundError:
-            return None
-        table, _ = read_table(Path(path))
-        return None if table is None else table.cast(schema())
+        log = write_log(Path(work) / "log.parquet", table)
+        return submit.send(api, planned.logs, user, log, table, pull, about), revision
 
 
 def _model_commit(api: HfApi, planned: Plan, log: pa.Table) -> str | None:
@@ -255,18 +209,7 @@ def _log_table(planned: Plan, user: str, revision: str) -> pa.Table:
     return planned.run.table(contributor=user, model_repo=planned.repo, model_revision=revision)
 
 
-def _description(api: HfApi, planned: Plan, revision: str) -> str:
-    c, claimed = planned.run.columns, planned.claimed
-    losses = f"{claimed.l0:.4f} before, {claimed.l_pruned:.4f} pruned, {claimed.loss:.4f} now"
-    return (
-        f"Model: [{planned.repo}]({api.endpoint}/{planned.repo}) at commit "
-        f"[{revision[:12]}]({api.endpoint}/{planned.repo}/commit/{revision}).\n\n"
-        f"{c['base_model']}, {c['method']}, {c['rate']:.1%} of all parameters, {claimed.tokens:,} post-training "
-        f"tokens. Held-out loss: {losses}.\n\nBy opening this pull request I publish the log under {LOGS_LICENCE}."
-    )
-
-
-def _link(api: HfApi, planned: Plan, pull: _Pull) -> None:
+def _link(api: HfApi, planned: Plan, pull: Pull) -> None:
     """Let the card name the pull request."""
     info = api.model_info(planned.repo, files_metadata=True)
     card = planned.card(pull.url)

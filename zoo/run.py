@@ -16,6 +16,7 @@ from rich.console import Console
 
 from leaderboard.errors import P2Error, RunFailed
 from zoo import checkpoint, text
+from zoo.by_source import loss_by_source
 from zoo.checkpoint import Source
 from zoo.curve import Curve, last_complete
 from zoo.dryrun import OPTIMIZER_BYTES, estimate, grid_steps
@@ -138,6 +139,7 @@ def _pruned_model(job: Job) -> Any:
     model = checkpoint.load_model(job.source.folder, job.recipe.train.precision)
     l0 = heldout_loss(model, job.materials.heldout)
     job.say(f"before pruning   held-out {l0:.4f}")
+    l0_by_source = _by_source(job, model)
     key = f"{job.source.label}@{job.source.revision}"
     pruned = prune(model, job.plan, job.materials.calibration, cache_folder(), key)
     with new_folder(saved) as folder:
@@ -147,6 +149,7 @@ def _pruned_model(job: Job) -> Any:
     job.say(f"after pruning    held-out {l_pruned:.4f}   loads back in a fresh process")
     job.folder.update(
         l0=l0,
+        l0_by_source=l0_by_source,
         l_pruned=l_pruned,
         removed=pruned.removed,
         calibration_sha256=pruned.calibration_sha256,
@@ -198,8 +201,14 @@ def _save_final(job: Job, model: Any) -> None:
         checkpoint.copy_licences(job.source, folder)
         report = gate(model, folder, _probe(job), job.recipe.prune.method)
     loss = heldout_loss(model.float(), job.materials.heldout)
+    job.folder.update(loss_by_source=_by_source(job, model))
     job.folder.update(gate_final=asdict(report), loss_saved=loss, dtype=str(dtype).removeprefix("torch."))
     job.say(f"model/ loads back in a fresh process ({job.folder.state['dtype']}, held-out {loss:.4f})")
+
+
+def _by_source(job: Job, model: Any) -> dict[str, Any] | None:
+    told = job.materials.sources
+    return None if told is None else loss_by_source(model, job.materials.heldout, told)
 
 
 def _probe(job: Job) -> torch.Tensor:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,9 @@ with tempfile.TemporaryDirectory() as folder:
     rows = datasets.load_dataset(sys.argv[1], revision=sys.argv[2], split="train", cache_dir=folder)
     print("rows", rows.num_rows)
 """
+
+
+Load = Callable[["HfApi", Submission], Finding | None]  # what is wrong where a submission does not load
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,23 @@ class Verdict:
 
 
 def check_pull_request(
-    api: "HfApi", dataset: str, num: int, *, comment: bool = False, merge_if_clean: bool = False
+    api: "HfApi",
+    dataset: str,
+    num: int,
+    *,
+    comment: bool = False,
+    merge_if_clean: bool = False,
+    load: Load | None = None,
 ) -> Verdict:
     """Judge pull request `num`; with `comment` say so on its page, with `merge_if_clean` merge what has no error.
 
+    `load` loads it as users will, by default in a process of its own.
     Raises P2Error where there is no such open pull request or the Hub refuses, RunFailed where it moved meanwhile.
     """
     patience = Patience()
     doing = f"checking {dataset} #{num}"
     submission = patience(doing, lambda: fetch(api, dataset, num))
-    verdict = patience(doing, lambda: judge(api, submission))
+    verdict = patience(doing, lambda: judge(api, submission, load))
     if comment:
         from zoo.comment import put
 
@@ -80,7 +90,7 @@ def check_pull_request(
     return merge(api, verdict) if merge_if_clean and verdict.ok else verdict
 
 
-def judge(api: "HfApi", submission: Submission) -> Verdict:
+def judge(api: "HfApi", submission: Submission, load: Load | None = None) -> Verdict:
     """The verdict on a submission; reads the Hub, changes nothing."""
     about = findings_about(submission)
     reports = [Report(c.path, findings_of(c, submission.author)) for c in submission.changes]
@@ -91,7 +101,7 @@ def judge(api: "HfApi", submission: Submission) -> Verdict:
     verdict = Verdict(submission, about, tuple(reports))
     if not verdict.ok:
         return verdict
-    if found := _loads(api, submission):
+    if found := (load or load_in_a_process)(api, submission):
         return replace(verdict, findings=(*about, found))
     warned = outliers(before, after)
     reports = [replace(r, findings=(*r.findings, *warned.get(_run_of(r.path), ()))) for r in reports]
@@ -158,7 +168,7 @@ def _run_of(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(".parquet")
 
 
-def _loads(api: "HfApi", submission: Submission) -> Finding | None:
+def load_in_a_process(api: "HfApi", submission: Submission) -> Finding | None:
     """Load the pull request as a user would, in a process of its own; what is wrong where that fails."""
     from huggingface_hub import get_token
 
@@ -169,16 +179,17 @@ def _loads(api: "HfApi", submission: Submission) -> Finding | None:
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LOAD_S, check=False)
     except subprocess.TimeoutExpired:
-        return _not_loaded(f"no answer in {LOAD_S} s")
+        return not_loaded(f"no answer in {LOAD_S} s")
     if done.returncode == 0:
         return None
     reason = done.stderr.strip().splitlines()[-1:] or [f"ended with code {done.returncode}"]
     if "No module named 'datasets'" in reason[0]:
         raise P2Error("check --pr: loads the submission as users will; pip install 'p2zoo[train]'.")
-    return _not_loaded(reason[0])
+    return not_loaded(reason[0])
 
 
-def _not_loaded(got: str) -> Finding:
+def not_loaded(got: str) -> Finding:
+    """The finding about a dataset that does not load; `got` is what came instead."""
     fix = "Start from the newest main; if that does not load either, tell the maintainers."
     return Finding("load_dataset", ERROR, "pull request", got[:200], "a dataset that load_dataset reads", fix)
 

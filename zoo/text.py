@@ -20,6 +20,7 @@ from zoo.recipe import TextSpec
 
 GONE = {"cerebras/SlimPajama-627B": "DKYoon/SlimPajama-6B"}  # data sets that left the Hub, and the closest copy
 SUGGESTED = "HuggingFaceFW/fineweb-edu (subset sample-10BT) or DKYoon/SlimPajama-6B"
+SOURCE = "source"  # column
 _SHUFFLE_BUFFER = 10_000  # documents
 _TOGETHER = 64  # documents tokenized in one call
 
@@ -62,6 +63,17 @@ def documents(
     yield from (texts[i] for i in order)
 
 
+def sources(spec: TextSpec, folder: Path) -> list[str] | None:
+    """Where each text of a slice is from: the column `source` of a parquet file; None where there is none."""
+    if spec.file is None or not spec.file.endswith(".parquet"):
+        return None
+    path = _local(spec.file, folder, "data.heldout")
+    if SOURCE not in pq.read_schema(path).names:
+        return None
+    told = _read_parquet(path, SOURCE, "data.heldout")
+    return told[spec.skip :] if spec.take is None else told[spec.skip : spec.skip + spec.take]
+
+
 def tokenize(texts: Iterable[str], tokenizer: Any) -> Iterator[list[int]]:
     """Token ids of each document, its end marked by the end-of-text token."""
     end = tokenizer.eos_token_id
@@ -97,7 +109,7 @@ def _read_parquet(path: Path, column: str, where: str) -> list[str]:
     names = pq.read_schema(path).names
     if column not in names:
         raise unknown_name("column", column, names, f"{where}.column")
-    return [text or "" for text in pq.read_table(path, columns=[column]).column(column).to_pylist()]
+    return [str(text or "") for text in pq.read_table(path, columns=[column]).column(column).to_pylist()]
 
 
 def _read_jsonl(path: Path, column: str, where: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from leaderboard.errors import P2Error
-from zoo.hub import pulls, repos, webhook
+from zoo.hub import grants, pulls, repos, webhook
 from zoo.hub.errors import HubError, bad_request, forbidden, login_needed, repo_not_found, revision_not_found
 from zoo.hub.pulls import Discussion
 from zoo.hub.repos import NAME, Repo
@@ -33,7 +33,10 @@ class Hub:
     sender: webhook.Sender | None = None
 
     def user_of(self, token: str) -> str | None:
+        """Whose token it is: one of their own, or one that an app got by signing them in."""
         given = token.encode()
+        if claims := grants.bearer(self.sign, token):
+            return claims["user"] if claims["user"] in self.users else None
         return next((name for name, known in self.users.items() if hmac.compare_digest(known.encode(), given)), None)
 
     def sign(self, text: str) -> str:
@@ -65,19 +68,26 @@ TheHub = Annotated[Hub, Depends(running_hub)]
 
 async def caller(request: Request, hub: TheHub) -> str | None:
     """The name behind the token, None without one; a wrong token is refused."""
-    header = request.headers.get("authorization", "")
-    user = hub.user_of(header.removeprefix("Bearer ").strip())
-    if header and user is None:
+    user = hub.user_of(_token(request))
+    if "authorization" in request.headers and user is None:
         raise HubError(401, "Invalid credentials in Authorization header")
     return user
+
+
+def _token(request: Request) -> str:
+    return request.headers.get("authorization", "").removeprefix("Bearer ").strip()
 
 
 Caller = Annotated[str | None, Depends(caller)]
 
 
-async def logged_in(user: Caller) -> str:
+async def logged_in(request: Request, hub: TheHub, user: Caller) -> str:
+    """The caller, who may change things unless their token is an app's that may only read."""
     if user is None:
         raise login_needed()
+    app = grants.bearer(hub.sign, _token(request))
+    if app and request.method != "GET" and not grants.may_write(app["scope"]):
+        raise forbidden(f"This token may only read ({app['scope']}); the app must ask for {grants.WRITING[0]}.")
     return user
 
 

@@ -50,6 +50,18 @@ def test_the_bundled_models_are_known_by_their_content():
             licence_of(name, "another folder of that name")
 
 
+@pytest.mark.parametrize("version", ["3", "3.1", "3.2", "3.3"])
+def test_the_shipped_llama_texts_ask_for_what_is_done(version):
+    """The prefix, the sentence and the notice that we set are the ones in the licence's own text."""
+    text = " ".join((TERMS / f"llama{version}.txt").read_text(encoding="utf-8").replace("**", "").split())
+    licence = LICENCES[f"llama{version}"]
+    assert f"LLAMA {version} COMMUNITY LICENSE AGREEMENT" in text
+    assert f"“{licence.notice}”" in text
+    assert f"“{licence.shown}”" in text
+    prefix = "Llama 3" if version == "3" else "Llama"
+    assert f"“{prefix}” at the beginning of any such AI model name" in text
+
+
 def test_every_base_has_a_licence_and_the_shipped_text_is_our_own():
     assert {base.licence for base in BASES} <= set(LICENCES)
     assert (TERMS / "apache-2.0.txt").read_bytes() == (ROOT / "LICENSE").read_bytes()
@@ -57,8 +69,7 @@ def test_every_base_has_a_licence_and_the_shipped_text_is_our_own():
 
 def test_llama_name_notice_sentence_and_licence(runs):
     folder = runs("depth", "meta-llama/Llama-3.2-1B")
-    with pytest.raises(P2Error, match="must travel with the model; copy the base model's LICENSE"):
-        plan(folder, "ann")
+    assert plan(folder, "ann").files["LICENSE"] == TERMS / "llama3.2.txt"
     text = folder / "model" / "LICENSE.txt"
     text.write_text("LLAMA 3.2 COMMUNITY LICENSE AGREEMENT")
     try:
@@ -78,6 +89,8 @@ def test_llama_name_notice_sentence_and_licence(runs):
 
 def test_a_llama_by_another_name_gets_the_prefix_and_qwen_says_non_commercial(runs):
     folder = runs("depth", "someone/tuned")
+    with pytest.raises(P2Error, match="must travel with the model; copy the base model's LICENSE"):
+        plan(folder, "ann", licence="qwen-research")
     (folder / "model" / "LICENSE").write_text("terms")
     try:
         assert plan(folder, "ann", licence="llama3.2").repo == "ann/Llama-tuned-depth-0.20"

@@ -18,6 +18,7 @@ from huggingface_hub._eval_results import parse_eval_result_entries
 from leaderboard.check import check_files
 from leaderboard.errors import P2Error
 from leaderboard.remote import read_dataset
+from leaderboard.submit import title
 from tests.zoo.publish.conftest import LOGS, USERS
 from zoo.card import numbers_of
 from zoo.cli.publish import listing
@@ -130,6 +131,14 @@ def test_the_card(published, as_user, runs, tmp_path):
     assert yaml.safe_load(card.text.split("```yaml\n")[1].split("```")[0])["prune"]["method"] == "2:4"
 
 
+def test_the_card_shows_losses_by_source_where_the_run_measured_them(copy):
+    folder = copy()
+    assert "By source" not in plan(folder, "ann", **APACHE).card().decode()
+    before, now = ({"web | x`": {"loss": loss, "tokens": 1200}} for loss in (2.5, 2.75))
+    edit_json(folder / "run.json", l0_by_source=before, loss_by_source=now)
+    assert "| `web / x'` | 1,200 | 2.5000 | 2.7500 |" in plan(folder, "ann", **APACHE).card().decode()
+
+
 def test_eval_results_are_the_hubs_own(published, as_user, runs, tmp_path):
     _, done = published
     path = as_user("bob").hf_hub_download(done.model, ".eval_results/heldout-loss.yaml", cache_dir=tmp_path)
@@ -188,7 +197,9 @@ def test_a_draft_of_the_same_run_is_opened_and_filled(runs, as_user):
     ann, owner = as_user("ann"), as_user("owner")
     owner.create_repo("owner/draft-logs", repo_type="dataset")
     planned = plan(runs(), "ann", "owner/draft-logs", name="draft", **APACHE)
-    assert ann.create_pull_request("owner/draft-logs", planned.title, repo_type="dataset").status == "draft"
+    assert (
+        ann.create_pull_request("owner/draft-logs", title(planned.run.columns), repo_type="dataset").status == "draft"
+    )
     done = publish(ann, planned)
     assert done.pull.endswith("/discussions/1")
     assert ann.get_discussion_details("owner/draft-logs", 1, repo_type="dataset").status == "open"

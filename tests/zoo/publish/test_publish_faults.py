@@ -152,7 +152,7 @@ def test_a_refusal_is_final_and_in_words(line, planned, hub_url, status):
 def test_patience_ends_in_words_and_waits_longer_each_time(line, planned, hub_url):
     line.lead_to("http://127.0.0.1:1")
     waited: list[float] = []
-    with pytest.raises(RunFailed, match=r"does not answer .*Run the same command again"):
+    with pytest.raises(RunFailed, match=r"does not answer .*Do the same again"):
         publish(HfApi(endpoint=line.url, token=USERS["ann"]), planned, Patience(attempts=4, sleep=waited.append))
     assert len(waited) == 3
     assert all(0.5 * 2**i <= seconds <= 2**i for i, seconds in enumerate(waited))

@@ -1,5 +1,6 @@
 """A log dataset on a real Hub, its contributors, and small logs to send."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
+from leaderboard.findings import Finding
 from leaderboard.runlog import build_table, write_log
 from zoo.dataset_repo import init
 from zoo.hub import serve
+from zoo.submission import Submission
+from zoo.submissions import Verdict, check_pull_request, not_loaded
 
 USERS = {"owner": "hf_owner_token", "ann": "hf_ann_token", "bob": "hf_bob_token"}
 DATASET = "owner/logs"
@@ -78,6 +82,27 @@ def log(tmp_path: Path) -> Callable[..., tuple[str, bytes]]:
         return f"runs/{run['contributor']}/{table['run_id'][0]}.parquet", path.read_bytes()
 
     return make
+
+
+@pytest.fixture
+def check(owner: HfApi) -> Callable[..., Verdict]:
+    """`check(num, **options)`: the owner's check, loading in this process; a process of its own takes seconds."""
+    return lambda num, **options: check_pull_request(owner, DATASET, num, load=load_here, **options)
+
+
+def load_here(api: HfApi, submission: Submission) -> Finding | None:
+    """Load a submission with `datasets` from its files and its card."""
+    import datasets
+
+    with tempfile.TemporaryDirectory() as folder:
+        api.snapshot_download(repo_id=DATASET, repo_type="dataset", revision=submission.head, local_dir=f"{folder}/set")
+        if not list(Path(folder, "set").rglob("*.parquet")):
+            return None  # the last log is withdrawn
+        try:
+            datasets.load_dataset(f"{folder}/set", split="train", cache_dir=f"{folder}/cache")
+        except datasets.exceptions.DatasetGenerationError as error:
+            return not_loaded(str(error))
+    return None
 
 
 @pytest.fixture

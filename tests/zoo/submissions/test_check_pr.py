@@ -7,18 +7,13 @@ from huggingface_hub import DiscussionComment
 
 from leaderboard import P2Error
 from leaderboard.remote import read_dataset
+from tests.zoo.submissions.conftest import load_here
 from zoo import submissions
 from zoo.submission import fetch
 from zoo.submissions import check_pull_request
 
 DATASET = "owner/logs"
 KIND = {"repo_id": DATASET, "repo_type": "dataset"}
-
-
-@pytest.fixture
-def no_load(monkeypatch):
-    """Without the child process that runs load_dataset, three seconds each; test_a_good_run keeps it."""
-    monkeypatch.setattr(submissions, "_loads", lambda api, submission: None)
 
 
 def codes(verdict):
@@ -70,97 +65,95 @@ def test_a_good_run_is_commented_merged_and_read_back(owner, ann, log, send, tmp
         ("runs/ann/|<img src=x onerror=alert(1)>`@owner.parquet", "file_name"),
     ],
 )
-def test_a_path_that_is_not_ones_own_is_refused(owner, ann, log, send, no_load, path, code):
+def test_a_path_that_is_not_ones_own_is_refused(owner, ann, log, send, check, path, code):
     own, data = log()
     num = send(ann, {path.format(name=own.rpartition("/")[2]): data})
-    verdict = check_pull_request(owner, DATASET, num, comment=True, merge_if_clean=True)
+    verdict = check(num, comment=True, merge_if_clean=True)
     assert codes(verdict) == [code]
     assert verdict.merged is None
     assert files(owner) == set()
 
 
-def test_a_log_in_the_name_of_another_is_refused(owner, ann, log, send, no_load):
+def test_a_log_in_the_name_of_another_is_refused(owner, ann, log, send, check):
     path, data = log(contributor="bob")
-    verdict = check_pull_request(owner, DATASET, send(ann, {path.replace("/bob/", "/ann/"): data}))
+    verdict = check(send(ann, {path.replace("/bob/", "/ann/"): data}))
     assert codes(verdict) == ["contributor"]
 
 
-def test_authors_correct_and_withdraw_and_nobody_else_does(owner, ann, bob, log, send, no_load):
+def test_authors_correct_and_withdraw_and_nobody_else_does(owner, ann, bob, log, send, check):
     path, data = log()
-    assert check_pull_request(owner, DATASET, send(ann, {path: data}), merge_if_clean=True).merged
+    assert check(send(ann, {path: data}), merge_if_clean=True).merged
     for change in (log(bend=0.1, contributor="bob")[1], None):
-        verdict = check_pull_request(owner, DATASET, send(bob, {path: change}), merge_if_clean=True)
+        verdict = check(send(bob, {path: change}), merge_if_clean=True)
         assert codes(verdict) == ["not_yours"]
-    corrected = check_pull_request(owner, DATASET, send(ann, {path: log(bend=0.1)[1]}), merge_if_clean=True)
+    corrected = check(send(ann, {path: log(bend=0.1)[1]}), merge_if_clean=True)
     assert [c.kind for c in corrected.submission.changes] == ["changed"]
     assert read_dataset(DATASET, api=owner).frame["loss"].min() == pytest.approx(3.5 - 0.4 * 12 / 15)
-    withdrawn = check_pull_request(owner, DATASET, send(ann, {path: None}), merge_if_clean=True)
+    withdrawn = check(send(ann, {path: None}), merge_if_clean=True)
     assert withdrawn.merged
     assert files(owner) == set()
 
 
-def test_what_was_merged_meanwhile_is_no_deletion_and_the_merged_one_is_the_original(
-    owner, ann, bob, log, send, no_load
-):
+def test_what_was_merged_meanwhile_is_no_deletion_and_the_merged_one_is_the_original(owner, ann, bob, log, send, check):
     start = owner.dataset_info(DATASET).sha
     path, data = log()
     twin_path, twin = log(contributor="bob", seed=1)
     first = send(ann, {path: data}, parent_commit=start)
     copied = send(bob, {twin_path: twin}, parent_commit=start)
     honest = send(bob, {(other := log(contributor="bob", seed=2, bend=0.05))[0]: other[1]}, parent_commit=start)
-    assert check_pull_request(owner, DATASET, first, merge_if_clean=True).merged
-    assert codes(check_pull_request(owner, DATASET, copied, merge_if_clean=True)) == ["near_duplicate"]
-    assert check_pull_request(owner, DATASET, honest, merge_if_clean=True).merged
+    assert check(first, merge_if_clean=True).merged
+    assert codes(check(copied, merge_if_clean=True)) == ["near_duplicate"]
+    assert check(honest, merge_if_clean=True).merged
     assert files(owner) == {path, other[0]}
 
 
-def test_the_same_run_twice_in_one_pull_request_and_a_replicate(owner, ann, bob, log, send, no_load):
+def test_the_same_run_twice_in_one_pull_request_and_a_replicate(owner, ann, bob, log, send, check):
     path, data = log()
     twice = send(ann, {path: data, path.replace(".parquet", "0.parquet"): data})
-    assert codes(check_pull_request(owner, DATASET, twice)) == ["file_name"]
-    assert check_pull_request(owner, DATASET, send(ann, {path: data}), merge_if_clean=True).merged
+    assert codes(check(twice)) == ["file_name"]
+    assert check(send(ann, {path: data}), merge_if_clean=True).merged
     again, other = log(contributor="bob", bend=0.01)
-    replicate = check_pull_request(owner, DATASET, send(bob, {again: other}), merge_if_clean=True)
+    replicate = check(send(bob, {again: other}), merge_if_clean=True)
     assert codes(replicate) == ["replicate"]
     assert replicate.merged
 
 
-def test_too_large_drafts_empty_and_closed_ones(owner, ann, log, send, no_load):
+def test_too_large_drafts_empty_and_closed_ones(owner, ann, log, send, check):
     path, data = log()
-    assert codes(check_pull_request(owner, DATASET, send(ann, {path: bytes(5_000_001)}))) == ["too_large"]
+    assert codes(check(send(ann, {path: bytes(5_000_001)}))) == ["too_large"]
     draft = ann.create_pull_request(title="later", **KIND).num
-    assert codes(check_pull_request(owner, DATASET, draft)) == ["empty", "draft"]
+    assert codes(check(draft)) == ["empty", "draft"]
     talk = ann.create_discussion(title="hello", **KIND).num
     with pytest.raises(P2Error, match="a discussion"):
-        check_pull_request(owner, DATASET, talk)
+        check(talk)
     closed = send(ann, {path: data})
     ann.change_discussion_status(discussion_num=closed, new_status="closed", **KIND)
     with pytest.raises(P2Error, match="already closed"):
-        check_pull_request(owner, DATASET, closed)
+        check(closed)
     with pytest.raises(P2Error, match="not found"):
-        check_pull_request(owner, DATASET, 999)
+        check(999)
 
 
-def test_one_comment_that_follows_the_pull_request(owner, ann, log, send, no_load):
+def test_one_comment_that_follows_the_pull_request(owner, ann, log, send, check):
     path, data = log()
     num = send(ann, {path: data[:-1]})
     ann.comment_discussion(DATASET, num, "<!-- p2zoo check -->\n**p2zoo check: clean**", repo_type="dataset")
     for _ in range(3):
-        check_pull_request(owner, DATASET, num, comment=True)
+        check(num, comment=True)
     forged, said = comments(owner, num)
     assert "refused" in said
     assert "unreadable" in said
     ann.upload_file(path_or_fileobj=data, path_in_repo=path, revision=f"refs/pr/{num}", **KIND)
-    check_pull_request(owner, DATASET, num, comment=True)
+    check(num, comment=True)
     assert comments(owner, num)[0] == forged
     assert "**p2zoo check: clean**" in comments(owner, num)[1]
     assert len(comments(owner, num)) == 2
 
 
-def test_what_was_pushed_after_the_check_is_not_merged(owner, ann, log, send, no_load):
+def test_what_was_pushed_after_the_check_is_not_merged(owner, ann, log, send, check):
     path, data = log()
     num = send(ann, {path: data})
-    verdict = submissions.judge(owner, fetch(owner, DATASET, num))
+    verdict = submissions.judge(owner, fetch(owner, DATASET, num), load_here)
     ann.upload_file(path_or_fileobj=b"something else", path_in_repo="notes.txt", revision=f"refs/pr/{num}", **KIND)
     with pytest.raises(P2Error, match="moved while it was checked"):
         submissions.merge(owner, verdict)

@@ -20,8 +20,6 @@ from leaderboard.remote import read_dataset
 from leaderboard.rules import MAX_TEXT
 from leaderboard.runlog import COLUMNS, VOLATILE, run_id
 from tests.zoo.submissions import hostile
-from zoo import submissions
-from zoo.submissions import check_pull_request
 
 ROOT = Path(__file__).parents[3]
 DATASET = "owner/logs"
@@ -123,16 +121,13 @@ def test_names_that_are_no_files_neither_block_nor_stop_the_reader(tmp_path):
 
 
 @pytest.mark.parametrize("count", [20, pytest.param(60, marks=pytest.mark.slow)])
-def test_hostile_pull_requests_change_nothing(owner, ann, log, send, tmp_path, monkeypatch, count):
+def test_hostile_pull_requests_change_nothing(owner, ann, log, send, check, tmp_path, count):
     """Each is checked, commented and, were it clean, merged: main stays as it was."""
-    monkeypatch.setattr(submissions, "_loads", lambda api, submission: None)
     path, data = log()
-    assert check_pull_request(owner, DATASET, send(ann, {path: data}), merge_if_clean=True).merged
+    assert check(send(ann, {path: data}), merge_if_clean=True).merged
     for i, file in enumerate(hostile.write(tmp_path / "hostile", count, seed=2)):
         name = f"runs/ann/{i:016x}.parquet"
-        verdict = check_pull_request(
-            owner, DATASET, send(ann, {name: file.read_bytes()}), comment=True, merge_if_clean=True
-        )
+        verdict = check(send(ann, {name: file.read_bytes()}), comment=True, merge_if_clean=True)
         assert not verdict.ok
     logs = read_dataset(DATASET, api=owner)
     assert logs.frame["run_id"].nunique() == 1

@@ -1,9 +1,15 @@
 """From an event of the Hub to a comment: the secret, what is worth a check, and a worker that nothing stops."""
 
+import contextlib
 import json
-import runpy
+import os
 import socket
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -11,13 +17,14 @@ from huggingface_hub import HfApi
 
 from leaderboard import P2Error
 from zoo.dataset_repo import init
-from zoo.hub import serve
+from zoo.hub import client_env, serve
 from zoo.hub.webhook import Webhook
 from zoo.webhook_app import Checker, create_app, pull_request_of
 
 DATASET = "owner/logs"
 KIND = {"repo_id": DATASET, "repo_type": "dataset"}
 ROOT = Path(__file__).parents[3]
+JOB = ROOT / "recipes" / "check_pr_job.py"
 
 
 def event(scope: str, action: str = "create", status: str = "open", **parts) -> dict:
@@ -109,13 +116,77 @@ def test_a_pull_request_on_the_hub_reaches_the_checker(tmp_path, log, send):
     assert set(nums) == {1}
 
 
-def test_the_job_script_checks_what_its_event_names(monkeypatch, capsys):
-    job = runpy.run_path(str(ROOT / "recipes" / "check_pr_job.py"))
-    monkeypatch.setattr("sys.argv", ["check_pr_job.py", DATASET])
-    monkeypatch.setenv("WEBHOOK_PAYLOAD", json.dumps(event("discussion.comment")))
-    assert job["main"]() == 0
-    assert "No open pull request" in capsys.readouterr().out
+def test_the_job_script_says_what_it_needs():
     from huggingface_hub.cli._uv_script_header import parse_uv_script_header
 
-    header = parse_uv_script_header((ROOT / "recipes" / "check_pr_job.py").read_text(encoding="utf-8"))
+    header = parse_uv_script_header(JOB.read_text(encoding="utf-8"))
     assert (header.flavor, header.timeout, header.secrets) == ("cpu-basic", "20m", ["HF_TOKEN"])
+
+
+@pytest.mark.slow
+def test_the_job_script_checks_what_the_hubs_events_name(tmp_path, log, send):
+    """Events as the Hub sends them; the script in a process of its own: comments, merges, refuses, or has no work."""
+    pytest.importorskip("datasets", reason="in the extra [train]")
+    users = {"owner": "hf_owner", "ann": "hf_ann"}
+    with collected_events() as (hook, events), serve(tmp_path / "hub", users, hook) as url:
+        owner, ann = (HfApi(endpoint=url, token=token) for token in users.values())
+        init(owner, DATASET)
+        path, data = log()
+        good, bad = send(ann, {path: data}), send(ann, {path: data[:-1]})
+
+        def start(num: int, *options: str) -> tuple[int, str, str]:
+            (told,) = [e for e in wait_for(events, num) if e["discussion"]["num"] == num and e["event"] == OPENED][:1]
+            env = os.environ | client_env(url, users["owner"]) | {"WEBHOOK_PAYLOAD": json.dumps(told)}
+            env |= {"WEBHOOK_REPO_ID": DATASET, "PYTHONPATH": str(ROOT)}
+            done = subprocess.run([sys.executable, str(JOB), *options], env=env, capture_output=True, text=True)
+            assert "Traceback" not in done.stderr
+            assert users["owner"] not in done.stdout + done.stderr
+            said = owner.get_discussion_details(DATASET, num, repo_type="dataset")
+            return done.returncode, said.status, said.events[-1].content if num == bad else done.stdout
+
+        code, status, comment = start(bad, DATASET, "--merge-if-clean")
+        assert (code, status) == (1, "open")
+        assert "**p2zoo check: refused**" in comment
+        code, status, said = start(good, "--merge-if-clean")
+        assert (code, status) == (0, "merged")
+        assert "merged as" in said
+        assert [p for p in owner.list_repo_files(**KIND) if p.startswith("runs/")] == [path]
+        told = next(e for e in wait_for(events, good) if e["event"]["scope"] == "discussion.comment")
+        env = os.environ | {"WEBHOOK_PAYLOAD": json.dumps(told), "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, str(JOB), DATASET], env=env, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "No open pull request in this event.\n")
+
+
+OPENED = {"action": "create", "scope": "discussion"}
+
+
+@contextlib.contextmanager
+def collected_events() -> Iterator[tuple[Webhook, list[dict]]]:
+    """A receiver on this machine, and the events that came so far."""
+    events: list[dict] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            events.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Webhook(f"http://127.0.0.1:{server.server_address[1]}/", "s3cret"), events
+        server.shutdown()
+        thread.join()
+
+
+def wait_for(events: list[dict], num: int) -> list[dict]:
+    """Those about discussions, once one about `num` is there."""
+    for _ in range(500):
+        about = [e for e in events if "discussion" in e]
+        if any(e["discussion"]["num"] == num for e in about):
+            return about
+        time.sleep(0.02)
+    raise AssertionError(f"no event about #{num}")
