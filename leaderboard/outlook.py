@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from leaderboard.budget import Question
 from leaderboard.recommend import Predictor
@@ -26,9 +27,14 @@ def outlook(found: Predictor, asked: Question, tokens: float | None, level: floa
     """
     measured = found.rows["tokens"]
     last = max(float(measured.max()), 3 * (tokens or 0))
-    at = np.geomspace(float(measured.min()), last, POINTS)
+    return losses_at(found, asked, np.geomspace(float(measured.min()), last, POINTS), level)
+
+
+def losses_at(found: Predictor, asked: Question, tokens: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
+    """What `asked` is predicted to measure at token counts (n,): columns tokens, loss, low, high, shape (n, 4)."""
+    at = np.atleast_1d(np.asarray(tokens, dtype=float))
     curve = asked.curve(at)
-    low = high = np.full(POINTS, np.nan)
+    low = high = np.full(len(at), np.nan)
     if found.spread is not None:
         low, high = found.spread.interval(curve, level, new_run=True)
     return pd.DataFrame({"tokens": at, "loss": found.fit.predict(curve), "low": low, "high": high})

@@ -2,11 +2,23 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until interrupted. On a Hugging Face Space the environment says where the logs are."""
+    env = os.environ
     parser = argparse.ArgumentParser(prog="python -m space", description=main.__doc__)
+<<<<<<< HEAD
+    parser.add_argument("--logs", default=env.get("P2ZOO_LOGS"), help="file, folder or Hub dataset; default: seed")
+    parser.add_argument("--refresh", type=float, default=600, metavar="SECONDS", help="how often to read it again")
+    parser.add_argument("--host", default=env.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=int(env.get("GRADIO_SERVER_PORT", "7860")))
+    asked = parser.parse_args(arguments)
+    if not asked.refresh >= 1:
+        parser.error("--refresh: a number of seconds, 1 or more")
+    env.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no request to anybody
+=======
     parser.add_argument(
         "--logs", default=os.environ.get("P2ZOO_LOGS"), help="file, folder or Hub dataset; default: seed"
     )
@@ -14,15 +26,18 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
     asked = parser.parse_args()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no request to anybody
+>>>>>>> space
     import uvicorn
 
     from space.app import build
     from space.store import Store
 
-    store = Store.open(asked.logs)
+    store = Store.open(asked.logs, mounted=env.get("P2ZOO_MOUNTED_LOGS"))
     store.warm()
+    store.keep_fresh(asked.refresh)
     print(f"p2zoo: http://{asked.host}:{asked.port}", flush=True)
-    uvicorn.run(build(store), host=asked.host, port=asked.port, log_level="warning")
+    app = build(store, env.get("P2ZOO_WEBHOOK_SECRET"))
+    uvicorn.run(app, host=asked.host, port=asked.port, log_level="warning")
 
 
 if __name__ == "__main__":

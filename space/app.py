@@ -1,42 +1,55 @@
 """The app: six pages with a link each, the same functions for REST and MCP, and a few plain downloads."""
 
+import warnings
 from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from space import look
+from leaderboard.check import MAX_BYTES
+from space import api, look, routes
 from space.pages import PAGES
 from space.store import Store
 
 STATIC = Path(__file__).parent / "static"
 
 
-def build(store: Store) -> FastAPI:
+def build(store: Store, webhook_secret: str | None = None) -> FastAPI:
     """The whole app as ASGI, over whatever state `store` holds."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    routes.add(app, store, webhook_secret)
     app.mount("/look", StaticFiles(directory=STATIC), name="look")  # /static is Gradio's own
-    return gr.mount_gradio_app(
-        app,
-        blocks(store),
-        path="/",
-        theme=look.theme(),
-        css_paths=STATIC / "style.css",
-        head=look.HEAD,
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        show_error=True,
-    )
+    demo = blocks(store)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "SSR mode is not supported")  # said although it is off
+        app = gr.mount_gradio_app(
+            app,
+            demo,
+            path="/",
+            theme=look.theme(),
+            css_paths=STATIC / "style.css",
+            head=look.HEAD,
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            show_error=True,
+            max_file_size=MAX_BYTES + 1,  # of an upload: the check says what is too large
+            mcp_server=True,
+        )
+    routes.refuse_calls_in_words(app)
+    routes.mcp_answers_in_json(demo)
+    return app
 
 
 def blocks(store: Store) -> gr.Blocks:
     """The pages."""
-    demo = gr.Blocks(title="p2zoo", analytics_enabled=False, fill_width=True)
+    demo = api.Blocks(title="p2zoo", analytics_enabled=False, fill_width=True)
     for page in PAGES:
         with demo.route(page.name, page.path) if page.path else demo:
             gr.Navbar(visible=False)  # the menu is ours
             look.frame(page, store, demo)
+    with demo:
+        api.register(store)
     demo.queue(default_concurrency_limit=16)
     return demo

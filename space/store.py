@@ -4,32 +4,89 @@ A new state is read and made ready in the background while the old one goes on a
 place. A source that fails leaves the old state, and what went wrong is kept for the About page.
 """
 
+import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from leaderboard import load_logs
 from leaderboard.board import Board
 from leaderboard.errors import P2Error
+from leaderboard.logs import Logs
+
+logger = logging.getLogger(__name__)
+EVERY_S = 600.0
 
 
 @dataclass
 class Store:
-    """`board` is what is served; `problem` says why it could not be renewed last time."""
+    """`board` is what is served; `problem` says why it could not be renewed last time. `source` None is the seed."""
 
     source: str | None
     board: Board
     problem: str | None = None
+    _asked: threading.Event = field(default_factory=threading.Event, repr=False)
+    _one: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _closed: bool = False
 
     @classmethod
-    def open(cls, source: str | None) -> "Store":
-        """Serve `source` (None: the bundled seed), or the seed where the source cannot be read."""
+    def open(cls, source: str | None, mounted: str | None = None) -> "Store":
+        """Serve `source`; where it cannot be read, the copy `mounted` here or the bundled seed, with a note."""
         try:
             return cls(source, Board(load_logs(source)))
         except P2Error as error:
-            return cls(source, Board(load_logs()), str(error))
+            return cls(source, Board(_instead(mounted, str(error))), str(error))
 
     def warm(self) -> threading.Thread:
         """Work out, in the background, what visitors ask first."""
         thread = threading.Thread(target=self.board.ready, name="warm", daemon=True)
         thread.start()
         return thread
+
+    def refresh(self) -> bool:
+        """Read the source again and serve what is new; whether something was. Never raises: see `problem`."""
+        with self._one:
+            try:
+                logs = load_logs(self.source)
+                new = (logs.revision, logs.note) != (self.board.logs.revision, self.board.logs.note)
+                if new:
+                    self.board = Board(logs).ready()
+                self.problem = logs.note
+            except P2Error as error:
+                self.problem = str(error)
+                return False
+            except Exception as error:  # a bug must not end the service of the old state
+                logger.exception("refresh")
+                self.problem = f"{self.source}: could not be read again ({type(error).__name__}); the log says more."
+                return False
+            return new
+
+    def keep_fresh(self, every: float = EVERY_S) -> None:
+        """Refresh in the background: every so many seconds, and soon after `ask`; until `close`."""
+
+        def work() -> None:
+            while not self._closed:
+                self._asked.wait(every)
+                self._asked.clear()  # what is asked from here on may be newer than what is read now
+                if not self._closed:
+                    self.refresh()
+
+        threading.Thread(target=work, name="refresh", daemon=True).start()
+
+    def ask(self) -> None:
+        """Have it refreshed now. Many calls while one is under way are one."""
+        self._asked.set()
+
+    def close(self) -> None:
+        """Stop refreshing."""
+        self._closed = True
+        self._asked.set()
+
+
+def _instead(mounted: str | None, why: str) -> Logs:
+    """What to serve when the source cannot be read at the start."""
+    if mounted:
+        try:
+            return replace(load_logs(mounted), note=f"{why} This is the copy mounted here.")
+        except P2Error:
+            pass  # not mounted, or empty
+    return replace(load_logs(), note=f"{why} These are the runs bundled with p2zoo.")

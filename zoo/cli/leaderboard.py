@@ -126,7 +126,9 @@ def rank(
         table = rank_laws(read.frame, cells=cells)
     floor = noise_floor(read.frame)
     if as_json:
-        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": _rank_json(table, cells)})
+        from leaderboard.as_json import ranking
+
+        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)})
     else:
         _show_rank(table, floor)
 
@@ -185,52 +187,17 @@ def budget(
         _show_budget(answer, read.source)
 
 
-def _data(read: Any) -> dict[str, Any]:
-    date = read.date.isoformat() if read.date else None
-    runs = int(read.frame["run_id"].nunique())
-    return {"source": read.source, "revision": read.revision, "date": date, "runs": runs, "note": read.note} | {
-        "quarantined": [r.as_dict() for r in read.quarantined]
-    }
+def _data(read: "Read") -> dict[str, Any]:
+    from leaderboard.as_json import data
 
-
-def _rank_json(table: "pd.DataFrame", cells: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Laws in rank order, each with its cells, as the contract names the keys."""
-    from leaderboard.cells import METRICS, asd_interval
-    from leaderboard.runlog import GROUP
-
-    laws = []
-    for row in table.to_dict("records"):
-        own = cells[cells["law"] == row["law"]].to_dict("records")
-        rank_of = None if row["rank"] is None or row["rank"] != row["rank"] else int(row["rank"])
-        laws.append(
-            {"law": row["law"], "rank": rank_of, "score": row["score"], "score_doubling": row["score_doubling"]}
-            | {"recommended": bool(row["recommended"]), "score_90": [row["score_low"], row["score_high"]]}
-            | {"wins": row["wins"]}
-            | {
-                "cells": [
-                    {"group": {g: c.get(g) for g in GROUP}, "track": c["track"], "status": c["status"]}
-                    | {m: c[m] for m in METRICS}
-                    | {"asd_90": asd_interval(c["asd_draws"])}
-                    for c in own
-                ]
-            }
-        )
-    return laws
+    return data(read)
 
 
 def _print_json(data: Any) -> None:
     """JSON on standard output; NaN is null."""
-    print(json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False))
+    from leaderboard.as_json import plain
 
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        return float(value) if abs(value) < float("inf") else None
-    return value.item() if hasattr(value, "item") else value
+    print(json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _console() -> Any:
