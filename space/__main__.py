@@ -9,7 +9,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until interrupted. On a Hugging Face Space the environment says where the logs are."""
     env = os.environ
     parser = argparse.ArgumentParser(prog="python -m space", description=main.__doc__)
-<<<<<<< HEAD
     parser.add_argument("--logs", default=env.get("P2ZOO_LOGS"), help="file, folder or Hub dataset; default: seed")
     parser.add_argument("--refresh", type=float, default=600, metavar="SECONDS", help="how often to read it again")
     parser.add_argument("--host", default=env.get("GRADIO_SERVER_NAME", "127.0.0.1"))
@@ -18,15 +17,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not asked.refresh >= 1:
         parser.error("--refresh: a number of seconds, 1 or more")
     env.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no request to anybody
-=======
-    parser.add_argument(
-        "--logs", default=os.environ.get("P2ZOO_LOGS"), help="file, folder or Hub dataset; default: seed"
-    )
-    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
-    asked = parser.parse_args()
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no request to anybody
->>>>>>> space
     import uvicorn
 
     from space.app import build
