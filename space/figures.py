@@ -65,7 +65,7 @@ def budget(curve: pd.DataFrame, near: pd.DataFrame, tokens: int | None, target: 
         name = f"{words.count(run['n0'].iloc[0])} at {words.share(run['rate'].iloc[0])}"
         figure.add_scatter(
             x=shown["tokens"], y=shown["loss"], mode="lines+markers", line={"color": SOFT, "width": 1},
-            marker={"size": 4, "color": MEASURED}, name=name, hovertemplate=f"{name}: %{{y:.3f}} after %{{x:.3s}}<extra></extra>",
+            marker={"size": 4, "color": MEASURED}, name=name, hovertemplate=_hover(f"{name}: %{{y:.3f}} after"),
         )  # fmt: skip
         _label(figure, shown["tokens"].iloc[0], shown["loss"].iloc[0], name, MEASURED, "left")
     if curve["low"].notna().all():
@@ -90,6 +90,10 @@ def budget(curve: pd.DataFrame, near: pd.DataFrame, tokens: int | None, target: 
     lows = [curve["tokens"].min(), *near.loc[near["tokens"] > 0, "tokens"]]
     _token_axis(figure, min(lows), curve["tokens"].max() * 1.6)
     return figure
+
+
+def _hover(said: str) -> str:
+    return said + " %{x:.3s}<extra></extra>"
 
 
 def _label(figure: go.Figure, x: float, y: float, text: str, color: str, side: str = "right") -> None:
@@ -136,8 +140,9 @@ def curves(rows: pd.DataFrame) -> go.Figure:
         shade = _shade(run)
         label = f"{words.count(run['n0'].iloc[0])} at {words.share(run['rate'].iloc[0])}"
         figure.add_scatter(
-            x=run["tokens"], y=run["excess"], mode="markers", marker={"size": 4, "color": MEASURED}, row=row, col=column,
-            hovertemplate=f"{label}: %{{y:.3f}} after %{{x:.3s}}<extra></extra>",
+            x=run["tokens"], y=run["excess"], mode="markers",
+            marker={"size": 4, "color": MEASURED}, row=row, col=column,
+            hovertemplate=_hover(f"{label}: %{{y:.3f}} after"),
         )  # fmt: skip
         figure.add_scatter(
             x=run["tokens"], y=run["predicted_excess"], mode="lines", line={"color": PREDICTED, "width": shade},

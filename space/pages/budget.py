@@ -62,7 +62,6 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     )
     rivals = gr.HTML(elem_id="rivals")
     inputs = list(form.values())
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def opened(request: gr.Request) -> list[Any]:
         state = _complete(store.board, links.read(request, DEFAULTS))
@@ -78,13 +77,13 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     def drawn(*values: Any) -> list[Any]:
         return list(_picture(store.board, dict(zip(NAMES, values, strict=True))))
 
-    later = {"fn": drawn, "inputs": inputs, "outputs": [plot, caption, rivals], **quiet}
-    demo.load(opened, outputs=[*inputs, answer, address], **quiet).then(**later)
+    later = {"fn": drawn, "inputs": inputs, "outputs": [plot, caption, rivals], **look.QUIET}
+    demo.load(opened, outputs=[*inputs, answer, address], **look.QUIET).then(**later)
     for name, part in form.items():
         fills = name in ("base", "text", "method", "goal", "gpu")
         reply = part.input(
             chosen if fills else asked, inputs, [*inputs, answer, address] if fills else [answer, address],
-            trigger_mode="always_last", **quiet,
+            trigger_mode="always_last", **look.QUIET,
         )  # fmt: skip
         reply.then(**later, trigger_mode="always_last")
 
@@ -318,9 +317,12 @@ def _rivals(board: Board, asked: Asked, found: Budget) -> str:
             row["between"] = f"{words.loss(row['loss_low'])} to {words.loss(row['loss_high'])}" if known else words.NONE
             row["outside"] = words.NONE if row["beyond"] < 1.1 else f"{words.digits(row['beyond'], 2)} ×"
             row["method"] = "unpruned" if row["method"] == "none" else row["method"]
+        own = (asked.base.name if asked.base else "", question.method)
         return table(
-            _RIVALS, rows, f"Ways to {words.count(deployed)} parameters",
-            marked=lambda row: row["base_model"] == (asked.base.name if asked.base else "") and row["method"] == question.method,
-        )  # fmt: skip
+            _RIVALS,
+            rows,
+            f"Ways to {words.count(deployed)} parameters",
+            marked=lambda row: (row["base_model"], row["method"]) == own,
+        )
 
     return look.warned(make)

@@ -47,25 +47,24 @@ def draw(store: Store, demo: gr.Blocks) -> None:
             findings = gr.HTML(elem_id="findings", min_height=60)
             sent = gr.HTML(elem_id="sent")
     gr.HTML(
-        "<h2>Most wanted runs</h2><p>Runs that would narrow the token budgets most, by optimal design on the fitted law. "
-        "<em>Narrower</em> is by how much the budget intervals of that family and method would shrink.</p>"
+        "<h2>Most wanted runs</h2><p>Runs that would narrow the token budgets most, by optimal design on the fitted "
+        "law. <em>Narrower</em> is by how much the budget intervals of that family and method would shrink.</p>"
     )
     wanted = gr.HTML(elem_id="wanted", min_height=200)
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def judged(path: str | None) -> list[Any]:
         html, fine = judge(path)
         hint = "" if fine and sign_in else _hint(store.board) if fine else ""
         return [html, gr.update(interactive=fine and sign_in and bool(hub_dataset(store.board))), hint]
 
-    box.change(judged, box, [findings, send, sent], **quiet)
+    box.change(judged, box, [findings, send, sent], **look.QUIET)
     if sign_in:
 
         def submitted(path: str | None, token: gr.OAuthToken | None) -> str:
             return open_pull(store.board, path, token.token if token else None)
 
         send.click(submitted, box, sent, api_visibility="private")
-    demo.load(lambda: look.warned(lambda: _wanted(store.board)), outputs=wanted, **quiet)
+    demo.load(lambda: look.warned(lambda: _wanted(store.board)), outputs=wanted, **look.QUIET)
 
 
 def hub_dataset(board: Board) -> str | None:

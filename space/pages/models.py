@@ -19,7 +19,8 @@ COLUMNS = {
         number("Right after", "l_pruned", words.loss), number("Final loss", "loss", words.loss),
         number("Recovered", "recovered", words.share, "share of the damage that was won back"),
         number("Tokens", "tokens", words.count), number("GPU-hours", "gpu_hours", words.number),
-        Column("Contributor", "contributor"), Column("Held-out text", "eval_data"), Column("Run", "run_id", lambda v: f'<a href="curves?run={words.text(v)}"><code>{words.text(v)}</code></a>'),
+        Column("Contributor", "contributor"), Column("Held-out text", "eval_data"),
+        Column("Run", "run_id", words.run_link),
     )
 }  # fmt: skip
 USUAL = ["Base model", "Method", "Rate", "Non-zero parameters", "Final loss", "Recovered", "Tokens", "Run"]
@@ -46,7 +47,6 @@ def draw(store: Store, demo: gr.Blocks) -> None:
         plot = gr.Plot(show_label=False, elem_id="pareto-plot")
         caption = gr.HTML(elem_classes="caption")
     inputs = [search, sort, columns, model]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def shown(state: links.Values) -> list[Any]:
         return [_table(store.board, state), _load(store.board, state["model"]), links.query(state, DEFAULTS)]
@@ -69,9 +69,9 @@ def draw(store: Store, demo: gr.Blocks) -> None:
         return shown(dict(zip(DEFAULTS, values, strict=True)))
 
     outputs = [listed, load, address]
-    drawn = {"fn": lambda: _picture(store.board), "outputs": [figure, plot, caption], **quiet}
-    demo.load(opened, outputs=[*inputs, *outputs], **quiet).then(**drawn)
-    gr.on([part.input for part in inputs], asked, inputs, outputs, trigger_mode="always_last", **quiet)
+    drawn = {"fn": lambda: _picture(store.board), "outputs": [figure, plot, caption], **look.QUIET}
+    demo.load(opened, outputs=[*inputs, *outputs], **look.QUIET).then(**drawn)
+    gr.on([part.input for part in inputs], asked, inputs, outputs, trigger_mode="always_last", **look.QUIET)
 
 
 def _link(row: dict[str, Any]) -> str:
