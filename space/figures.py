@@ -77,10 +77,11 @@ def budget(curve: pd.DataFrame, near: pd.DataFrame, tokens: int | None, target: 
         x=curve["tokens"], y=curve["loss"], mode="lines", line={"color": PREDICTED, "width": 2.5},
         hovertemplate="predicted %{y:.3f} after %{x:.3s}<extra></extra>",
     )  # fmt: skip
-    _label(figure, curve["tokens"].iloc[-1], curve["loss"].iloc[-1], "predicted", PREDICTED)
+    above = "high" if curve["high"].notna().all() else "loss"
+    _label(figure, curve["tokens"].iloc[-1], curve[above].iloc[-1], "predicted", PREDICTED)
     figure.add_hline(y=l0, line={"color": MEASURED, "width": 1, "dash": "dot"})
     figure.add_annotation(
-        x=1, xref="paper", y=l0, text="before pruning", showarrow=False, xanchor="right", yanchor="top"
+        x=0, xref="paper", y=l0, text="before pruning", showarrow=False, xanchor="left", yanchor="top"
     )
     if target is not None:
         figure.add_hline(y=target, line={"color": PREDICTED, "width": 1, "dash": "dash"})
@@ -201,7 +202,7 @@ def _starts(rows: pd.DataFrame) -> dict[tuple[int, int], pd.DataFrame]:
     heads: dict[tuple[int, int], list[pd.Series]] = {}
     for place, run in _curves_of(rows):
         heads.setdefault(place, []).append(run.iloc[0])
-    apart = 0.06 * float(rows["excess"].max() - rows["excess"].min())
+    apart = 0.09 * float(rows["excess"].max() - rows["excess"].min())
     out = {}
     for place, points in heads.items():
         kept: list[pd.Series] = []

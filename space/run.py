@@ -46,14 +46,19 @@ def picture(board: Board, run_id: str, law: str) -> tuple[go.Figure | None, str]
     rows = board.run(run_id)
     if rows.empty:
         return None, ""
-    caption = f"This run as measured and as {law}, fitted to all runs of its kind, predicts it; below, measured less predicted."
+    caption = f"This run as measured and as {law}, fitted to all runs of its kind, predicts it; below, the difference."
     return figures.one_run(board.predicted(rows, law)), f"<p>{words.text(caption)}</p>"
+
+
+def hub_dataset(source: str) -> str | None:
+    """The data set on the Hub that logs are from; None where they are files."""
+    return source if source.count("/") == 1 and not source.startswith((".", "/", "~")) else None
 
 
 def _log(source: str, contributor: str, run_id: str) -> str:
     """Where the log stands: on the Hub with its pull requests, or in a folder."""
     path = f"runs/{contributor}/{run_id}.parquet"
-    if source.count("/") != 1 or source.startswith((".", "/")):
+    if hub_dataset(source) is None:
         return words.text(path)
     pulls = _link(f"datasets/{source}/discussions", "pull requests")
     return f"{_link(f'datasets/{source}/blob/main/{path}', path)} · {pulls}"

@@ -13,6 +13,7 @@ from leaderboard.errors import P2Error
 from leaderboard.findings import Finding
 from leaderboard.recipes import command
 from space import look, words
+from space.run import hub_dataset
 from space.store import Store
 from space.table import Column, number, table
 
@@ -31,7 +32,9 @@ under CC-BY-4.0; you can correct or withdraw your own.</p>
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
     look.title("Send a run", "The laws are only as good as the runs behind them. Every method and size helps.")
-    gr.HTML(HOW.format(logs=f" --logs {words.text(dataset)}" if (dataset := hub_dataset(store.board)) else ""))
+    gr.HTML(
+        HOW.format(logs=f" --logs {words.text(dataset)}" if (dataset := hub_dataset(store.board.logs.source)) else "")
+    )
     gr.HTML(
         "<h2>Check a log</h2><p>A <code>log.parquet</code> from a run folder is judged as a pull request would be. "
         "It stays on this server only while it is judged.</p>"
@@ -42,7 +45,9 @@ def draw(store: Store, demo: gr.Blocks) -> None:
             sign_in = os.environ.get("OAUTH_CLIENT_ID") is not None
             if sign_in:
                 gr.LoginButton("Sign in with Hugging Face", elem_id="login")
-            send = gr.Button("Open the pull request", interactive=False, variant="primary", elem_id="send")
+            send = gr.Button(
+                "Open the pull request", interactive=False, variant="primary", elem_id="send", visible=sign_in
+            )
         with gr.Column(scale=2, min_width=300):
             findings = gr.HTML(elem_id="findings", min_height=60)
             sent = gr.HTML(elem_id="sent")
@@ -55,7 +60,7 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     def judged(path: str | None) -> list[Any]:
         html, fine = judge(path)
         hint = "" if fine and sign_in else _hint(store.board) if fine else ""
-        return [html, gr.update(interactive=fine and sign_in and bool(hub_dataset(store.board))), hint]
+        return [html, gr.update(interactive=fine and sign_in and bool(hub_dataset(store.board.logs.source))), hint]
 
     box.change(judged, box, [findings, send, sent], **look.QUIET)
     if sign_in:
@@ -65,12 +70,6 @@ def draw(store: Store, demo: gr.Blocks) -> None:
 
         send.click(submitted, box, sent, api_visibility="private")
     demo.load(lambda: look.warned(lambda: _wanted(store.board)), outputs=wanted, **look.QUIET)
-
-
-def hub_dataset(board: Board) -> str | None:
-    """The data set this board reads; None where it reads files."""
-    source = board.logs.source
-    return source if source.count("/") == 1 and not source.startswith((".", "/", "~")) else None
 
 
 def judge(path: str | None) -> tuple[str, bool]:
@@ -98,7 +97,7 @@ def open_pull(board: Board, path: str | None, token: str | None) -> str:
     """Send an uploaded log in the name of who is signed in; HTML of what came of it."""
     from leaderboard.submit import submit
 
-    dataset = hub_dataset(board)
+    dataset = hub_dataset(board.logs.source)
     try:
         if token is None:
             raise P2Error("Sign in first: the pull request is opened in your name.")
@@ -114,7 +113,7 @@ def open_pull(board: Board, path: str | None, token: str | None) -> str:
 
 
 def _hint(board: Board) -> str:
-    dataset = hub_dataset(board)
+    dataset = hub_dataset(board.logs.source)
     where = f" --logs {dataset}" if dataset else ""
     return f"<p>Send it from your machine: <code>p2zoo publish RUN_FOLDER --to YOUR_NAME{words.text(where)}</code></p>"
 
@@ -127,6 +126,7 @@ def _wanted(board: Board) -> str:
     columns = (
         Column("Base model", "base"), Column("Method", "method"), number("Rate", "rate", words.share),
         number("Tokens", "tokens", words.count), number("Narrower", "narrower", words.share),
-        number("GPU time", "gpu_hours", words.hours), Column("New", "new"), Column("Command", "line", str),
+        number("GPU time", "gpu_hours", words.hours), Column("New", "new", wrap=True),
+        Column("Command", "line", str, wrap=True),
     )  # fmt: skip
     return table(columns, rows, "Most wanted runs")

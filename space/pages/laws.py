@@ -50,7 +50,7 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     address = links.address()
     detail = gr.HTML(elem_id="law-detail")
     gr.HTML("<h2>Which inputs matter?</h2><p>Held-out ASD of P² without an input, over that of the whole law.</p>")
-    ablation = gr.HTML(elem_id="ablation")
+    ablation = gr.HTML('<p class="empty">Fitting P² without each of its inputs…</p>', elem_id="ablation")
     inputs = [track, group, law]
 
     def shown(state: links.Values) -> list[str]:
@@ -75,17 +75,9 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     def ablated() -> str:
         return look.warned(lambda: _ablation(store.board))
 
-    demo.load(opened, outputs=[*inputs, ranking, detail, address], **look.QUIET).then(
-        ablated, outputs=ablation, **look.QUIET
-    )
-    gr.on(
-        [part.input for part in inputs],
-        asked,
-        inputs,
-        [ranking, detail, address],
-        trigger_mode="always_last",
-        **look.QUIET,
-    )
+    outputs = [ranking, detail, address]
+    demo.load(opened, outputs=[*inputs, *outputs], **look.QUIET).then(ablated, outputs=ablation, **look.QUIET)
+    gr.on([part.input for part in inputs], asked, inputs, outputs, trigger_mode="always_last", **look.QUIET)
 
 
 def _groups(board: Board) -> list[str]:

@@ -57,13 +57,9 @@ def draw(store: Store, demo: gr.Blocks) -> None:
         state["model"] = state["model"] if state["model"] in names else (names[0] if names else "")
         state["columns"] = [c for c in state["columns"] if c in COLUMNS] or USUAL
         state["sort"] = state["sort"] if state["sort"] in SORTS else "Final loss"
-        return [
-            state["search"],
-            state["sort"],
-            state["columns"],
-            gr.update(choices=names, value=state["model"]),
-            *shown(state),
-        ]
+        any_ = bool(names)  # nothing to search or choose otherwise
+        form = [gr.update(value=state[name], visible=any_) for name in ("search", "sort", "columns")]
+        return [*form, gr.update(choices=names, value=state["model"], visible=any_), *shown(state)]
 
     def asked(*values: Any) -> list[Any]:
         return shown(dict(zip(DEFAULTS, values, strict=True)))
@@ -81,7 +77,7 @@ def _link(row: dict[str, Any]) -> str:
 
 def _table(board: Board, state: links.Values) -> str:
     models = board.models
-    said = "No model is published yet: be the first: the Contribute page says how."
+    said = "No model is published yet. The Contribute page says how to publish the first."
     if state["search"]:
         every = models[["model", "base_model", "method", "contributor", "run_id"]].astype(str).agg(" ".join, axis=1)
         models = models[every.str.contains(state["search"], case=False, regex=False)]
