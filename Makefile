@@ -8,7 +8,7 @@ BIN := .venv/bin
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[train,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[train,space,dev]"
 	touch $@
 
 demo: .venv/.installed

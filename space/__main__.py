@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from space.store import Store
 
     store = Store.open(asked.logs, mounted=env.get("P2ZOO_MOUNTED_LOGS"))
-    store.warm()
+    app = build(store, env.get("P2ZOO_WEBHOOK_SECRET"))
+    store.warm()  # not before: the pages come first
     store.keep_fresh(asked.refresh)
     print(f"p2zoo: http://{asked.host}:{asked.port}", flush=True)
-    app = build(store, env.get("P2ZOO_WEBHOOK_SECRET"))
     uvicorn.run(app, host=asked.host, port=asked.port, log_level="warning")
 
 

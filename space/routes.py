@@ -78,7 +78,7 @@ def mcp_answers_in_json(demo: gr.Blocks) -> None:
     """Let tools answer with JSON text; Gradio's MCP server would write Python's form of it."""
     server = demo.mcp_server_obj
     if server is not None:
-        server.postprocess_output_data = lambda data, _: [  # type: ignore[method-assign]
+        server.postprocess_output_data = lambda data, _: [  # type: ignore[method-assign,assignment]
             TextContent(type="text", text=json.dumps(one, ensure_ascii=False, allow_nan=False)) for one in data
         ]
 
@@ -94,7 +94,7 @@ def _is_of(payload: Any, source: str | None) -> bool:
 
 def _cells(board: Board) -> pd.DataFrame:
     cells = board.ranking[1]
-    ends = [asd_interval(draws) or [None, None] for draws in cells["asd_draws"]]
+    ends = [asd_interval(draws) or [float("nan")] * 2 for draws in cells["asd_draws"]]
     low, high = zip(*ends, strict=True) if ends else ((), ())
     return cells.drop(columns=["asd_draws", "cell"]).assign(asd_low=low, asd_high=high)
 

@@ -37,7 +37,7 @@ def table(
 ) -> str:
     """HTML of a table; `label` names it for screen readers, `marked` rows stand out, `empty` is said without rows."""
     shown = list(columns)
-    records = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
+    records: list[dict[Any, Any]] = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
     if not records:
         return f'<p class="empty" role="status">{escape(empty)}</p>'
     head = "".join(_head(column) for column in shown)

@@ -61,14 +61,14 @@ def p2zoo(wheel, tmp_path_factory):
 def test_it_holds_every_tracked_file_of_the_packages(wheel):
     """Code, seed, configs and recipes; nothing of the tests, and nothing else."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    folders = ["leaderboard", "zoo", "recipes"]
+    folders = ["leaderboard", "zoo", "space", "recipes"]
     tracked = subprocess.run(["git", "ls-files", *folders], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     wanted = {
         path.replace("recipes/", "zoo/_recipes/", 1) if path.startswith("recipes/") else path
         for path in tracked.split("\n")
     }
     assert not {path for path in wanted - names if path}
-    assert {name.partition("/")[0] for name in names} == {"leaderboard", "zoo"}
+    assert {name.partition("/")[0] for name in names} == {"leaderboard", "zoo", "space"}
 
 
 def test_the_light_commands_work(p2zoo):

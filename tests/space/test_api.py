@@ -14,12 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import pytest
-
-pytest.importorskip("gradio")
-
-import httpx
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from mcp import ClientSession

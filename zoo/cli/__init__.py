@@ -5,7 +5,7 @@ import sys
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli import dataset, hub, leaderboard, plan, publish, run, show
+from zoo.cli import dataset, hub, leaderboard, plan, publish, run, show, space
 from zoo.cli.endpoint import Endpoint, use_endpoint
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ def main() -> None:
 
 app.add_typer(hub.app, name="hub")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(space.app, name="space")
 leaderboard.register(app)
 plan.register(app)
 app.command()(run.run)

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
-from zoo.hub import routes_commits, routes_discussions, routes_files, routes_oauth, routes_repos
+from zoo.hub import routes_commits, routes_discussions, routes_files, routes_oauth, routes_repos, routes_spaces
 from zoo.hub.access import Hub
 from zoo.hub.errors import HubError
 from zoo.hub.paths import KeepEncodedSlashes
@@ -23,7 +23,9 @@ def create_app(hub: Hub) -> FastAPI:
     app.add_middleware(KeepEncodedSlashes)
     app.add_exception_handler(HubError, _refuse)
     app.add_exception_handler(ClientDisconnect, _gone)
-    for module in (routes_repos, routes_commits, routes_discussions, routes_files, routes_oauth):
+    for module in (
+        routes_repos, routes_spaces, routes_commits, routes_discussions, routes_files, routes_oauth,
+    ):  # fmt: skip
         app.include_router(module.router)
     return app
 

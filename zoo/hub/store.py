@@ -42,6 +42,9 @@ CREATE TABLE IF NOT EXISTS events (
     id TEXT PRIMARY KEY, repo INTEGER NOT NULL, num INTEGER NOT NULL, type TEXT NOT NULL, author TEXT NOT NULL,
     created TEXT NOT NULL, data TEXT NOT NULL,
     FOREIGN KEY (repo, num) REFERENCES discussions ON DELETE CASCADE);
+CREATE TABLE IF NOT EXISTS settings (
+    repo INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE, kind TEXT NOT NULL, key TEXT NOT NULL, data TEXT NOT NULL,
+    PRIMARY KEY (repo, kind, key));
 CREATE INDEX IF NOT EXISTS events_of_discussion ON events (repo, num);
 """
 

@@ -1,0 +1,46 @@
+"""A Space in a process of its own."""
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import httpx
+
+START_S = 120
+
+
+def free_port() -> int:
+    """A port that nobody has at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@contextlib.contextmanager
+def healthy(command: Sequence[str], port: int, cwd: Path, env: dict[str, str]) -> Iterator[str]:
+    """Run a command until the block ends; yields its URL once /healthz answers."""
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, cwd=cwd, env=env) as child:
+        try:
+            until(lambda: child.poll() is not None or _answers(url))
+            assert child.poll() is None, f"{command} ended with {child.returncode}"
+            yield url
+        finally:
+            child.terminate()
+
+
+def until(true: Callable[[], object], seconds: float = START_S) -> None:
+    """Wait until `true()`, at most so long."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
