@@ -150,9 +150,9 @@ def curves(rows: pd.DataFrame) -> go.Figure:
             hoverinfo="skip", row=row, col=column,
         )  # fmt: skip
     for (row, column), starts in _starts(rows).items():
-        for _, run in starts.iterrows():
-            label = f"{words.count(run['n0'])} at {words.share(run['rate'])}"
-            _start_label(figure, run["tokens"], run["excess"], label, row, column)
+        for tokens, excess, n0, rate in starts[["tokens", "excess", "n0", "rate"]].itertuples(index=False):
+            label = f"{words.count(n0)} at {words.share(rate)}"
+            _start_label(figure, tokens, excess, label, row, column)
     return figure
 
 

@@ -18,7 +18,7 @@ from leaderboard.recommend import Predictor
 from space import figures, links, look, words
 from space.store import Store
 from space.table import Column as Field
-from space.table import facts, number, table
+from space.table import Row, facts, number, records, table
 
 OWN = "My own numbers"
 GOALS = {"excess": "Excess over unpruned", "target_loss": "Target loss", "gain": "Until a doubling gains less"}
@@ -59,7 +59,8 @@ def draw(store: Store, demo: gr.Blocks) -> None:
             address = links.address()
     gr.HTML(
         "<h2>The same size by other ways</h2><p>Every base model and method of the family that ends at the same number "
-        "of parameters after the same tokens, and unpruned models of that size or smaller: pruning has to beat those.</p>"
+        "of parameters after the same tokens, and unpruned models of that size or smaller: pruning has to beat "
+        "those.</p>"
     )
     rivals = gr.HTML(elem_id="rivals")
     inputs = list(form.values())
@@ -318,7 +319,7 @@ def _rivals(board: Board, asked: Asked, found: Budget) -> str:
 
     def make() -> str:
         rows = board.compare(deployed, tokens, question.family, near, asked.text)
-        rivals = rows[rows["loss"].notna() & (rows["parameters"] >= LEAST * deployed)].to_dict("records")
+        rivals = records(rows[rows["loss"].notna() & (rows["parameters"] >= LEAST * deployed)])
         own = (asked.base.name if asked.base else "", question.method)
         return table(
             _RIVALS,
@@ -330,7 +331,7 @@ def _rivals(board: Board, asked: Asked, found: Budget) -> str:
     return look.warned(make)
 
 
-def _rival(row: dict[Any, Any], asked: Asked) -> dict[str, Any]:
+def _rival(row: Row, asked: Asked) -> Row:
     """A row of the comparison in words, with its GPU time."""
     known = not words.missing(row["loss_low"])
     hours = cost = None

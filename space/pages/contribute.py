@@ -15,7 +15,7 @@ from leaderboard.recipes import command
 from space import look, words
 from space.run import hub_dataset
 from space.store import Store
-from space.table import Column, number, table
+from space.table import Column, number, records, table
 
 SHOWN = 8  # wanted runs
 HOW = """
@@ -119,7 +119,7 @@ def _hint(board: Board) -> str:
 
 
 def _wanted(board: Board) -> str:
-    rows = board.wanted.head(SHOWN).to_dict("records")
+    rows = records(board.wanted.head(SHOWN))
     for row in rows:
         row["base"] = row["base_model"] or f"a {row['family']} of {words.count(row['n0'])}"
         row["line"] = f"<code>{words.text(command(row))}</code>"

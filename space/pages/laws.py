@@ -13,7 +13,7 @@ from leaderboard.laws import LAWS
 from leaderboard.tracks import TRACKS
 from space import links, look, words
 from space.store import Store
-from space.table import Column, number, table
+from space.table import Column, number, records, table
 
 OVERALL = "all held-out tracks"
 EVERY = "every group"
@@ -115,7 +115,7 @@ def _ranking(board: Board, track: str, group: str) -> str:
     if track == OVERALL and group == EVERY:
         return _overall(board)
     _, cells = board.ranking
-    names = cells["family"].str.cat([cells["method"], cells["eval_data"]], sep=" · ")
+    names = cells["family"] + " · " + cells["method"] + " · " + cells["eval_data"]
     chosen = cells[
         (cells["track"].isin(TRACKS[1:]) if track == OVERALL else cells["track"] == track)
         & (True if group == EVERY else names == group)
@@ -147,7 +147,7 @@ def _between(drawn: Any) -> str:
 def _overall(board: Board) -> str:
     ranked, _ = board.ranking
     longest = float(ranked[["score", "score_high"]].max().max())
-    rows = ranked.assign(low=ranked["score_low"], high=ranked["score_high"]).to_dict("records")
+    rows = records(ranked.assign(low=ranked["score_low"], high=ranked["score_high"]))
     for row in rows:
         row["drawn"] = _whisker(row, longest)
         row["place"] = words.NONE if pd.isna(row["rank"]) else str(int(row["rank"]))
@@ -218,7 +218,7 @@ def _fit_row(key: dict[str, str], found: Any) -> dict[str, Any]:
 
 
 def _ablation(board: Board) -> str:
-    rows = board.ablation.to_dict("records")
+    rows = records(board.ablation)
     for row in rows:
         row["between"] = f"{words.number(row['low'])} to {words.number(row['high'])}"
     columns = (

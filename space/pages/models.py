@@ -9,7 +9,7 @@ from leaderboard.board import Board
 from leaderboard.models import snippet
 from space import figures, links, look, words
 from space.store import Store
-from space.table import Column, number, table
+from space.table import Column, number, records, table
 
 COLUMNS = {
     column.label: column
@@ -83,7 +83,7 @@ def _table(board: Board, state: links.Values) -> str:
         models = models[every.str.contains(state["search"], case=False, regex=False)]
         said = f"No model matches the search {state['search']!r}; {len(board.models)} are there without it."
     key, up = SORTS[state["sort"]]
-    rows = models.sort_values(key, ascending=up, na_position="last").to_dict("records")
+    rows = records(models.sort_values(key, ascending=up, na_position="last"))
     for row in rows:
         row["link"] = _link(row)
     columns = [Column("Model", "link", str), *(COLUMNS[name] for name in COLUMNS if name in state["columns"])]
