@@ -65,7 +65,7 @@ def budget(curve: pd.DataFrame, near: pd.DataFrame, tokens: int | None, target: 
         name = f"{words.count(run['n0'].iloc[0])} at {words.share(run['rate'].iloc[0])}"
         figure.add_scatter(
             x=shown["tokens"], y=shown["loss"], mode="lines+markers", line={"color": SOFT, "width": 1},
-            marker={"size": 4, "color": MEASURED}, name=name, hovertemplate=f"{name}: %{{y:.3f}} after %{{x:.3s}}<extra></extra>",
+            marker={"size": 4, "color": MEASURED}, name=name, hovertemplate=_hover(f"{name}: %{{y:.3f}} after"),
         )  # fmt: skip
         _label(figure, shown["tokens"].iloc[0], shown["loss"].iloc[0], name, MEASURED, "left")
     if curve["low"].notna().all():
@@ -77,10 +77,11 @@ def budget(curve: pd.DataFrame, near: pd.DataFrame, tokens: int | None, target: 
         x=curve["tokens"], y=curve["loss"], mode="lines", line={"color": PREDICTED, "width": 2.5},
         hovertemplate="predicted %{y:.3f} after %{x:.3s}<extra></extra>",
     )  # fmt: skip
-    _label(figure, curve["tokens"].iloc[-1], curve["loss"].iloc[-1], "predicted", PREDICTED)
+    above = "high" if curve["high"].notna().all() else "loss"
+    _label(figure, curve["tokens"].iloc[-1], curve[above].iloc[-1], "predicted", PREDICTED)
     figure.add_hline(y=l0, line={"color": MEASURED, "width": 1, "dash": "dot"})
     figure.add_annotation(
-        x=1, xref="paper", y=l0, text="before pruning", showarrow=False, xanchor="right", yanchor="top"
+        x=0, xref="paper", y=l0, text="before pruning", showarrow=False, xanchor="left", yanchor="top"
     )
     if target is not None:
         figure.add_hline(y=target, line={"color": PREDICTED, "width": 1, "dash": "dash"})
@@ -90,6 +91,10 @@ def budget(curve: pd.DataFrame, near: pd.DataFrame, tokens: int | None, target: 
     lows = [curve["tokens"].min(), *near.loc[near["tokens"] > 0, "tokens"]]
     _token_axis(figure, min(lows), curve["tokens"].max() * 1.6)
     return figure
+
+
+def _hover(said: str) -> str:
+    return said + " %{x:.3s}<extra></extra>"
 
 
 def _label(figure: go.Figure, x: float, y: float, text: str, color: str, side: str = "right") -> None:
@@ -136,17 +141,18 @@ def curves(rows: pd.DataFrame) -> go.Figure:
         shade = _shade(run)
         label = f"{words.count(run['n0'].iloc[0])} at {words.share(run['rate'].iloc[0])}"
         figure.add_scatter(
-            x=run["tokens"], y=run["excess"], mode="markers", marker={"size": 4, "color": MEASURED}, row=row, col=column,
-            hovertemplate=f"{label}: %{{y:.3f}} after %{{x:.3s}}<extra></extra>",
+            x=run["tokens"], y=run["excess"], mode="markers",
+            marker={"size": 4, "color": MEASURED}, row=row, col=column,
+            hovertemplate=_hover(f"{label}: %{{y:.3f}} after"),
         )  # fmt: skip
         figure.add_scatter(
             x=run["tokens"], y=run["predicted_excess"], mode="lines", line={"color": PREDICTED, "width": shade},
             hoverinfo="skip", row=row, col=column,
         )  # fmt: skip
     for (row, column), starts in _starts(rows).items():
-        for _, run in starts.iterrows():
-            label = f"{words.count(run['n0'])} at {words.share(run['rate'])}"
-            _start_label(figure, run["tokens"], run["excess"], label, row, column)
+        for tokens, excess, n0, rate in starts[["tokens", "excess", "n0", "rate"]].itertuples(index=False):
+            label = f"{words.count(n0)} at {words.share(rate)}"
+            _start_label(figure, tokens, excess, label, row, column)
     return figure
 
 
@@ -196,7 +202,7 @@ def _starts(rows: pd.DataFrame) -> dict[tuple[int, int], pd.DataFrame]:
     heads: dict[tuple[int, int], list[pd.Series]] = {}
     for place, run in _curves_of(rows):
         heads.setdefault(place, []).append(run.iloc[0])
-    apart = 0.06 * float(rows["excess"].max() - rows["excess"].min())
+    apart = 0.09 * float(rows["excess"].max() - rows["excess"].min())
     out = {}
     for place, points in heads.items():
         kept: list[pd.Series] = []

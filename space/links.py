@@ -14,7 +14,7 @@ Values = dict[str, Any]
 
 _WRITE = """
 const write = () => {
-  const query = props.value || window.location.pathname;
+  const query = window.location.pathname + (props.value === '?' ? '' : props.value); // not the base, the page
   element.querySelector('a').setAttribute('href', query);
   window.history.replaceState(window.history.state, '', query);
 };

@@ -1,7 +1,7 @@
 """How the pages look: one pair of typefaces, one accent, light and dark; and the frame around every page."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ACCENT, ACCENT_DARK = "#a8400f", "#f59a6b"  # 6.3:1 on paper, 8.6:1 on night
 PAPER, NIGHT = "#fbfaf7", "#171614"
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # a handler of a page, not of the API
 HEAD = """
 <meta name="description" content="How many post-training tokens does a pruned LLM need? Laws, curves and budgets.">
 <link rel="preload" href="look/inter.woff2" as="font" type="font/woff2" crossorigin>
@@ -58,7 +59,8 @@ def theme() -> gr.themes.Base:
         checkbox_label_background_fill_selected="transparent",
         checkbox_label_background_fill_selected_dark="transparent",
         checkbox_label_text_color_selected="#1d1b18", checkbox_label_text_color_selected_dark="#ece8df",
-        checkbox_label_border_width="0px", checkbox_label_border_width_dark="0px", checkbox_label_padding="4px 10px 4px 0",
+        checkbox_label_border_width="0px", checkbox_label_border_width_dark="0px",
+        checkbox_label_padding="4px 10px 4px 0",
     )  # fmt: skip
 
 
@@ -71,7 +73,7 @@ def frame(page: "Page", store: Store, demo: gr.Blocks) -> None:
         page.draw(store, demo)
     stamp = gr.HTML(stamp_words(store.board), elem_id="stamp")
     if page.path:  # the first page renews it with its answer
-        demo.load(lambda: stamp_words(store.board), outputs=stamp, api_visibility="private", show_progress="hidden")
+        demo.load(lambda: stamp_words(store.board), outputs=stamp, **QUIET)
 
 
 def _menu(page: "Page", pages: tuple["Page", ...]) -> str:

@@ -78,7 +78,7 @@ def mcp_answers_in_json(demo: gr.Blocks) -> None:
     """Let tools answer with JSON text; Gradio's MCP server would write Python's form of it."""
     server = demo.mcp_server_obj
     if server is not None:
-        server.postprocess_output_data = lambda data, _: [  # type: ignore[method-assign,assignment]
+        server.postprocess_output_data = lambda data, _: [
             TextContent(type="text", text=json.dumps(one, ensure_ascii=False, allow_nan=False)) for one in data
         ]
 

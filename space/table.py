@@ -9,6 +9,8 @@ import pandas as pd
 
 from space import words
 
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -27,21 +29,26 @@ def number(label: str, key: str, write: Callable[[Any], str], help: str = "") ->
     return Column(label, key, lambda value: escape(write(value)), True, help)
 
 
+def records(rows: pd.DataFrame) -> list[Row]:
+    """A frame's rows as they are written here."""
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
 def table(
     columns: Iterable[Column],
-    rows: pd.DataFrame | list[dict[str, Any]],
+    rows: pd.DataFrame | list[Row],
     label: str,
     *,
     empty: str = "Nothing here yet.",
-    marked: Callable[[dict[str, Any]], bool] | None = None,
+    marked: Callable[[Row], bool] | None = None,
 ) -> str:
     """HTML of a table; `label` names it for screen readers, `marked` rows stand out, `empty` is said without rows."""
     shown = list(columns)
-    records = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
-    if not records:
+    given = records(rows) if isinstance(rows, pd.DataFrame) else rows
+    if not given:
         return f'<p class="empty" role="status">{escape(empty)}</p>'
     head = "".join(_head(column) for column in shown)
-    body = "".join(_row(shown, row, marked is not None and marked(row)) for row in records)
+    body = "".join(_row(shown, row, marked is not None and marked(row)) for row in given)
     return (
         f'<div class="table-frame" tabindex="0" role="region" aria-label="{escape(label)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -54,7 +61,7 @@ def _head(column: Column) -> str:
     return f'<th scope="col"{kind}{title}>{escape(column.label)}</th>'
 
 
-def _row(columns: list[Column], row: dict[str, Any], stands_out: bool) -> str:
+def _row(columns: list[Column], row: Row, stands_out: bool) -> str:
     kinds = {(True, False): " class=num", (False, True): " class=wrap"}
     cells = "".join(
         f"<td{kinds.get((column.numeric, column.wrap), '')}>{column.write(row.get(column.key))}</td>"

@@ -76,3 +76,8 @@ def day(value: object) -> str:
 def text(value: object) -> str:
     """Any text, safe inside HTML."""
     return NONE if missing(value) or value == "" else escape(str(value))
+
+
+def run_link(run_id: object) -> str:
+    """A link to a run's page, from any page."""
+    return f'<a href="curves?run={text(run_id)}"><code>{text(run_id)}</code></a>'

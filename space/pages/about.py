@@ -1,7 +1,5 @@
 """About: what is measured and how, which data is shown, what was left out, and what this cannot tell."""
 
-from typing import Any
-
 import gradio as gr
 
 from leaderboard.board import Board
@@ -18,17 +16,18 @@ after pruning and post-training follows from the size before pruning, the rate, 
 p2zoo fits that law and rivals of it to everybody's runs and answers with the one that predicts new models best.</p>
 <h2>Words</h2>
 <dl class="words">
-<dt>Loss</dt><dd>Held-out cross-entropy in nats per token, one evaluation function for all points of a run. Losses compare
-within one held-out text and tokenizer.</dd>
+<dt>Loss</dt><dd>Held-out cross-entropy in nats per token, one evaluation function for all points of a run. Losses
+compare within one held-out text and tokenizer.</dd>
 <dt>Rate</dt><dd>The share of <em>all</em> parameters removed or zeroed, tied ones counted once. 2:4 zeroes half of the
 attention and MLP matrices: 36 to 45 % of a full-size model.</dd>
 <dt>Damage</dt><dd>Loss right after pruning less the loss before. <em>Recovered</em> is the share of it won back.</dd>
-<dt>ASD</dt><dd>Average Slope Difference: the mean difference between measured and predicted slope of a curve, in nats per
-billion tokens; <em>per doubling</em> between eight points spaced evenly in log tokens. Laws are judged on what they were
-not fitted to: the last 20 % of tokens, the largest size, the highest rate.</dd>
+<dt>ASD</dt><dd>Average Slope Difference: the mean difference between measured and predicted slope of a curve, in nats
+per billion tokens; <em>per doubling</em> between eight points spaced evenly in log tokens. Laws are judged on what they
+were not fitted to: the last 20 % of tokens, the largest size, the highest rate.</dd>
 <dt>Intervals</dt><dd>Whole runs are resampled, because the points of one curve are not independent. An interval for a
 <em>new run</em> also holds the spread of runs around the law.</dd>
-<dt>Ranks</dt><dd>A law's rank is one more than the number of laws that are surely better (90 % over whole-run draws).</dd>
+<dt>Ranks</dt><dd>A law's rank is one more than the number of laws that are surely better (90 % over whole-run
+draws).</dd>
 </dl>
 <h2>What this cannot tell</h2>
 <ul><li>An answer outside the measured sizes, rates or tokens is a guess; the page says how far outside it lies.</li>
@@ -58,8 +57,7 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     state = gr.HTML(elem_id="state", min_height=160)
     gr.HTML(METHOD)
     gr.HTML(CITE)
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    demo.load(lambda: _state(store.board, store.problem), outputs=state, **quiet)
+    demo.load(lambda: _state(store.board, store.problem), outputs=state, **look.QUIET)
 
 
 def _state(board: Board, problem: str | None) -> str:
@@ -75,6 +73,9 @@ def _state(board: Board, problem: str | None) -> str:
         {"path": report.path, **vars(next(f for f in report.findings if f.severity == ERROR))}
         for report in logs.quarantined
     ]
-    columns = (Column("File", "path"), Column("Reason", "code"), Column("Where", "where"), Column("Got", "got"), Column("Allowed", "allowed"))  # fmt: skip
+    columns = (
+        Column("File", "path"), Column("Reason", "code"), Column("Where", "where"),
+        Column("Got", "got", wrap=True), Column("Allowed", "allowed", wrap=True),
+    )  # fmt: skip
     left = table(columns, bad, "Files left out", empty="Nothing was left out.")
     return f"<h2>Data</h2>{facts(known)}{said}<h3>Files left out</h3>{left}"

@@ -11,13 +11,14 @@ from leaderboard.board import Board
 from leaderboard.budget import Budget, BudgetStatus, Question
 from leaderboard.errors import P2Error
 from leaderboard.forecast import sparse_rate
-from leaderboard.hardware import GPUS
-from leaderboard.outlook import Beyond, beyond, nearest_runs, outlook
+from leaderboard.hardware import GPUS, gpu_hours
+from leaderboard.outlook import SLACK, Beyond, beyond, nearest_runs, outlook
+from leaderboard.plan import UNPRUNED
 from leaderboard.recommend import Predictor
 from space import figures, links, look, words
 from space.store import Store
 from space.table import Column as Field
-from space.table import facts, number, table
+from space.table import Row, facts, number, records, table
 
 OWN = "My own numbers"
 GOALS = {"excess": "Excess over unpruned", "target_loss": "Target loss", "gain": "Until a doubling gains less"}
@@ -57,12 +58,12 @@ def draw(store: Store, demo: gr.Blocks) -> None:
                 caption = gr.HTML(elem_classes="caption")
             address = links.address()
     gr.HTML(
-        "<h2>The same size by other ways</h2><p>Every base model and method that ends at the same number of parameters "
-        "after the same tokens, and unpruned models of that size: pruning has to beat those.</p>"
+        "<h2>The same size by other ways</h2><p>Every base model and method of the family that ends at the same number "
+        "of parameters after the same tokens, and unpruned models of that size or smaller: pruning has to beat "
+        "those.</p>"
     )
     rivals = gr.HTML(elem_id="rivals")
     inputs = list(form.values())
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def opened(request: gr.Request) -> list[Any]:
         state = _complete(store.board, links.read(request, DEFAULTS))
@@ -78,13 +79,13 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     def drawn(*values: Any) -> list[Any]:
         return list(_picture(store.board, dict(zip(NAMES, values, strict=True))))
 
-    later = {"fn": drawn, "inputs": inputs, "outputs": [plot, caption, rivals], **quiet}
-    demo.load(opened, outputs=[*inputs, answer, address], **quiet).then(**later)
+    later = {"fn": drawn, "inputs": inputs, "outputs": [plot, caption, rivals], **look.QUIET}
+    demo.load(opened, outputs=[*inputs, answer, address], **look.QUIET).then(**later)
     for name, part in form.items():
         fills = name in ("base", "text", "method", "goal", "gpu")
         reply = part.input(
             chosen if fills else asked, inputs, [*inputs, answer, address] if fills else [answer, address],
-            trigger_mode="always_last", **quiet,
+            trigger_mode="always_last", **look.QUIET,
         )  # fmt: skip
         reply.then(**later, trigger_mode="always_last")
 
@@ -293,34 +294,55 @@ def _picture(board: Board, state: links.Values) -> tuple[go.Figure | None, str, 
     return figure, f"<p>{words.text(caption)}</p>", _rivals(board, asked, found)
 
 
+LEAST = 0.25  # of the deployed size: what is smaller is no rival
+MOST = 8  # times the deployed size: what is larger is not pruned to that
 _RIVALS = (
-    Field("Base model", "base_model"),
-    Field("Method", "method"),
-    number("Rate", "rate", words.share),
-    number("Parameters", "parameters", words.count),
-    number("Tokens", "tokens", words.count),
+    Field("Base model", "base_model"), Field("Method", "method"), number("Rate", "rate", words.share),
+    number("Parameters", "parameters", words.count), number("Tokens", "tokens", words.count),
     number("Predicted loss", "loss", words.loss, "Held-out, nats per token"),
-    number("90 % of new runs", "between", str),
+    number("90 % of new runs", "between", str), number("GPU time", "hours", words.hours),
+    number("Cost", "cost", words.money),
     number("Outside data", "outside", str, "How many times size, rate or tokens lie outside the runs"),
-)
+    Field("Loss before", "before", help="The loss of the unpruned base: measured, or read off its family's sizes"),
+)  # fmt: skip
 
 
 def _rivals(board: Board, asked: Asked, found: Budget) -> str:
     """Other ways to the same deployed size."""
     question = asked.question
     deployed, tokens = question.n0 * (1 - question.rate), found.tokens or float(board.frame["tokens"].max())
-    base = [asked.base] if asked.base is not None and asked.base.l0 is not None else []
+    near = [
+        base
+        for base in board.bases(asked.text)
+        if base.family == question.family and base.l0 is not None and LEAST <= base.n0 / deployed <= MOST
+    ]
 
     def make() -> str:
-        rows = board.compare(deployed, tokens, question.family, base, asked.text).to_dict("records")
-        for row in rows:
-            known = row["loss_low"] == row["loss_low"]
-            row["between"] = f"{words.loss(row['loss_low'])} to {words.loss(row['loss_high'])}" if known else words.NONE
-            row["outside"] = words.NONE if row["beyond"] < 1.1 else f"{words.digits(row['beyond'], 2)} ×"
-            row["method"] = "unpruned" if row["method"] == "none" else row["method"]
+        rows = board.compare(deployed, tokens, question.family, near, asked.text)
+        rivals = records(rows[rows["loss"].notna() & (rows["parameters"] >= LEAST * deployed)])
+        own = (asked.base.name if asked.base else "", question.method)
         return table(
-            _RIVALS, rows, f"Ways to {words.count(deployed)} parameters",
-            marked=lambda row: row["base_model"] == (asked.base.name if asked.base else "") and row["method"] == question.method,
-        )  # fmt: skip
+            _RIVALS,
+            [_rival(row, asked) for row in rivals],
+            f"Ways to {words.count(deployed)} parameters",
+            marked=lambda row: (row["base_model"], row["method"]) == own,
+        )
 
     return look.warned(make)
+
+
+def _rival(row: Row, asked: Asked) -> Row:
+    """A row of the comparison in words, with its GPU time."""
+    known = not words.missing(row["loss_low"])
+    hours = cost = None
+    if asked.gpu and row["method"] != UNPRUNED:
+        n0 = row["parameters"] / (1 - row["rate"])
+        hours, cost = gpu_hours(row["tokens"], n0, row["rate"], row["method"], asked.gpu, asked.price)
+    return row | {
+        "between": f"{words.loss(row['loss_low'])} to {words.loss(row['loss_high'])}" if known else words.NONE,
+        "outside": words.NONE if row["beyond"] < SLACK else f"{words.digits(row['beyond'], 2)} ×",
+        "method": "unpruned" if row["method"] == UNPRUNED else row["method"],
+        "hours": hours,
+        "cost": cost,
+        "before": "measured" if row["l0_from"] == "measured" else "read off smaller sizes",
+    }

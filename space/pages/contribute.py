@@ -13,8 +13,9 @@ from leaderboard.errors import P2Error
 from leaderboard.findings import Finding
 from leaderboard.recipes import command
 from space import look, words
+from space.run import hub_dataset
 from space.store import Store
-from space.table import Column, number, table
+from space.table import Column, number, records, table
 
 SHOWN = 8  # wanted runs
 HOW = """
@@ -31,7 +32,9 @@ under CC-BY-4.0; you can correct or withdraw your own.</p>
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
     look.title("Send a run", "The laws are only as good as the runs behind them. Every method and size helps.")
-    gr.HTML(HOW.format(logs=f" --logs {words.text(dataset)}" if (dataset := hub_dataset(store.board)) else ""))
+    gr.HTML(
+        HOW.format(logs=f" --logs {words.text(dataset)}" if (dataset := hub_dataset(store.board.logs.source)) else "")
+    )
     gr.HTML(
         "<h2>Check a log</h2><p>A <code>log.parquet</code> from a run folder is judged as a pull request would be. "
         "It stays on this server only while it is judged.</p>"
@@ -42,36 +45,31 @@ def draw(store: Store, demo: gr.Blocks) -> None:
             sign_in = os.environ.get("OAUTH_CLIENT_ID") is not None
             if sign_in:
                 gr.LoginButton("Sign in with Hugging Face", elem_id="login")
-            send = gr.Button("Open the pull request", interactive=False, variant="primary", elem_id="send")
+            send = gr.Button(
+                "Open the pull request", interactive=False, variant="primary", elem_id="send", visible=sign_in
+            )
         with gr.Column(scale=2, min_width=300):
             findings = gr.HTML(elem_id="findings", min_height=60)
             sent = gr.HTML(elem_id="sent")
     gr.HTML(
-        "<h2>Most wanted runs</h2><p>Runs that would narrow the token budgets most, by optimal design on the fitted law. "
-        "<em>Narrower</em> is by how much the budget intervals of that family and method would shrink.</p>"
+        "<h2>Most wanted runs</h2><p>Runs that would narrow the token budgets most, by optimal design on the fitted "
+        "law. <em>Narrower</em> is by how much the budget intervals of that family and method would shrink.</p>"
     )
     wanted = gr.HTML(elem_id="wanted", min_height=200)
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def judged(path: str | None) -> list[Any]:
         html, fine = judge(path)
         hint = "" if fine and sign_in else _hint(store.board) if fine else ""
-        return [html, gr.update(interactive=fine and sign_in and bool(hub_dataset(store.board))), hint]
+        return [html, gr.update(interactive=fine and sign_in and bool(hub_dataset(store.board.logs.source))), hint]
 
-    box.change(judged, box, [findings, send, sent], **quiet)
+    box.change(judged, box, [findings, send, sent], **look.QUIET)
     if sign_in:
 
         def submitted(path: str | None, token: gr.OAuthToken | None) -> str:
             return open_pull(store.board, path, token.token if token else None)
 
         send.click(submitted, box, sent, api_visibility="private")
-    demo.load(lambda: look.warned(lambda: _wanted(store.board)), outputs=wanted, **quiet)
-
-
-def hub_dataset(board: Board) -> str | None:
-    """The data set this board reads; None where it reads files."""
-    source = board.logs.source
-    return source if source.count("/") == 1 and not source.startswith((".", "/", "~")) else None
+    demo.load(lambda: look.warned(lambda: _wanted(store.board)), outputs=wanted, **look.QUIET)
 
 
 def judge(path: str | None) -> tuple[str, bool]:
@@ -99,7 +97,7 @@ def open_pull(board: Board, path: str | None, token: str | None) -> str:
     """Send an uploaded log in the name of who is signed in; HTML of what came of it."""
     from leaderboard.submit import submit
 
-    dataset = hub_dataset(board)
+    dataset = hub_dataset(board.logs.source)
     try:
         if token is None:
             raise P2Error("Sign in first: the pull request is opened in your name.")
@@ -115,19 +113,20 @@ def open_pull(board: Board, path: str | None, token: str | None) -> str:
 
 
 def _hint(board: Board) -> str:
-    dataset = hub_dataset(board)
+    dataset = hub_dataset(board.logs.source)
     where = f" --logs {dataset}" if dataset else ""
     return f"<p>Send it from your machine: <code>p2zoo publish RUN_FOLDER --to YOUR_NAME{words.text(where)}</code></p>"
 
 
 def _wanted(board: Board) -> str:
-    rows = board.wanted.head(SHOWN).to_dict("records")
+    rows = records(board.wanted.head(SHOWN))
     for row in rows:
         row["base"] = row["base_model"] or f"a {row['family']} of {words.count(row['n0'])}"
         row["line"] = f"<code>{words.text(command(row))}</code>"
     columns = (
         Column("Base model", "base"), Column("Method", "method"), number("Rate", "rate", words.share),
         number("Tokens", "tokens", words.count), number("Narrower", "narrower", words.share),
-        number("GPU time", "gpu_hours", words.hours), Column("New", "new"), Column("Command", "line", str),
+        number("GPU time", "gpu_hours", words.hours), Column("New", "new", wrap=True),
+        Column("Command", "line", str, wrap=True),
     )  # fmt: skip
     return table(columns, rows, "Most wanted runs")

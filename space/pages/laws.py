@@ -13,7 +13,7 @@ from leaderboard.laws import LAWS
 from leaderboard.tracks import TRACKS
 from space import links, look, words
 from space.store import Store
-from space.table import Column, number, table
+from space.table import Column, number, records, table
 
 OVERALL = "all held-out tracks"
 EVERY = "every group"
@@ -50,9 +50,8 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     address = links.address()
     detail = gr.HTML(elem_id="law-detail")
     gr.HTML("<h2>Which inputs matter?</h2><p>Held-out ASD of P² without an input, over that of the whole law.</p>")
-    ablation = gr.HTML(elem_id="ablation")
+    ablation = gr.HTML('<p class="empty">Fitting P² without each of its inputs…</p>', elem_id="ablation")
     inputs = [track, group, law]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def shown(state: links.Values) -> list[str]:
         told = {**state, "law": "" if state["law"] == _best(store.board) else state["law"]}
@@ -76,10 +75,9 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     def ablated() -> str:
         return look.warned(lambda: _ablation(store.board))
 
-    demo.load(opened, outputs=[*inputs, ranking, detail, address], **quiet).then(ablated, outputs=ablation, **quiet)
-    gr.on(
-        [part.input for part in inputs], asked, inputs, [ranking, detail, address], trigger_mode="always_last", **quiet
-    )
+    outputs = [ranking, detail, address]
+    demo.load(opened, outputs=[*inputs, *outputs], **look.QUIET).then(ablated, outputs=ablation, **look.QUIET)
+    gr.on([part.input for part in inputs], asked, inputs, outputs, trigger_mode="always_last", **look.QUIET)
 
 
 def _groups(board: Board) -> list[str]:
@@ -102,9 +100,14 @@ def _whisker(row: dict[str, Any], longest: float) -> str:
     low, at, high = row["low"], row["score"], row["high"]
     if words.missing(at):
         return words.NONE
-    x = {name: 150 * min(1.0, (value - 1) / max(longest - 1, 1e-9)) for name, value in (("at", at), ("low", low), ("high", high)) if not words.missing(value)}  # fmt: skip
-    line = f'<line x1="{x["low"]:.1f}" x2="{x["high"]:.1f}" y1="7" y2="7"/>' if len(x) == 3 else ""
-    return f'<svg class="whisker" viewBox="0 0 150 14" aria-hidden="true">{line}<circle cx="{x["at"]:.1f}" cy="7" r="4"/></svg>'
+
+    def x(value: float) -> str:
+        return f"{150 * min(1.0, (value - 1) / max(longest - 1, 1e-9)):.1f}"
+
+    known = not words.missing(low) and not words.missing(high)
+    line = f'<line x1="{x(low)}" x2="{x(high)}" y1="7" y2="7"/>' if known else ""
+    dot = f'<circle cx="{x(at)}" cy="7" r="4"/>'
+    return f'<svg class="whisker" viewBox="0 0 150 14" aria-hidden="true">{line}{dot}</svg>'
 
 
 def _ranking(board: Board, track: str, group: str) -> str:
@@ -112,7 +115,7 @@ def _ranking(board: Board, track: str, group: str) -> str:
     if track == OVERALL and group == EVERY:
         return _overall(board)
     _, cells = board.ranking
-    names = cells["family"].str.cat([cells["method"], cells["eval_data"]], sep=" · ")
+    names = cells["family"] + " · " + cells["method"] + " · " + cells["eval_data"]
     chosen = cells[
         (cells["track"].isin(TRACKS[1:]) if track == OVERALL else cells["track"] == track)
         & (True if group == EVERY else names == group)
@@ -127,9 +130,10 @@ def _ranking(board: Board, track: str, group: str) -> str:
         Column("Group", "group"), Column("Held out", "track"), Column("Law", "law", _law_link),
         number("ASD", "asd", words.number, "nats per billion tokens"),
         number("90 %", "between", str, "over whole-run draws"),
-        number("per doubling", "asd_doubling", lambda v: words.number(v, 4), "nats per doubling of tokens"),
-        number("RMSE", "rmse", lambda v: words.number(v, 4), "nats per token"),
-        number("R²", "r2", lambda v: words.number(v, 4)), number("Huber", "huber", lambda v: words.digits(v) if v == v else words.NONE),
+        number("per doubling", "asd_doubling", _four, "nats per doubling of tokens"),
+        number("RMSE", "rmse", _four, "nats per token"),
+        number("R²", "r2", _four),
+        number("Huber", "huber", lambda v: words.digits(v) if v == v else words.NONE),
         Column("Status", "status"),
     )  # fmt: skip
     return table(columns, rows, "Laws in the chosen cells", empty="These runs cannot test this track here.")
@@ -143,7 +147,7 @@ def _between(drawn: Any) -> str:
 def _overall(board: Board) -> str:
     ranked, _ = board.ranking
     longest = float(ranked[["score", "score_high"]].max().max())
-    rows = ranked.assign(low=ranked["score_low"], high=ranked["score_high"]).to_dict("records")
+    rows = records(ranked.assign(low=ranked["score_low"], high=ranked["score_high"]))
     for row in rows:
         row["drawn"] = _whisker(row, longest)
         row["place"] = words.NONE if pd.isna(row["rank"]) else str(int(row["rank"]))
@@ -151,11 +155,11 @@ def _overall(board: Board) -> str:
     columns = (
         number("Rank", "place", str, "one more than the number of laws that are surely better"),
         Column("Law", "law", _law_link),
-        number("ASD ratio", "score", words.number, "a law's ASD over the best law's, geometric mean over held-out cells"),
+        number("ASD ratio", "score", words.number, "ASD over the best law's, geometric mean over held-out cells"),
         Column("1 is best", "drawn", str, help="with its 90 % interval over whole-run draws"),
         number("Wins", "wins", words.share, "share of draws in which no law has a lower ASD ratio"),
-        number("per doubling", "score_doubling", words.number, "the same for slopes between 8 knots, per doubling of tokens"),
-        number("RMSE on new models", "rmse_heldout", lambda v: words.number(v, 4), "nats per token, unseen sizes and rates"),
+        number("per doubling", "score_doubling", words.number, "the same for slopes between 8 knots, per doubling"),
+        number("RMSE on new models", "rmse_heldout", _four, "nats per token, unseen sizes and rates"),
         Column("", "said", str),
     )  # fmt: skip
     floor = board.floor
@@ -169,8 +173,12 @@ def _overall(board: Board) -> str:
     return table(columns, rows, "Laws by rank", marked=lambda row: bool(row["recommended"])) + noise
 
 
+def _four(value: float | None) -> str:
+    return words.number(value, 4)
+
+
 def _law_link(name: Any) -> str:
-    return f'<a href="?law={words.text(name)}#law-detail">{words.text(name)}</a>'
+    return f'<a href="laws?law={words.text(name)}">{words.text(name)}</a>'
 
 
 def _detail(board: Board, name: str) -> str:
@@ -180,7 +188,7 @@ def _detail(board: Board, name: str) -> str:
     rows = [_fit_row(key, found) for key, found in fits]
     columns = (
         Column("Family", "family"), Column("Method", "method"), Column("Text", "eval_data"),
-        number("Runs", "runs", str), number("RMSE", "rmse", lambda v: words.number(v, 4), "nats per token, in sample"),
+        number("Runs", "runs", str), number("RMSE", "rmse", _four, "nats per token, in sample"),
         Column("Numbers, for parameters and tokens in billions", "numbers", str, wrap=True), Column("Status", "status"),
         Column("What these runs cannot tell", "held", wrap=True),
     )  # fmt: skip
@@ -210,12 +218,12 @@ def _fit_row(key: dict[str, str], found: Any) -> dict[str, Any]:
 
 
 def _ablation(board: Board) -> str:
-    rows = board.ablation.to_dict("records")
+    rows = records(board.ablation)
     for row in rows:
         row["between"] = f"{words.number(row['low'])} to {words.number(row['high'])}"
     columns = (
         Column("Without", "without"), number("ASD ratio", "asd_ratio", words.number), number("90 %", "between", str),
-        number("per doubling", "doubling_ratio", words.number), number("RMSE", "rmse", lambda v: words.number(v, 4)),
+        number("per doubling", "doubling_ratio", words.number), number("RMSE", "rmse", _four),
         number("Cells", "n_cells", str),
     )  # fmt: skip
     return table(columns, rows, "P² without each of its inputs")

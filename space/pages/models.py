@@ -9,7 +9,7 @@ from leaderboard.board import Board
 from leaderboard.models import snippet
 from space import figures, links, look, words
 from space.store import Store
-from space.table import Column, number, table
+from space.table import Column, number, records, table
 
 COLUMNS = {
     column.label: column
@@ -19,7 +19,8 @@ COLUMNS = {
         number("Right after", "l_pruned", words.loss), number("Final loss", "loss", words.loss),
         number("Recovered", "recovered", words.share, "share of the damage that was won back"),
         number("Tokens", "tokens", words.count), number("GPU-hours", "gpu_hours", words.number),
-        Column("Contributor", "contributor"), Column("Held-out text", "eval_data"), Column("Run", "run_id", lambda v: f'<a href="curves?run={words.text(v)}"><code>{words.text(v)}</code></a>'),
+        Column("Contributor", "contributor"), Column("Held-out text", "eval_data"),
+        Column("Run", "run_id", words.run_link),
     )
 }  # fmt: skip
 USUAL = ["Base model", "Method", "Rate", "Non-zero parameters", "Final loss", "Recovered", "Tokens", "Run"]
@@ -46,7 +47,6 @@ def draw(store: Store, demo: gr.Blocks) -> None:
         plot = gr.Plot(show_label=False, elem_id="pareto-plot")
         caption = gr.HTML(elem_classes="caption")
     inputs = [search, sort, columns, model]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def shown(state: links.Values) -> list[Any]:
         return [_table(store.board, state), _load(store.board, state["model"]), links.query(state, DEFAULTS)]
@@ -57,21 +57,17 @@ def draw(store: Store, demo: gr.Blocks) -> None:
         state["model"] = state["model"] if state["model"] in names else (names[0] if names else "")
         state["columns"] = [c for c in state["columns"] if c in COLUMNS] or USUAL
         state["sort"] = state["sort"] if state["sort"] in SORTS else "Final loss"
-        return [
-            state["search"],
-            state["sort"],
-            state["columns"],
-            gr.update(choices=names, value=state["model"]),
-            *shown(state),
-        ]
+        any_ = bool(names)  # nothing to search or choose otherwise
+        form = [gr.update(value=state[name], visible=any_) for name in ("search", "sort", "columns")]
+        return [*form, gr.update(choices=names, value=state["model"], visible=any_), *shown(state)]
 
     def asked(*values: Any) -> list[Any]:
         return shown(dict(zip(DEFAULTS, values, strict=True)))
 
     outputs = [listed, load, address]
-    drawn = {"fn": lambda: _picture(store.board), "outputs": [figure, plot, caption], **quiet}
-    demo.load(opened, outputs=[*inputs, *outputs], **quiet).then(**drawn)
-    gr.on([part.input for part in inputs], asked, inputs, outputs, trigger_mode="always_last", **quiet)
+    drawn = {"fn": lambda: _picture(store.board), "outputs": [figure, plot, caption], **look.QUIET}
+    demo.load(opened, outputs=[*inputs, *outputs], **look.QUIET).then(**drawn)
+    gr.on([part.input for part in inputs], asked, inputs, outputs, trigger_mode="always_last", **look.QUIET)
 
 
 def _link(row: dict[str, Any]) -> str:
@@ -81,13 +77,13 @@ def _link(row: dict[str, Any]) -> str:
 
 def _table(board: Board, state: links.Values) -> str:
     models = board.models
-    said = "No model is published yet: be the first: the Contribute page says how."
+    said = "No model is published yet. The Contribute page says how to publish the first."
     if state["search"]:
         every = models[["model", "base_model", "method", "contributor", "run_id"]].astype(str).agg(" ".join, axis=1)
         models = models[every.str.contains(state["search"], case=False, regex=False)]
         said = f"No model matches the search {state['search']!r}; {len(board.models)} are there without it."
     key, up = SORTS[state["sort"]]
-    rows = models.sort_values(key, ascending=up, na_position="last").to_dict("records")
+    rows = records(models.sort_values(key, ascending=up, na_position="last"))
     for row in rows:
         row["link"] = _link(row)
     columns = [Column("Model", "link", str), *(COLUMNS[name] for name in COLUMNS if name in state["columns"])]

@@ -18,11 +18,20 @@
   });
 
   // A plot is an image to those who cannot see it; the caption that follows it is its text.
-  new MutationObserver(() => {
-    for (const plot of document.querySelectorAll(".js-plotly-plot:not([role])")) {
-      const caption = plot.closest(".figure")?.querySelector(".caption");
-      plot.setAttribute("role", "img");
-      plot.setAttribute("aria-label", caption ? caption.textContent.trim() : "Plot");
+  const describe = () => {
+    for (const empty of document.querySelectorAll(".empty[aria-label]:not([role])")) empty.setAttribute("role", "img");
+    for (const frame of document.querySelectorAll(".wide:not([tabindex])")) {
+      frame.setAttribute("tabindex", "0");
+      frame.setAttribute("role", "region");
+      frame.setAttribute("aria-label", "Plots, wider than a narrow screen");
     }
-  }).observe(document.documentElement, { childList: true, subtree: true });
+    for (const plot of document.querySelectorAll(".js-plotly-plot:not([role])")) {
+      plot.setAttribute("role", "img");
+    }
+    for (const plot of document.querySelectorAll(".js-plotly-plot")) {
+      const caption = plot.closest(".figure")?.querySelector(".caption")?.textContent.trim() || "Plot";
+      if (plot.getAttribute("aria-label") !== caption) plot.setAttribute("aria-label", caption);
+    }
+  };
+  new MutationObserver(describe).observe(document.documentElement, { childList: true, subtree: true, characterData: true });
 })();

@@ -1,0 +1,100 @@
+"""A real Chromium over a real server. Every page is watched: no request to an outside host, no error, no dialog."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from leaderboard import load_logs
+from leaderboard.board import Board
+from leaderboard.runlog import schema
+
+WIDE, PHONE = 1280, 390
+WAIT_MS = 120_000  # nothing here is about speed; a busy machine may take its time
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The system's Chromium. Only a person's own machine may go without."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None and os.environ.get("CI"):
+        pytest.fail("no chromium: apt-get install chromium fonts-dejavu")
+    if found is None:
+        pytest.skip("no chromium here (apt-get install chromium fonts-dejavu): the pages are not tested")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator["object"]:
+    """One browser a module: while it runs, asyncio.run() does not work in this thread."""
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=WAIT_MS)
+    quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=quiet)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Callable]:
+    """visit(url, width=WIDE, dark=False) -> a page in a new context, its heading there; watched until the test ends."""
+    contexts, seen = [], []
+
+    def visit(url: str, width: int = WIDE, dark: bool = False, outside: tuple[str, ...] = ()):
+        own = {urlsplit(url).netloc, *outside}
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
+        )
+        context.set_default_timeout(WAIT_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: seen.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on("pageerror", lambda error: seen.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda r: None if _ours(r.url, own) else seen.append(f"request to {r.url}"))
+        page.goto(url)
+        page.locator("#page h1").wait_for()
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert seen == []
+
+
+def _ours(url: str, hosts: set[str]) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("data", "blob") or parts.netloc in hosts
+
+
+@pytest.fixture(scope="session")
+def seed_board() -> Board:
+    """The bundled runs, everything that visitors ask first worked out."""
+    return Board(load_logs()).ready()
+
+
+@pytest.fixture(scope="session")
+def few_runs() -> pd.DataFrame:
+    """The seed's llama-3 depth runs: quick to fit."""
+    frame = load_logs().frame
+    return frame[(frame["family"] == "llama-3") & (frame["method"] == "depth")].reset_index(drop=True)
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Callable[..., Path]:
+    """log_file(frame, **changes): the rows of one run as a log on disk, with columns set to other values."""
+
+    def write(frame: pd.DataFrame, **changes: object) -> Path:
+        path = tmp_path / "log.parquet"
+        pq.write_table(pa.Table.from_pandas(frame.assign(**changes), schema=schema(), preserve_index=False), path)
+        return path
+
+    return write
