@@ -162,8 +162,8 @@ def _check_calibration(shape: Shape, spec: PruneSpec) -> None:
     widest = max(inputs for _, inputs in matrix_shapes(shape).values())
     if spec.sparse and spec.sparse_criterion == "sparsegpt" and spec.calibration_tokens < 2 * widest:
         raise P2Error(
-            f"prune.calibration_tokens: got {spec.calibration_tokens:,}, but sparsegpt needs {2 * widest:,} or more here, "
-            f"two for each of the {widest:,} inputs of the widest matrix; ask for more, or use wanda."
+            f"prune.calibration_tokens: got {spec.calibration_tokens:,}, but sparsegpt needs {2 * widest:,} or more "
+            f"here, two for each of the {widest:,} inputs of the widest matrix; ask for more, or use wanda."
         )
 
 
