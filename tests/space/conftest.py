@@ -16,7 +16,7 @@ from leaderboard.board import Board
 from leaderboard.runlog import schema
 
 WIDE, PHONE = 1280, 390
-WAIT_MS = 120_000  # nothing here is about speed; a busy machine may take its time
+WAIT_MS = 60_000  # nothing here is about speed; a busy machine may take its time
 
 
 @pytest.fixture(scope="session")
