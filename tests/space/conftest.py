@@ -50,9 +50,9 @@ def visit(browser) -> Iterator[Callable]:
 
     def visit(url: str, width: int = WIDE, dark: bool = False, outside: tuple[str, ...] = ()):
         own = {urlsplit(url).netloc, *outside}
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
-        )
+        size = {"width": width, "height": 900}
+        scheme = "dark" if dark else "light"
+        context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
         context.set_default_timeout(WAIT_MS)
         contexts.append(context)
         page = context.new_page()
