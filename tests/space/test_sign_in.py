@@ -60,3 +60,4 @@ def test_a_visitor_signs_in_and_sends_a_log_that_appears_once_it_is_merged(visit
             page.goto(f"{url}/curves?contributor=ann")
             expect(page.locator("#runs tbody tr")).to_have_count(1)
             expect(page.locator("#runs tbody")).to_contain_text(last)
+            page.locator("#curves-plot .main-svg").first.wait_for()
