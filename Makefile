@@ -15,6 +15,7 @@ demo: .venv/.installed
 	$(BIN)/p2zoo demo
 
 test: .venv/.installed lint
+	@command -v chromium >/dev/null || echo "No chromium: the Space's pages are not tested (apt-get install chromium fonts-dejavu)."
 	$(BIN)/pytest -m "not slow"
 
 test-slow: .venv/.installed

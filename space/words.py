@@ -64,8 +64,8 @@ def hours(value: float | None) -> str:
     if value is None or missing(value):
         return NONE
     if value >= 1:
-        return f"{digits(value, 2)} GPU-hours"
-    return f"{digits(value * 60, 2)} GPU-minutes" if value >= 1 / 60 else f"{digits(value * 3600, 2)} GPU-seconds"
+        return f"{digits(value, 2)} GPU hours"
+    return f"{digits(value * 60, 2)} GPU minutes" if value >= 1 / 60 else f"{digits(value * 3600, 2)} GPU seconds"
 
 
 def day(value: object) -> str:

@@ -38,7 +38,7 @@ draws).</dd>
 CITE = """
 <h2>Cite</h2>
 <p>The law and ASD are Chen et al.'s; cite their paper. p2zoo is an independent implementation.</p>
-<pre><code>@inproceedings{chen-etal-2025-p2,
+<pre tabindex="0"><code>@inproceedings{chen-etal-2025-p2,
   title     = {P$^2$ Law: Scaling Law for Post-Training After Model Pruning},
   booktitle = {Proceedings of ACL 2025},
   year      = {2025},

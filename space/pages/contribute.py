@@ -20,7 +20,8 @@ from space.table import Column, number, records, table
 SHOWN = 8  # wanted runs
 HOW = """
 <h2>Run, look, send</h2>
-<pre><code>p2zoo run quickstart/depth --set contributor=your-hub-name   # minutes on a CPU; the real recipes want a GPU
+<pre tabindex="0"><code># minutes on a CPU; the real recipes want a GPU
+p2zoo run quickstart/depth --set contributor=your-hub-name
 p2zoo check runs/quickstart-depth
 p2zoo publish runs/quickstart-depth --to your-hub-name{logs}</code></pre>
 <p><code>publish</code> uploads the model to a repository of yours and opens one pull request with its loss log. A

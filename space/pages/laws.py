@@ -193,7 +193,8 @@ def _detail(board: Board, name: str) -> str:
         Column("What these runs cannot tell", "held", wrap=True),
     )  # fmt: skip
     return (
-        f"<h2>{words.text(name)}</h2><div class='formula'>{convert('L = ' + law.latex, display='block')}</div>"
+        f"<h2>{words.text(name)}</h2>"
+        f"<div class='formula' tabindex='0'>{convert('L = ' + law.latex, display='block')}</div>"
         f"<p>{words.text(law.source)}. Needs {words.text(', '.join(law.inputs))}.</p>"
         f"{table(columns, rows, f'Fits of {name}')}"
     )

@@ -95,7 +95,7 @@ def _load(board: Board, model: str) -> str:
     if own.empty:
         return ""
     code = f"from transformers import AutoModelForCausalLM\n\nmodel = {snippet(model, own['revision'].iloc[0])}"
-    return f"<h2>Load it</h2><pre><code>{words.text(code)}</code></pre>"
+    return f"<h2>Load it</h2><pre tabindex=0><code>{words.text(code)}</code></pre>"
 
 
 def _picture(board: Board) -> tuple[Any, go.Figure | None, str]:

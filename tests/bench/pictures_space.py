@@ -36,8 +36,8 @@ class Picture:
 
 
 PICTURES = (
-    Picture("budget", "", "#rivals tbody tr"),
-    Picture("budget-phone-dark", "", "#rivals tbody tr", PHONE, dark=True),
+    Picture("budget", "", "#budget-plot .annotation"),
+    Picture("budget-phone-dark", "", "#budget-plot .annotation", PHONE, dark=True),
     Picture("laws", "laws", "#ablation tbody tr", top=True),
     Picture("curves-dark", "curves", "#curves-plot .annotation", dark=True),
     Picture("curves-phone", "curves", "#curves-plot .annotation", PHONE, top=True),

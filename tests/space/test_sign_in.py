@@ -42,7 +42,7 @@ def test_a_visitor_signs_in_and_sends_a_log_that_appears_once_it_is_merged(visit
         command = [sys.executable, "-W", "ignore", "-m", "space", "--logs", LOGS, "--port", str(port)]
         env = os.environ | client_env(hub, "") | OAUTH | {"OPENID_PROVIDER_URL": hub, "HF_HOME": str(tmp_path / "home")}
         with healthy(command, port, ROOT, env) as url:
-            page = visit(f"{url}/contribute", outside=(hub.removeprefix("http://"),))
+            page = visit(f"{url}/contribute", on_hub=True)
             page.get_by_role("button", name="Sign in with Hugging Face").click()
             page.get_by_role("link", name=re.compile("ann")).click()
             page.get_by_role("button", name=re.compile("ann")).wait_for()
@@ -60,3 +60,4 @@ def test_a_visitor_signs_in_and_sends_a_log_that_appears_once_it_is_merged(visit
             page.goto(f"{url}/curves?contributor=ann")
             expect(page.locator("#runs tbody tr")).to_have_count(1)
             expect(page.locator("#runs tbody")).to_contain_text(last)
+            page.locator("#curves-plot .main-svg").first.wait_for()
