@@ -9,6 +9,7 @@ from starlette.staticfiles import StaticFiles
 
 from leaderboard.check import MAX_BYTES
 from space import api, look, routes
+from space.own_host import OwnHostOnly
 from space.pages import PAGES
 from space.store import Store
 
@@ -18,6 +19,7 @@ STATIC = Path(__file__).parent / "static"
 def build(store: Store, webhook_secret: str | None = None) -> FastAPI:
     """The whole app as ASGI, over whatever state `store` holds."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(OwnHostOnly)
     routes.add(app, store, webhook_secret)
     app.mount("/look", StaticFiles(directory=STATIC), name="look")  # /static is Gradio's own
     demo = blocks(store)

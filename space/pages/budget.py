@@ -16,6 +16,7 @@ from leaderboard.outlook import SLACK, Beyond, beyond, nearest_runs, outlook
 from leaderboard.plan import UNPRUNED
 from leaderboard.recommend import Predictor
 from space import figures, links, look, words
+from space.share import Share
 from space.store import Store
 from space.table import Column as Field
 from space.table import Row, facts, number, records, table
@@ -104,10 +105,10 @@ def _form(board: Board) -> dict[str, Any]:
     model = gr.Dropdown(base, label="Base model", **named("base"))
     family = gr.Dropdown(_families(board), label="Family", visible=False, allow_custom_value=True, **named("family"))
     with gr.Row():
-        n0 = gr.Number(label="Parameters", minimum=1e4, interactive=False, **narrow, **named("n0"))
+        n0 = gr.Number(label="Parameters", interactive=False, **narrow, **named("n0"))
         l0 = gr.Number(label="Its held-out loss", interactive=False, **narrow, **named("l0"))
     method = gr.Radio(_methods(board), label="Pruning method", **named("method"))
-    rate = gr.Slider(0.02, 0.7, step=0.01, label="Share of all parameters removed", **named("rate"))
+    rate = Share(0.02, 0.7, step=0.01, label="Share of all parameters removed", **named("rate"))
     goal = gr.Radio(goals, label="Goal", **named("goal"))
     with gr.Row():
         value = gr.Number(label="Nats per token", step=0.01, **narrow, **named("value"))

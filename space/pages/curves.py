@@ -12,6 +12,7 @@ from leaderboard.errors import P2Error
 from leaderboard.laws import LAWS
 from leaderboard.runs import FACETS, Filtered, filter_runs
 from space import figures, links, look, run, words
+from space.share import Share
 from space.store import Store
 from space.table import Column, number, table
 
@@ -105,8 +106,8 @@ def _form() -> dict[str, Any]:
             for name, label in zip(FACETS, ("Family", "Method", "Base model", "Contributor", "Text"), strict=True)
         ]
     with gr.Row():
-        low = gr.Slider(0, 1, 0, step=0.01, label="Rate from", elem_id="rate_from", min_width=160)
-        high = gr.Slider(0, 1, 1, step=0.01, label="Rate to", elem_id="rate_to", min_width=160)
+        low = Share(0, 1, 0, step=0.01, label="Rate from", elem_id="rate_from", min_width=160)
+        high = Share(0, 1, 1, step=0.01, label="Rate to", elem_id="rate_to", min_width=160)
         law = gr.Dropdown(list(LAWS), value=DEFAULTS["law"], label="Law drawn", elem_id="law", min_width=160)
         view = gr.Radio([(name, key) for key, name in VIEWS.items()], value="curves", label="Picture", elem_id="view")
     hidden = gr.Textbox(visible=False), gr.Textbox(visible=False)  # the run that is open; whether all rows are shown

@@ -48,8 +48,8 @@ def visit(browser) -> Iterator[Callable]:
     """visit(url, width=WIDE, dark=False) -> a page in a new context, its heading there; watched until the test ends."""
     contexts, seen = [], []
 
-    def visit(url: str, width: int = WIDE, dark: bool = False, on_hub: bool = False):
-        own = {urlsplit(url).netloc}
+    def visit(url: str, width: int = WIDE, dark: bool = False, on_hub: bool = False, hosts: tuple[str, ...] = ()):
+        own = {urlsplit(url).netloc, *hosts}
         size = {"width": width, "height": 900}
         scheme = "dark" if dark else "light"
         context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
@@ -58,7 +58,8 @@ def visit(browser) -> Iterator[Callable]:
         page = context.new_page()
         page.on("pageerror", lambda error: seen.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        if not on_hub:  # where SPACE_ID is set, Gradio itself asks the Hub for its header and fonts
+        page.on("response", lambda r: None if _ours(r.url, own) else seen.append(f"answer from {r.url}"))
+        if not on_hub:  # where SPACE_ID is set, Gradio tries to ask the Hub for fonts, and the browser refuses
             page.on("console", lambda m: seen.append(f"console: {m.text}") if _bad(m) else None)
             page.on("request", lambda r: None if _ours(r.url, own) else seen.append(f"request to {r.url}"))
         page.goto(url)

@@ -42,7 +42,7 @@ def test_a_visitor_signs_in_and_sends_a_log_that_appears_once_it_is_merged(visit
         command = [sys.executable, "-W", "ignore", "-m", "space", "--logs", LOGS, "--port", str(port)]
         env = os.environ | client_env(hub, "") | OAUTH | {"OPENID_PROVIDER_URL": hub, "HF_HOME": str(tmp_path / "home")}
         with healthy(command, port, ROOT, env) as url:
-            page = visit(f"{url}/contribute", on_hub=True)
+            page = visit(f"{url}/contribute", on_hub=True, hosts=(hub.removeprefix("http://"),))
             page.get_by_role("button", name="Sign in with Hugging Face").click()
             page.get_by_role("link", name=re.compile("ann")).click()
             page.get_by_role("button", name=re.compile("ann")).wait_for()

@@ -1,0 +1,19 @@
+"""A slider for a share that takes whatever a visitor leaves in its box."""
+
+import gradio as gr
+
+from gradio.events import Dependency
+
+class Share(gr.Slider):
+    """Gradio's slider; an emptied box counts as the lowest share, and one outside the range as its end."""
+
+    is_template = True  # drawn as a slider
+
+    def preprocess(self, payload: float | None) -> float:
+        """The share, within the slider's range."""
+        return min(max(self.minimum if payload is None else payload, self.minimum), self.maximum)
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
