@@ -3,7 +3,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
-.PHONY: demo test test-slow bench lint format clean
+.PHONY: demo test test-slow bench bench-gpu lint format clean
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -28,6 +28,9 @@ lint: .venv/.installed
 
 bench: .venv/.installed
 	$(BIN)/python -m tests.bench
+
+bench-gpu: .venv/.installed
+	$(BIN)/python -m tests.bench.gpu
 
 clean:
 	rm -rf .venv runs .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -92,7 +92,7 @@ def _update_slice(
 
 @cache
 def _compiled() -> Any:
-    return torch.compile(_update_slice, dynamic=False)
+    return torch.compile(_update_slice)
 
 
 def round_by_chance(values: Tensor) -> Tensor:

@@ -221,13 +221,17 @@ dense."""
 
 
 def _recipe(run: FinishedRun) -> str:
-    speed = run.columns["tokens_per_second"]
+    speed, share, peak = run.columns["tokens_per_second"], run.columns["mfu"], run.state.get("peak_memory_bytes")
     software = json.loads(run.columns["software"] or "{}")
     rows = [
         ("hardware", run.columns["hardware"] or ""),
         ("software", ", ".join(f"{name} {version}" for name, version in software.items())),
         ("speed", "" if speed is None else f"{speed:,.0f} tokens/s"),
     ]
+    if share is not None:
+        rows.append(("model FLOP utilisation", f"{share:.1%} of the card's dense bf16 peak"))
+    if peak is not None:
+        rows.append(("peak memory while training", f"{peak / 2**30:.1f} GiB"))
     yaml = f"```yaml\n{run.recipe_yaml}```"
     return "\n\n".join(["## How it was made", "`p2zoo run recipe.yaml`, with", yaml, _markdown(("", ""), rows)])
 

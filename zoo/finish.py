@@ -74,13 +74,14 @@ def log_columns(
     """The run-level columns of the log."""
     train, inputs = recipe.train, state["inputs"]
     speed = state["train_tokens"] / state["train_s"]
+    executed = Execution(**state["execution"]).as_software() if "execution" in state else {}
     return {
         "contributor": recipe.contributor,
         "base_model": source.label,
         "base_revision": inputs["model"],
         "family": source.family.name,
         "recipe_sha256": recipe.sha256,
-        "software": json.dumps(software() | Execution(**state["execution"]).as_software(), sort_keys=True),
+        "software": json.dumps(software() | executed, sort_keys=True),
         "hardware": hardware(processes),
         "created_at": datetime.now(UTC),
         "method": recipe.prune.method,

@@ -102,4 +102,4 @@ def _remedies(shape: Shape, train: TrainSpec, room: float) -> str:
     enough = next((gpus for gpus in GPUS if held / gpus + passing <= room), None)
     if enough is not None:
         ways.append(f"FSDP2 on {enough} such GPUs needs {(held / enough + passing) / GIB:.0f} GiB on each")
-    return "; ".join([*ways, "or prune a smaller model"]).capitalize() + "."
+    return "What would do: " + "; ".join([*ways, "a smaller model"]) + "."

@@ -95,9 +95,7 @@ class LeanTrainer(SFTTrainer):
             sequences, spec.seq_len, spec.micro_batch, spec.gradient_checkpointing, self.args.device.type
         )
         self.execution: Execution | None = None
-        if execution is not None and (execution.micro_batch, execution.recomputed) in {
-            (rung.micro_batch, rung.recomputed) for rung in self.rungs
-        }:
+        if execution is not None and sequences % execution.micro_batch == 0:
             self._take(execution)
         self.losses: list[StepLoss] = []
         self.aside_s = 0.0  # seconds spent on finding out, not on training, since somebody took them

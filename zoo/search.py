@@ -8,7 +8,6 @@ and the device alone, so a short run is the same run everywhere.
 import gc
 import importlib.util
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -70,8 +69,7 @@ def candidates(start: Execution, device: torch.device) -> list[Execution]:
         attention = ["sdpa", "sdpa-cudnn", *(["flash_attention_2"] if is_flash_attn_2_available() else [])]
         compiled = [True, False] if importlib.util.find_spec("triton") else [False]
     else:
-        attention = ["sdpa", "eager"]
-        compiled = [False, True] if shutil.which("g++") else [False]
+        attention, compiled = ["sdpa", "eager"], [False]  # a block takes 40 s and more to compile for a CPU
     found = [replace(start, attention=name, compiled=on) for on in compiled for name in attention]
     return [execution for execution in found if execution != start]
 
@@ -83,11 +81,11 @@ def pays(flops: float, peak: float) -> bool:
 
 def smaller(rungs: Sequence[Execution], now: Execution) -> Execution:
     """The next rung with less memory, the attention and compile of `now` kept. Raises RunFailed after the last."""
-    at = [(rung.micro_batch, rung.recomputed) for rung in rungs].index((now.micro_batch, now.recomputed))
-    if at + 1 == len(rungs):
+    plain = [replace(rung, attention=now.attention, compiled=now.compiled) for rung in rungs]
+    below = plain[plain.index(now) + 1 :] if now in plain else [r for r in plain if r.micro_batch < now.micro_batch]
+    if not below:
         raise RunFailed(no_room(now))
-    below = rungs[at + 1]
-    return replace(now, micro_batch=below.micro_batch, recomputed=below.recomputed)
+    return below[0]
 
 
 def no_room(last: Execution) -> str:

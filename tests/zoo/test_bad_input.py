@@ -1,10 +1,12 @@
 """Models that cannot be had and folders that cannot be written: a clear message, nothing lost, nothing fetched."""
 
 import json
+import re
 import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -20,8 +22,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from leaderboard.errors import P2Error, RunFailed
+from zoo.catalog import find_recipe
 from zoo.checkpoint import describe, hub_error, load_model, load_tokenizer, resolve
 from zoo.curve import FRESH, Curve, last_complete
+from zoo.families import bundled_config, shape_of
+from zoo.memory import GIB, Machine, check_fits
 from zoo.packing import pack
 from zoo.posttrain import post_train, tokens_after
 from zoo.recipe import ModelSpec
@@ -216,3 +221,44 @@ def test_the_command_shows_one_message_and_no_traceback(bench_folder):
     result = CliRunner().invoke(app, ["run", str(bench_folder / "recipe.yaml"), "--set", "prune.rate=25", "--dry-run"])
     assert isinstance(result.exception, P2Error)
     assert str(result.exception).startswith("--set: prune.rate: got 25.0")
+
+
+GPU_24, GPU_80 = Machine("a 24 GB card", 24 * GIB), Machine("an 80 GB card", 80 * GIB)
+
+
+def real(*overrides):
+    """Shape and training of the recipe for Llama-3.2-1B, before pruning."""
+    train = load_recipe(find_recipe("llama-3.2-1b/depth-0.25"), overrides).train
+    return shape_of(bundled_config("meta-llama/Llama-3.2-1B")), train
+
+
+def test_what_cannot_fit_is_refused_with_what_would():
+    shape, train = real()
+    check_fits(shape, train, GPU_80)
+    eight = replace(shape, hidden=4096, ffn=14_336, layers=32, head_dim=128, tied=False)
+    with pytest.raises(
+        P2Error, match=r"8,030,\d+,\d+ parameters need at least 12\d GiB here \(16 bytes a .*80 GB card has 80 GiB"
+    ) as caught:
+        check_fits(eight, train, GPU_80)
+    assert "Nothing was downloaded" in str(caught.value)
+    assert re.search(r"adamw-8bit, train.precision: bf16-master\) needs 4\d GiB, which fits", str(caught.value))
+    assert re.search(r"FSDP2 on 2 such GPUs needs \d\d GiB on each", str(caught.value))
+    lean = replace(train, optimizer="adamw-8bit", precision="bf16-master")
+    check_fits(eight, lean, GPU_80)
+    with pytest.raises(P2Error, match=r"\(6 bytes a parameter.*FSDP2 on 4 such GPUs|FSDP2 on 4 such") as caught:
+        check_fits(eight, lean, GPU_24)
+    assert "adamw-8bit" not in str(caught.value)
+
+
+def test_a_card_without_bf16_is_told_so():
+    with pytest.raises(P2Error, match=r"needs bf16 arithmetic, which an old card does not have; use precision fp32"):
+        check_fits(*real(), Machine("an old card", 80 * GIB, bf16=False))
+
+
+def test_a_run_that_cannot_fit_ends_before_any_download(tmp_path):
+    """The bundled config of Llama-3.2-1B, with a context that no machine holds."""
+    sizes = ["train.micro_batch=1", *(f"train.{key}={2**34}" for key in ("seq_len", "batch_tokens", "tokens"))]
+    recipe = load_recipe(find_recipe("llama-3.2-1b/depth-0.25"), sizes)
+    with pytest.raises(P2Error, match=r"parameters need at least .* Nothing was downloaded"):
+        run(recipe, tmp_path / "run", console=Console(quiet=True))
+    assert not (tmp_path / "run").exists()

@@ -86,6 +86,7 @@ def test_recomputation_and_attention_give_the_same_curve(train, reference, execu
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's own compiler
 def test_compiled_blocks_give_the_same_curve_and_names(train, reference):
     """Blocks and loss compiled for training, while the held-out loss is measured uncompiled all along."""
     found = train(Execution(micro_batch=8, compiled=True))

@@ -142,7 +142,10 @@ class Overflow(TrainerCallback):
 
 def test_nan_stops_the_run_and_keeps_the_last_checkpoint(small, tmp_path):
     model, tokenizer, spec, blocks = small
-    with pytest.raises(RunFailed, match=r"training loss became nan at step 7.*checkpoint, at 768 tokens, is kept"):
+    with pytest.raises(
+        RunFailed,
+        match=r"training loss became nan at step 7 \(896 tokens\), on blocks 28 to 29 of the training data; .*, at 768",
+    ):
         post_train(model, blocks, spec, tokenizer, tmp_path, [curve(blocks, spec, []), Overflow()])
     kept, marker = last_complete(tmp_path)
     assert kept.name == "checkpoint-6"
