@@ -1,5 +1,7 @@
 """What a user can name is in README.md: every recipe, method, importance, family, law and command."""
 
+import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -26,9 +28,17 @@ def test_every_command_is_in_the_table(name):
     assert f"| `p2zoo {name}" in README
 
 
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_is_in_the_table(name):
-    assert f"| `{name}` |" in README
+def test_the_recipe_table_stands_for_every_recipe_and_no_other():
+    table = README.partition("| recipe |")[2].partition("\n\n")[0]
+    patterns = [row.split("`")[1] for row in table.splitlines()[2:]]
+    named = [name for pattern in patterns for name in in_braces(pattern)]
+    assert sorted(named) == recipe_names()
+
+
+def in_braces(pattern: str) -> list[str]:
+    """What a pattern stands for, as in a shell: `a-{1,2}` is a-1 and a-2."""
+    parts = [part.split(",") for part in re.split(r"[{}]", pattern)]
+    return ["".join(choice) for choice in product(*parts)]
 
 
 @pytest.mark.parametrize("method", IMPORTANCE)

@@ -141,6 +141,7 @@ def _what(run: FinishedRun, repo: str, licence: Licence) -> str:
     c = run.columns
     how = {"depth": "whole layers were removed", "width": "every layer was made narrower"}
     how |= {"2:4": "of every four neighbouring weights in the attention and MLP matrices two are zero"}
+    how |= {"unstructured": "single weights of the attention and MLP matrices are zero"}
     methods = " and ".join(how.get(part, part) for part in c["method"].split("+"))
     lines = [
         f"# {repo.split('/')[-1]}",
@@ -160,7 +161,8 @@ def _base_link(base: str) -> str:
 def _table(run: FinishedRun, claimed: Numbers) -> str:
     c, damage = run.columns, claimed.l_pruned - claimed.l0
     won = f"{(claimed.l_pruned - claimed.loss) / damage:.1%}" if damage > 0 else ""
-    asked = "" if c["rate_requested"] is None else f" ({c['rate_requested']:.1%} asked for)"
+    part = f", for {c['method'].split('+')[0]} alone" if "+" in c["method"] else ""
+    asked = "" if c["rate_requested"] is None else f" ({c['rate_requested']:.1%} asked for{part})"
     rows = [
         ("parameters before", f"{c['n0']:,}"),
         ("parameters kept, zeros not counted", f"{c['n_pruned']:,}"),
@@ -217,7 +219,7 @@ for name, linear in model.bfloat16().cuda().named_modules():
 They pay only for large-batch prefill or scoring. Measured on one H100 (bf16, cuSPARSELt): with 16,384 tokens at a time
 1.1 to 1.3 times the dense speed on MLP matrices of 2048 x 8192 and 4096 x 14336, but 0.4 to 0.7 times on square
 attention matrices; with 2,048 tokens 0.2 to 0.6 times, and when decoding (1 to 64 tokens) 10 to 100 times slower than
-dense."""
+dense. `p2zoo bench-sparse` measures a model's matrices on your GPU."""
 
 
 def _recipe(run: FinishedRun) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +72,28 @@ def resolve(spec: ModelSpec, beside: Path, accept: Callable[[Source], None] = la
             raise P2Error(f"model.name: {spec.name} has a config but no *.safetensors weights; save the model there.")
         accept(found)
         return found
+    found = _on_hub(spec)
+    accept(found)  # refuses before the weights are fetched
     try:
-        commit = HfApi().model_info(spec.name, revision=spec.revision).sha
-        config_folder = Path(snapshot_download(spec.name, revision=commit, allow_patterns=["config.json"]))
-        config = _read_config(config_folder / "config.json", f"model.name: {spec.name}")
-        accept(_source(spec, config, commit, None))  # refuses before the weights are fetched
-        folder = Path(snapshot_download(spec.name, revision=commit, allow_patterns=_FILES))
+        folder = Path(snapshot_download(spec.name, revision=found.revision, allow_patterns=_FILES))
     except _FAILURES as error:
         raise hub_error(error, spec) from error
-    return _source(spec, config, commit, folder)
+    return replace(found, folder=folder)
+
+
+def look_up(spec: ModelSpec, beside: Path) -> Source:
+    """The model's config, from a folder, from what is bundled, or from the Hub; never its weights."""
+    return describe(spec, beside) or _on_hub(spec)
+
+
+def _on_hub(spec: ModelSpec) -> Source:
+    try:
+        commit = HfApi().model_info(spec.name, revision=spec.revision).sha
+        folder = Path(snapshot_download(spec.name, revision=commit, allow_patterns=["config.json"]))
+        config = _read_config(folder / "config.json", f"model.name: {spec.name}")
+        return _source(spec, config, commit, None)
+    except _FAILURES as error:
+        raise hub_error(error, spec) from error
 
 
 def hub_error(error: Exception, spec: ModelSpec) -> P2Error:

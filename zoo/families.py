@@ -4,13 +4,14 @@ A `Shape` is read from a config.json and counts parameters exactly, so plans and
 and no torch. Tied embeddings count once; "non-embedding" leaves out the embedding and the output head.
 """
 
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leaderboard.errors import P2Error, unknown_name
+from leaderboard.errors import P2Error
 
 CONFIGS = Path(__file__).parent / "configs"  # <org>--<name>.json: configs that need no download
 
@@ -104,7 +105,13 @@ def family_of(config: Mapping[str, Any], where: str = "config.json") -> Family:
         raise P2Error(f"{where}: the weights are quantized; prune the unquantized checkpoint instead.")
     model_type = config.get("model_type")
     if model_type not in FAMILIES:
-        raise unknown_name("model_type", model_type, FAMILIES, where)
+        known = ", ".join(f"{name} ({family.name})" for name, family in FAMILIES.items())
+        near = difflib.get_close_matches(str(model_type), FAMILIES, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise P2Error(
+            f"{where}: unknown model_type {model_type!r}.{hint} p2zoo can prune {known}; another "
+            "architecture is a row of zoo/families.py (CONTRIBUTING.md, Add a family)."
+        )
     return FAMILIES[model_type]
 
 

@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from leaderboard.errors import P2Error, RunFailed
 from zoo.families import FAMILIES
-from zoo.pruning.masks import is_2of4
+from zoo.pruning.masks import count_zeros, is_2of4
 from zoo.pruning.sparsity import sparse_linears
 
 GPU_ULPS = 1  # allowed difference of logits off the CPU, in units of the dtype's eps times the largest logit
@@ -33,7 +33,7 @@ PROMPT_TOKENS, NEW_TOKENS = 16, 6  # of the generation check; few, because uncac
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What the fresh process saw. `sparse` is the number of matrices that hold 2:4, of `matrices`."""
+    """What the fresh process saw. Of `matrices` in all layers `sparse` hold 2:4; `zeros` of their entries are 0."""
 
     missing: list[str]
     unexpected: list[str]
@@ -45,6 +45,7 @@ class Loaded:
     cached_equals_uncached: bool
     sparse: int
     matrices: int
+    zeros: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,21 +57,30 @@ class GateReport:
     loaded: Loaded
 
 
-def gate(model: PreTrainedModel, folder: Path, probe_tokens: Tensor, method: str | None = None) -> GateReport:
+def gate(
+    model: PreTrainedModel, folder: Path, probe_tokens: Tensor, method: str | None = None, zeros: int = 0
+) -> GateReport:
     """Check that `folder` holds `model`, as saved by `save_pretrained` in the dtype `model` has.
 
-    `probe_tokens` are token ids, (batch, sequence); `method` is the pruning method, "2:4" asks for the
-    pattern. Raises RunFailed with every failed check; there is no warning.
+    `probe_tokens` are token ids, (batch, sequence); `method` is the pruning method, a part "2:4" of it asks for the
+    pattern; `zeros` is how many entries of the matrices must be 0. Raises RunFailed with every failed check; there is
+    no warning.
     """
     expected = logits_of(model, probe_tokens)
     with tempfile.TemporaryDirectory(prefix="p2zoo-gate-") as work:
         save_file({"tokens": probe_tokens.to("cpu", torch.int64).contiguous()}, Path(work) / "probe.safetensors")
         loaded, logits = _in_fresh_process(Path(folder), Path(work), model.device)
-    return judge(model, Path(folder), method, loaded, logits, expected)
+    return judge(model, Path(folder), method, loaded, logits, expected, zeros)
 
 
 def judge(
-    model: PreTrainedModel, folder: Path, method: str | None, loaded: Loaded, logits: Tensor, expected: Tensor
+    model: PreTrainedModel,
+    folder: Path,
+    method: str | None,
+    loaded: Loaded,
+    logits: Tensor,
+    expected: Tensor,
+    zeros: int = 0,
 ) -> GateReport:
     """Compare what was loaded with what was saved; raises RunFailed that names every difference."""
     failed = [
@@ -85,6 +95,7 @@ def judge(
         "weights_sha256": _weights_sha256(model),
         "cached_equals_uncached": True,
         "sparse": loaded.matrices if "2:4" in (method or "") else loaded.sparse,
+        "zeros": max(loaded.zeros, zeros),
     }
     failed += [f"{k}: loaded {got}, expected {v}" for k, v in wanted.items() if (got := getattr(loaded, k)) != v]
     tolerance = _tolerance(model, expected)
@@ -170,6 +181,7 @@ def load_and_report(folder: Path, tokens: Tensor, device: str) -> tuple[Loaded, 
         cached_equals_uncached=True,
         sparse=sum(map(is_2of4, matrices)),
         matrices=len(matrices),
+        zeros=count_zeros(matrices),
     )
     return replace(loaded, cached_equals_uncached=_cache_agrees(model.float(), tokens[:1])), logits
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from leaderboard.errors import P2Error
 from zoo.packing import Blocks, load_blocks, pack, save_blocks
 from zoo.recipe import Recipe, TextSpec
-from zoo.text import documents, tokenize
+from zoo.text import Hashed, documents, tokenize
 
 _EVERYTHING = 2**62
 _CALIBRATION_ROWS = 8
@@ -25,28 +25,31 @@ class Materials:
     """Everything a run reads besides the model."""
 
     heldout: Blocks
+    heldout_sha256: str  # of the whole held-out text, before tokenization
     train: Blocks
     calibration: list[Tensor]  # (rows, seq_len) token ids each
 
 
 def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path) -> Materials:
     """Tokenize what the recipe names; `commits` pin Hub data sets, `cache` keeps the training blocks."""
+    heldout, sha256 = heldout_blocks(recipe, tokenizer, commits["heldout"])
     return Materials(
-        heldout=heldout_blocks(recipe, tokenizer, commits["heldout"]),
+        heldout=heldout,
+        heldout_sha256=sha256,
         train=_train(recipe, tokenizer, commits["train"], cache),
         calibration=_calibration(recipe, tokenizer, commits["train"]) if recipe.prune.needs_calibration else [],
     )
 
 
-def heldout_blocks(recipe: Recipe, tokenizer: Any, commit: str) -> Blocks:
-    """The held-out tokens of a run, the same for everybody with this recipe, tokenizer and text."""
-    texts = documents(recipe.data.heldout, recipe.folder, "data.heldout", commit=commit)
+def heldout_blocks(recipe: Recipe, tokenizer: Any, commit: str) -> tuple[Blocks, str]:
+    """The held-out tokens of a run, the same for everybody with this recipe, tokenizer and text; the text's hash."""
+    texts = Hashed(documents(recipe.data.heldout, recipe.folder, "data.heldout", commit=commit))
     train, wanted = recipe.train, recipe.evaluate.tokens
     blocks = pack(tokenize(texts, tokenizer), train.seq_len, train.packing, _EVERYTHING)
     rows = max(1, wanted // train.seq_len)
     if len(blocks) < rows:
         raise _too_short("heldout", recipe.data.heldout, blocks, wanted, "evaluate.tokens")
-    return blocks.spread(rows)
+    return blocks.spread(rows), texts.sha256
 
 
 def _train(recipe: Recipe, tokenizer: Any, commit: str, cache: Path) -> Blocks:

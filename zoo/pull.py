@@ -1,7 +1,7 @@
 """Download a published model and see whether it is what its card says.
 
-Weights are counted and hashed, the 2:4 pattern is looked for, and on request the held-out loss is measured again.
-Nothing from the repository is executed, and only files that a model needs are fetched.
+Weights are counted and hashed, the 2:4 pattern and other zeros are looked for, and on request the held-out loss is
+measured again. Nothing from the repository is executed, and only files that a model needs are fetched.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from zoo.quiet import quiet
 from zoo.recipe import Recipe
 from zoo.recipe_file import parse_recipe
 
+_CHANCE_ZEROS = 1e-6  # share of weights that may have become zero without a mask
 TOLERANCE = 1e-3  # nats per token, between the card's loss and one measured here
 WANTED = [*MODEL_FILES, "README.md", "recipe.yaml", "curve.png", "LICENSE*", "NOTICE*"]
 
@@ -61,7 +62,7 @@ def check_model(folder: Path, measure: bool = False) -> list[Check]:
 
 
 def _checks(folder: Path, claimed: Numbers, measure: bool) -> Iterator[Check]:
-    from zoo.pruning.masks import is_2of4
+    from zoo.pruning.masks import count_zeros, is_2of4
     from zoo.pruning.prune import count
     from zoo.pruning.sparsity import sparse_linears
 
@@ -69,12 +70,15 @@ def _checks(folder: Path, claimed: Numbers, measure: bool) -> Iterator[Check]:
     yield Check("weights, sha256", claimed.weights_sha256[:12], sha[:12], sha == claimed.weights_sha256)
     model = checkpoint.load_model(folder, "fp32")
     kept, _ = count(model)
-    if "2:4" in claimed.method.split("+"):
-        matrices = [linear.weight for _, _, linear in sparse_linears(model)]
+    parts, matrices = claimed.method.split("+"), [linear.weight for _, _, linear in sparse_linears(model)]
+    if "2:4" in parts:
         good = sum(map(is_2of4, matrices))
         yield Check("matrices that are 2:4", str(len(matrices)), str(good), good == len(matrices))
         kept -= sum(weight.numel() // 2 for weight in matrices)
-    yield Check("parameters kept", f"{claimed.n_pruned:,}", f"{kept:,}", kept == claimed.n_pruned)
+    elif "unstructured" in parts:
+        kept -= count_zeros(matrices)
+    slack = _CHANCE_ZEROS * claimed.n0 if "unstructured" in parts else 0
+    yield Check("parameters kept", f"{claimed.n_pruned:,}", f"{kept:,}", abs(kept - claimed.n_pruned) <= slack)
     rate = 1 - kept / claimed.n0
     yield Check("pruning rate", f"{claimed.rate:.4f}", f"{rate:.4f}", abs(rate - claimed.rate) < 1e-6)
     if measure:
@@ -92,7 +96,8 @@ def _loss_check(folder: Path, claimed: Numbers, model: Any) -> Check:
         return Check(what, said, f"not measured: put {recipe.data.heldout.file} into {folder}", None)
     recipe = _recipe(folder, texts)
     tokenizer = checkpoint.load_tokenizer(folder)
-    loss = heldout_loss(model, heldout_blocks(recipe, tokenizer, str(claimed.eval_data_revision)))
+    blocks, _ = heldout_blocks(recipe, tokenizer, str(claimed.eval_data_revision))
+    loss = heldout_loss(model, blocks)
     return Check(what, said, f"{loss:.4f}", math.isfinite(loss) and abs(loss - claimed.loss) <= TOLERANCE)
 
 

@@ -140,6 +140,7 @@ def _prepare(
     tokenizer = checkpoint.load_tokenizer(source.folder)
     with disk(folder.work):
         materials = gather(recipe, tokenizer, commits, folder.work / "train")
+    _pin(folder, {"heldout_sha256": materials.heldout_sha256})
     _say(
         console,
         f"text: {materials.train.tokens:,} training tokens ({recipe.train.packing} keeps {materials.train.kept:.1%} "
@@ -160,15 +161,14 @@ def _at(spec: Spec, commit: str | None) -> Spec:
 
 def _pin(folder: RunFolder, inputs: Mapping[str, Any]) -> None:
     """Note the exact inputs of a new run; a resumed one must find them unchanged."""
-    before = folder.state.get("inputs")
-    if before is None:
-        folder.update(inputs=dict(inputs))
-        return
-    changed = [name for name, value in inputs.items() if before[name] != value]
+    before = folder.state.get("inputs", {})
+    changed = [name for name, value in inputs.items() if before.get(name, value) != value]
     if changed:
         raise P2Error(
             f"{folder.path}: cannot go on: {', '.join(changed)} changed since the run began; choose another --out."
         )
+    if inputs.keys() - before.keys():
+        folder.update(inputs=before | dict(inputs))
 
 
 def _check_room(path: Path, planned: Plan) -> None:
@@ -194,7 +194,7 @@ def _pruned_model(job: Job) -> Any:
     pruned = prune(model, job.plan, job.materials.calibration, cache_folder(), key)
     with new_folder(saved) as folder:
         checkpoint.save_model(pruned.model, folder)
-    report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method)
+    report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method, job.plan.zeros)
     l_pruned = heldout_loss(pruned.model, job.materials.heldout)
     job.say(f"after pruning    held-out {l_pruned:.4f}   loads back in a fresh process")
     job.folder.update(
@@ -235,7 +235,7 @@ def _post_trained(job: Job, model: Any) -> Any:
             measure=lambda: heldout_loss(model, job.materials.heldout, team),
             write=write,
             tick=bar.tick,
-            masks=(lambda: MaskKeeper(model, folder.work / "pruned")) if job.recipe.prune.method == "2:4" else None,
+            masks=_masks(job, model),
             start=start,
             saved=job.saved,
             stop=lambda: job.stop.asked,
@@ -287,6 +287,12 @@ def _note(job: Job, execution: Execution, why: str) -> None:
     job.say(f"post-training with {execution} ({why})")
 
 
+def _masks(job: Job, model: Any) -> Callable[[], MaskKeeper] | None:
+    """Makes what keeps the zeros of the sparse part, from the pruned checkpoint; None where there is none."""
+    sparse = job.recipe.prune.sparse
+    return (lambda: MaskKeeper(model, job.folder.work / "pruned", sparse)) if sparse else None
+
+
 def _save_final(job: Job, model: Any) -> None:
     """`model/` in the dtype of the checkpoint it came from; it takes its name only after the gate."""
     config = job.source.config
@@ -296,7 +302,7 @@ def _save_final(job: Job, model: Any) -> None:
         checkpoint.save_model(model, folder)
         job.tokenizer.save_pretrained(folder)
         checkpoint.copy_licences(job.source, folder)
-        report = gate(model, folder, _probe(job), job.recipe.prune.method)
+        report = gate(model, folder, _probe(job), job.recipe.prune.method, job.plan.zeros)
     loss = heldout_loss(model.float(), job.materials.heldout)
     job.folder.update(gate_final=asdict(report), loss_saved=loss, dtype=str(dtype).removeprefix("torch."))
     job.say(f"model/ loads back in a fresh process ({job.folder.state['dtype']}, held-out {loss:.4f})")

@@ -1,11 +1,12 @@
 """Documents: from a text, jsonl or parquet file, or streamed from a data set on the Hub.
 
-The order is the file's own, or shuffled by a seed; the same seed gives the same documents. Only the
-data set library is heavy here, and it is imported when a Hub data set is read.
+The order is the file's own, or shuffled by a seed; the same seed gives the same documents, also where a stream
+broke off and was opened again. Only the data set library is heavy here, and it is imported when a Hub data set is read.
 """
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,13 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from leaderboard.errors import P2Error, unknown_name
+from leaderboard.errors import P2Error, RunFailed, unknown_name
 from zoo.recipe import TextSpec
 
 GONE = {"cerebras/SlimPajama-627B": "DKYoon/SlimPajama-6B"}  # data sets that left the Hub, and the closest copy
 SUGGESTED = "HuggingFaceFW/fineweb-edu (subset sample-10BT) or DKYoon/SlimPajama-6B"
 _SHUFFLE_BUFFER = 10_000  # documents
 _TOGETHER = 64  # documents tokenized in one call
+_PAUSES_S = (1, 2, 4)  # before a broken stream is opened again; the Hub's client has waited by itself before
 
 
 def check_text(spec: TextSpec, folder: Path, where: str) -> None:
@@ -60,6 +62,25 @@ def documents(
     texts = texts[spec.skip :] if spec.take is None else texts[spec.skip : spec.skip + spec.take]
     order: Iterable[int] = range(len(texts)) if seed is None else np.random.default_rng(seed).permutation(len(texts))
     yield from (texts[i] for i in order)
+
+
+class Hashed:
+    """Passes texts on and hashes them, each with its length: `sha256` is that of all that were taken so far."""
+
+    def __init__(self, texts: Iterable[str]):
+        self.texts = texts
+        self._digest = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self.texts:
+            content = text.encode()
+            self._digest.update(len(content).to_bytes(8, "little"))
+            self._digest.update(content)
+            yield text
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
 
 
 def tokenize(texts: Iterable[str], tokenizer: Any) -> Iterator[list[int]]:
@@ -114,26 +135,58 @@ def _read_plain(path: Path, column: str, where: str) -> list[str]:
 
 
 def _streamed(spec: TextSpec, where: str, seed: int | None, commit: str | None) -> Iterator[str]:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    """Texts from the Hub. A stream that breaks off is opened again where it was; in the end the run stops in words."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
+
+    done = failures = 0
+    rows: Iterator[Any] | None = None
+    while True:
+        try:
+            rows = rows or islice(_open(spec, where, seed, commit), done, None)
+            row = next(rows, None)
+        except (OSError, httpx2.TransportError, HfHubHTTPError) as error:
+            if failures == len(_PAUSES_S):
+                raise _broke_off(spec, where, done, error) from error
+            time.sleep(_PAUSES_S[failures])
+            rows, failures = None, failures + 1
+            continue
+        if row is None:
+            return
+        done, failures = done + 1, 0
+        yield row[spec.column] or ""
+
+
+def _open(spec: TextSpec, where: str, seed: int | None, commit: str | None) -> Iterator[Any]:
+    """The rows of a slice from its start; the same seed gives the same order each time."""
+    import datasets
 
     assert spec.dataset is not None
+    # its own patience would be minutes without a word; `_streamed` has some
+    datasets.config.STREAMING_READ_MAX_RETRIES = datasets.config.STREAMING_OPEN_MAX_RETRIES = 1
     try:
-        stream = load_dataset(
+        stream = datasets.load_dataset(
             spec.dataset, spec.subset, split=spec.split, revision=commit or spec.revision, streaming=True
         )
-    except DatasetNotFoundError as error:
+    except datasets.exceptions.DatasetNotFoundError as error:
         raise _gone(spec.dataset, where) from error
     except ValueError as error:  # an unknown subset or split; the text names the known ones
         raise P2Error(f"{where}: {spec.dataset}: {error}") from error
-    except OSError as error:
-        raise _offline(spec.dataset, where) from error
     if stream.column_names and spec.column not in stream.column_names:
         raise unknown_name("column", spec.column, stream.column_names, f"{where}.column")
     stream = stream.skip(spec.skip)
     stream = stream if spec.take is None else stream.take(spec.take)
-    stream = stream if seed is None else stream.shuffle(seed=seed, buffer_size=_SHUFFLE_BUFFER)
-    yield from (row[spec.column] or "" for row in stream)
+    return iter(stream if seed is None else stream.shuffle(seed=seed, buffer_size=_SHUFFLE_BUFFER))
+
+
+def _broke_off(spec: TextSpec, where: str, done: int, error: Exception) -> RunFailed:
+    """It does not repeat the error's own words, which may hold signed addresses."""
+    answer = getattr(error, "response", None)
+    why = type(error).__name__ if answer is None else f"HTTP {answer.status_code}"
+    return RunFailed(
+        f"{where}.dataset: the stream of {spec.label} broke off after {done:,} documents and could not be opened again "
+        f"({why}). Nothing is lost: run again with --resume once the Hub answers."
+    )
 
 
 def _gone(dataset: str, where: str) -> P2Error:

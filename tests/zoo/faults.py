@@ -103,9 +103,9 @@ class _Request(socketserver.StreamRequestHandler):
 
 
 @contextlib.contextmanager
-def bad_line(hub: str) -> Iterator[Line]:
+def bad_line(hub: str, kind: type[Line] = Line) -> Iterator[Line]:
     """A line to the hub at this address while the block runs; it works until `spoil` is called."""
-    with Line(hub) as line:
+    with kind(hub) as line:
         thread = threading.Thread(target=line.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -121,6 +121,7 @@ def test_the_command_of_a_wanted_run_is_a_recipe_that_loads(method):
     assert (recipe.prune.method, recipe.train.tokens) == (method, 3_000_000_000)
     assert recipe.prune.rate == (None if method == "2:4" else 0.35)
     assert run_command(row | {"base_model": ""}, recipes) is None
+    assert run_command(row | {"method": "depth+2:4"}, recipes) is None  # its rate is not the recipe's
 
 
 def test_a_law_of_ones_own_is_fitted(p2zoo, own_law):

@@ -13,7 +13,7 @@ from zoo.materials import gather
 from zoo.packing import PADDING, best_fit, load_blocks, pack, save_blocks
 from zoo.recipe import TextSpec
 from zoo.recipe_file import load_recipe
-from zoo.text import check_text, documents, fingerprint, tokenize
+from zoo.text import Hashed, check_text, documents, fingerprint, tokenize
 
 DOCUMENTS = [list(range(100 * i, 100 * i + n)) for i, n in enumerate((5, 30, 8, 3, 17, 64, 1), 1)]
 
@@ -143,6 +143,16 @@ def test_a_data_set_that_is_gone_names_another(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.load_dataset", gone)
     with pytest.raises(P2Error, match=r"data\.train\.dataset: a/b is not on the Hub.*fineweb-edu"):
         next(documents(TextSpec(dataset="a/b"), tmp_path, "data.train"))
+
+
+def test_a_text_has_one_hash_whatever_its_tokens():
+    def sha(*texts):
+        hashed = Hashed(texts)
+        assert tuple(hashed) == texts
+        return hashed.sha256
+
+    assert sha("ab", "c") == sha("ab", "c")
+    assert len({sha("ab", "c"), sha("c", "ab"), sha("abc"), sha("ab", "c", "")}) == 4
 
 
 def test_a_file_is_pinned_by_its_content(texts):

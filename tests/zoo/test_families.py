@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from leaderboard.bases import BASES
 from leaderboard.errors import P2Error
 from zoo.families import FAMILIES, bundled_config, parameters, parameters_nonembedding, shape_of
 from zoo.pruning.prune import count
@@ -20,16 +21,14 @@ def test_arithmetic_counts_a_built_model(build, model_type, tied):
         assert (parameters(shape), parameters_nonembedding(shape)) == count(model)
 
 
-@pytest.mark.parametrize(
-    ("model_id", "total", "inner"),
-    [("meta-llama/Llama-3.2-1B", 1_235_814_400, 973_146_112), ("Qwen/Qwen2.5-0.5B", 494_032_768, 357_898_112)],
-)
-def test_arithmetic_counts_published_models(model_id, total, inner):
-    shape = shape_of(bundled_config(model_id))
-    assert (parameters(shape), parameters_nonembedding(shape)) == (total, inner)
+@pytest.mark.parametrize("base", BASES.values(), ids=lambda base: base.name)
+def test_arithmetic_counts_published_models(base):
+    shape = shape_of(bundled_config(base.name))
+    assert (parameters(shape), parameters_nonembedding(shape)) == (base.n0, base.n0_nonembedding)
+    assert shape.family.name == base.family
 
 
-@pytest.mark.parametrize("model_id", ["meta-llama/Llama-3.2-1B", "Qwen/Qwen2.5-0.5B"])
+@pytest.mark.parametrize("model_id", BASES)
 def test_transformers_builds_the_bundled_configs(model_id):
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM

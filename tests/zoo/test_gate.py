@@ -16,6 +16,7 @@ from zoo.families import shape_of
 from zoo.gate import Loaded, gate, judge, load_and_report, logits_of
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
+from zoo.pruning.sparsity import sparse_linears
 from zoo.pruning.spec import PruneSpec
 
 SPECS = {
@@ -53,10 +54,18 @@ def test_a_folder_that_cannot_be_loaded_fails(saved, batches):
         gate(model, folder, batches[0], "2:4")
 
 
-def _check(model, folder, tokens, method="2:4"):
+def test_zeros_that_were_planned_must_be_there(saved, batches):
+    model, folder = saved()
+    zeros = sum(linear.weight.numel() // 2 for _, _, linear in sparse_linears(model))
+    assert _check(model, folder, batches[0], zeros=zeros).loaded.zeros == zeros
+    with pytest.raises(RunFailed, match=rf"zeros: loaded {zeros}, expected {zeros + 1}"):
+        _check(model, folder, batches[0], zeros=zeros + 1)
+
+
+def _check(model, folder, tokens, method="2:4", zeros=0):
     """The gate without its process start."""
     loaded, logits = load_and_report(folder, tokens, "cpu")
-    return judge(model, folder, method, loaded, logits, logits_of(model, tokens))
+    return judge(model, folder, method, loaded, logits, logits_of(model, tokens), zeros)
 
 
 def _tamper(folder, change):

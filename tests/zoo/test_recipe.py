@@ -1,14 +1,19 @@
 """Recipes: strict types, inheritance, overrides, and messages that name the file and the key."""
 
+import runpy
+
 import pytest
 import yaml
 
+from leaderboard.bases import BASES
 from leaderboard.errors import P2Error
 from zoo.catalog import copy_recipes, find_recipe, recipe_names, recipes_folder
 from zoo.dryrun import estimate, report
+from zoo.families import parameters
 from zoo.grid import log_then_linear
 from zoo.recipe_file import load_recipe, to_yaml
 
+ONE_GPU = 80e9  # bytes
 DEPTH = recipes_folder() / "quickstart" / "depth.yaml"
 
 
@@ -119,13 +124,24 @@ def test_every_change_changes_the_hash():
         assert load_recipe(DEPTH, [override]).sha256 != same
 
 
+def test_the_recipe_files_are_what_their_script_makes():
+    made = runpy.run_path(str(recipes_folder() / "make_recipes.py"))["files"]()
+    paths = {path.relative_to(recipes_folder()).as_posix(): path for path in recipes_folder().glob("*/*.yaml")}
+    assert {name: path.read_text() for name, path in paths.items() if not name.startswith("quickstart/")} == made
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_passes_a_dry_run_from_what_ships(name, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    found = estimate(load_recipe(find_recipe(name)))
+    recipe = load_recipe(find_recipe(name))
+    found = estimate(recipe)
     assert found.plan is not None
-    assert found.plan.n_pruned < found.plan.n0
-    assert found.memory_bytes > 16 * found.plan.n_pruned * 0.99
+    if recipe.prune.rate is not None:
+        assert found.plan.rate == pytest.approx(recipe.prune.rate, abs=0.02)
+    per_parameter = 8 if recipe.train.precision == "bf16-master" else 16
+    assert per_parameter * 0.99 * parameters(found.plan.target) < found.memory_bytes < ONE_GPU
+    if not recipe.model.local:
+        assert found.plan.n0 == BASES[recipe.model.name].n0
     shown = report(found)
     assert found.plan.summary in shown
     assert f"{found.tokens:,} in {found.steps:,} steps" in shown

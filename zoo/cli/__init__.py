@@ -5,7 +5,7 @@ import sys
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli import dataset, hub, leaderboard, plan, publish, run, show, sweep
+from zoo.cli import bench, dataset, hub, leaderboard, plan, publish, run, show, sweep
 from zoo.cli.endpoint import Endpoint, use_endpoint
 
 app = typer.Typer(
@@ -38,5 +38,6 @@ plan.register(app)
 app.command()(run.run)
 app.command()(sweep.sweep)
 app.add_typer(run.recipes, name="recipes")
+app.command()(bench.bench_sparse)
 publish.register(app)
 show.register(app)

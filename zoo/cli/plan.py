@@ -101,6 +101,8 @@ def wanted(
 def run_command(row: dict[str, Any], recipes: dict[tuple[str, str], str]) -> str | None:
     """The `p2zoo run` line for a candidate, by the recipe of its base and method, or of its base; None without one."""
     own = (row["base_model"], row["method"])
+    if "+" in row["method"]:
+        return None  # its rate counts what both parts take, a recipe's that of the first alone
     name = recipes.get(own) or next((n for (base, _), n in recipes.items() if base == row["base_model"]), None)
     if name is None:
         return None

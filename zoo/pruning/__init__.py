@@ -1,5 +1,6 @@
-"""Pruning, left to right: spec (what is asked) -> plan (arithmetic) -> scores (one forward) -> prune (surgery).
+"""Pruning, left to right: spec (what is asked) -> plan (arithmetic) -> scores or sums (measured) -> prune (surgery).
 
-`depth`, `width` and `sparsity` each hold one method; `masks` keeps 2:4 zeros through training. `spec`
-and `plan` import no torch, so a recipe is judged before anything heavy is loaded.
+`depth` and `width` make the model smaller, `sparsity` leaves zeros, `obs` is SparseGPT's core; `blocks` walks text
+through the model one block at a time, and `masks` keeps zeros through training. `spec` and `plan` import no
+torch, so a recipe is judged before anything heavy is loaded.
 """

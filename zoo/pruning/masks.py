@@ -1,4 +1,4 @@
-"""Keeping 2:4 zeros through training.
+"""Keeping the zeros of a pruned model through training.
 
 Plain training fills the zeros within one step. A tensor hook on each pruned weight multiplies its gradient
 by the mask, so clipping and the logged gradient norm see the true gradient; `reapply` after each step is
@@ -6,7 +6,7 @@ the guard, and `check` before each save the proof. Of a sharded matrix each proc
 groups of four lie within a row, so nobody needs another's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from leaderboard.errors import RunFailed
 from zoo.pruning.sparsity import keep_n_of_m, sparse_linears
+from zoo.pruning.spec import PATTERN
 from zoo.team import local
 
 
@@ -35,22 +36,28 @@ def mask_of(weight: Tensor) -> Tensor:
     return keep_n_of_m(weight != 0)
 
 
+MASKS: dict[str, Callable[[Tensor], Tensor]] = {PATTERN: mask_of, "unstructured": lambda weight: weight != 0}
+
+
 class MaskKeeper:
-    """Holds the masks of a 2:4-pruned model while it trains.
+    """Holds the masks of a sparse model while it trains.
 
     `pruned` is the folder of the pruned checkpoint; give it on resume, when `model` may hold later weights.
-    Without it the masks come from the model's own zeros. Raises RunFailed when the pattern is not there.
+    Without it the masks come from the model's own zeros. `sparse` is the sparse part of the method, a key of
+    MASKS. Raises RunFailed when its zeros are not there.
     """
 
-    def __init__(self, model: PreTrainedModel, pruned: Path | None = None):
+    def __init__(self, model: PreTrainedModel, pruned: Path | None = None, sparse: str = PATTERN):
+        self.sparse = sparse
         self.weights = {f"{layer}.{name}": linear.weight for layer, name, linear in sparse_linears(model)}
         source = (
             {name: local(weight) for name, weight in self.weights.items()}
             if pruned is None
             else _weights_on_disk(model, pruned)
         )
-        _require_pattern(source)
-        self.masks = {name: mask_of(source[name]).to(weight.device) for name, weight in self.weights.items()}
+        _require_zeros(source, sparse)
+        make = MASKS[sparse]
+        self.masks = {name: make(source[name]).to(weight.device) for name, weight in self.weights.items()}
         self.handles = [self._watch(name, weight) for name, weight in self.weights.items()]
         self.reapply()
 
@@ -89,7 +96,7 @@ class MaskKeeper:
         own = {name: local(weight) for name, weight in self.weights.items()}
         lost = [name for name, weight in own.items() if (weight * ~self._mask(name, weight)).any()]
         if lost:
-            raise RunFailed(_lost(lost, len(self.weights)))
+            raise RunFailed(_lost(lost, len(self.weights), self.sparse))
 
     def close(self) -> None:
         """Remove the hooks; the model trains freely again."""
@@ -97,19 +104,28 @@ class MaskKeeper:
             handle.remove()
 
 
-def check_2of4(model: PreTrainedModel) -> None:
-    """Raise RunFailed unless every attention and MLP matrix of `model` is 2:4."""
-    _require_pattern({f"{layer}.{name}": linear.weight for layer, name, linear in sparse_linears(model)})
+def check_zeros(model: PreTrainedModel, sparse: str = PATTERN, zeros: int = 0) -> None:
+    """Raise RunFailed unless the attention and MLP matrices of `model` hold the pattern, and so many zeros."""
+    weights = {f"{layer}.{name}": linear.weight for layer, name, linear in sparse_linears(model)}
+    _require_zeros(weights, sparse)
+    if (found := count_zeros(weights.values())) < zeros:
+        raise RunFailed(f"{sparse}: {found:,} weights are zero, planned were {zeros:,}.")
 
 
-def _require_pattern(weights: dict[str, Tensor]) -> None:
-    lost = [name for name, weight in weights.items() if not is_2of4(weight)]
+def count_zeros(weights: Iterable[Tensor]) -> int:
+    """Entries that are exactly 0."""
+    return sum(weight.numel() - int(weight.count_nonzero()) for weight in weights)
+
+
+def _require_zeros(weights: Mapping[str, Tensor], sparse: str) -> None:
+    holds = is_2of4 if sparse == PATTERN else lambda weight: bool((weight == 0).any())
+    lost = [name for name, weight in weights.items() if not holds(weight)]
     if lost:
-        raise RunFailed(_lost(lost, len(weights)))
+        raise RunFailed(_lost(lost, len(weights), sparse))
 
 
-def _lost(names: list[str], total: int) -> str:
-    return f"2:4: {len(names)} of {total} matrices lost the pattern (first: layer {names[0]})."
+def _lost(names: list[str], total: int, sparse: str) -> str:
+    return f"{sparse}: {len(names)} of {total} matrices lost the pattern (first: layer {names[0]})."
 
 
 def _weights_on_disk(model: PreTrainedModel, folder: Path) -> dict[str, Tensor]:

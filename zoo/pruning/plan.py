@@ -2,15 +2,16 @@
 
 A rate is the share of all parameters removed or zeroed, 1 - n_pruned / n0. Depth takes whole layers;
 width takes uniform hidden, FFN and head counts in hardware-friendly steps; 2:4 has the one rate that
-follows from zeroing half of every attention and MLP matrix.
+follows from zeroing half of every attention and MLP matrix; unstructured zeroes the same number of weights
+in every row of those matrices. For a+2:4 the request is a's, and the rate counts what both took.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from leaderboard.errors import P2Error
-from zoo.families import Shape, layer_parameters, parameters, parameters_nonembedding
-from zoo.pruning.spec import PruneSpec
+from zoo.families import Shape, parameters, parameters_nonembedding
+from zoo.pruning.spec import PATTERN, PruneSpec
 
 TOLERANCE = 0.03  # a rate further than this from the request is refused
 SLACK = 0.005  # width: within this much of the nearest rate, the most even cut wins
@@ -18,7 +19,10 @@ SLACK = 0.005  # width: within this much of the nearest rate, the most even cut 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What pruning will leave. `n_pruned` counts parameters kept; zeros of a 2:4 mask are not counted."""
+    """What pruning will leave: `target`, with `sparsity` of each row of its attention and MLP matrices zeroed.
+
+    `n_pruned` counts parameters kept; the zeros of a mask are not counted.
+    """
 
     spec: PruneSpec
     shape: Shape
@@ -27,6 +31,12 @@ class Plan:
     n_pruned: int
     n0_nonembedding: int
     n_pruned_nonembedding: int
+    sparsity: float = 0.0
+
+    @property
+    def zeros(self) -> int:
+        """Weights that are masked."""
+        return parameters(self.target) - self.n_pruned
 
     @property
     def rate(self) -> float:
@@ -39,7 +49,9 @@ class Plan:
     @property
     def summary(self) -> str:
         """One line for people, e.g. `depth: layers 12 -> 9; 4,312,192 -> 3,758,464 parameters (rate 0.128)`."""
-        what = _difference(self.shape, self.target) or "half of every attention and MLP matrix zeroed"
+        share = "half" if self.sparsity == 1 / 2 else f"{self.sparsity:.1%}"
+        zeroed = f"{share} of every attention and MLP matrix zeroed" if self.sparsity else ""
+        what = ", ".join(filter(None, (_difference(self.shape, self.target), zeroed)))
         counts = f"{self.n0:,} -> {self.n_pruned:,} parameters"
         return (
             f"{self.spec.method}: {what}; {counts} (rate {self.rate:.3f}, non-embedding {self.rate_nonembedding:.3f})"
@@ -52,20 +64,27 @@ def plan(shape: Shape, spec: PruneSpec) -> Plan:
     Raises P2Error when the nearest achievable rate is 0 or more than TOLERANCE away, and when the shape
     does not allow the method at all.
     """
-    if spec.method == "2:4":
-        return _sparse_plan(shape, spec)
-    if spec.rate is None:
-        raise P2Error(f"prune.rate: missing, and {spec.method} needs one.")
-    candidates = list(_depth_shapes(shape) if spec.method == "depth" else _width_shapes(shape, spec.axes))
-    target = _nearest(shape, spec.rate, candidates)
+    target, sparsity = shape, 0.0
+    if spec.structured:
+        assert spec.rate is not None
+        candidates = list(_depth_shapes(shape) if spec.structured == "depth" else _width_shapes(shape, spec.axes))
+        target = _nearest(shape, spec.rate, candidates)
+    if spec.sparse == PATTERN:
+        _check_fours(target)
+        sparsity = 1 / 2
+    elif spec.sparse:
+        assert spec.rate is not None
+        sparsity = _sparsity(shape, spec.rate)
+    zeros = zeros_in(target, sparsity)
     return Plan(
         spec=spec,
         shape=shape,
         target=target,
         n0=parameters(shape),
-        n_pruned=parameters(target),
+        n_pruned=parameters(target) - zeros,
         n0_nonembedding=parameters_nonembedding(shape),
-        n_pruned_nonembedding=parameters_nonembedding(target),
+        n_pruned_nonembedding=parameters_nonembedding(target) - zeros,
+        sparsity=sparsity,
     )
 
 
@@ -137,27 +156,54 @@ def _difference(shape: Shape, target: Shape) -> str:
     return ", ".join(f"{name} {old} -> {new}" for name, old, new in pairs if old != new)
 
 
-def _sparse_plan(shape: Shape, spec: PruneSpec) -> Plan:
-    """Half of q, k, v, o, gate, up and down in every layer; embedding, head, norms and biases stay dense."""
+def _check_fours(shape: Shape) -> None:
     inputs = {"hidden size": shape.hidden, "heads x head_dim": shape.heads * shape.head_dim, "FFN size": shape.ffn}
     for name, size in inputs.items():
         if size % 4:
             raise P2Error(
                 f"prune.method: 2:4 needs inputs in groups of four, but the {name} is {size}; prune by width."
             )
-    n0, inner = parameters(shape), parameters_nonembedding(shape)
-    zeros = shape.layers * _matrix_parameters(shape) // 2
-    return Plan(
-        spec=spec,
-        shape=shape,
-        target=shape,
-        n0=n0,
-        n_pruned=n0 - zeros,
-        n0_nonembedding=inner,
-        n_pruned_nonembedding=inner - zeros,
-    )
 
 
-def _matrix_parameters(shape: Shape) -> int:
-    """Entries of the seven matrices of a layer: what is left of it without norms and biases."""
-    return layer_parameters(replace(shape, qkv_bias=False, o_bias=False, mlp_bias=False)) - 2 * shape.hidden
+def _sparsity(shape: Shape, rate: float) -> float:
+    """Share of every matrix row whose zeros make up `rate` of all parameters; the rest of the model stays dense."""
+    n0, matrices = parameters(shape), matrix_shapes(shape).values()
+    most = shape.layers * sum(rows * inputs for rows, inputs in matrices) / n0
+    share = rate / most
+    if share >= 1 or abs(zeros_in(shape, share) / n0 - rate) > TOLERANCE:
+        raise P2Error(
+            f"prune.rate: {rate} is out of reach of this model by zeroing weights of its attention and MLP matrices: "
+            f"they are {most:.4f} of all parameters, and each row keeps one weight or more; ask for less than that."
+        )
+    if not all(zeros_a_row(inputs, share) for _, inputs in matrices):
+        raise P2Error(
+            f"prune.rate: {rate} takes less than one weight of some matrix rows of this model; ask for more than "
+            f"{most / min(inputs for _, inputs in matrices):.4f}."
+        )
+    return share
+
+
+def zeros_in(shape: Shape, sparsity: float) -> int:
+    """Weights that `sparsity` zeroes: embedding, head, norms and biases stay dense."""
+    per_layer = sum(rows * zeros_a_row(inputs, sparsity) for rows, inputs in matrix_shapes(shape).values())
+    return shape.layers * per_layer
+
+
+def zeros_a_row(inputs: int, sparsity: float) -> int:
+    """Zeros in each row of a matrix with so many inputs; in their sum over the matrix no criterion differs."""
+    return min(round(sparsity * inputs), inputs - 1)
+
+
+def matrix_shapes(shape: Shape) -> dict[str, tuple[int, int]]:
+    """(outputs, inputs) of the seven matrices of a layer, by the name of the module inside the layer."""
+    names = shape.family.modules
+    q, kv, hidden, ffn = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim, shape.hidden, shape.ffn
+    return {
+        names.q: (q, hidden),
+        names.k: (kv, hidden),
+        names.v: (kv, hidden),
+        names.o: (hidden, q),
+        names.gate: (ffn, hidden),
+        names.up: (ffn, hidden),
+        names.down: (hidden, ffn),
+    }

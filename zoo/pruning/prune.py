@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 from leaderboard.errors import P2Error, RunFailed
 from zoo.families import FAMILIES, Shape, shape_of
 from zoo.pruning.depth import layers_to_remove, remove_layers
-from zoo.pruning.masks import check_2of4
+from zoo.pruning.masks import check_zeros
 from zoo.pruning.plan import Plan
 from zoo.pruning.scores import Scores, calibration_sha256, scores
-from zoo.pruning.sparsity import sparse_linears, zero_2of4
+from zoo.pruning.sparsity import make_sparse
 from zoo.pruning.width import Kept, choose, slice_width
 
 
@@ -23,7 +23,7 @@ class Pruned:
     """A pruned model, and what went.
 
     `removed` is JSON-ready: layers; or hidden, ffn (by layer) and heads (by layer), in the numbering of
-    the full model; or the number of zeroed matrices. `calibration_sha256` is None if no text was needed.
+    the full model; and the report of `make_sparse`. `calibration_sha256` is None if no text was needed.
     """
 
     model: PreTrainedModel
@@ -41,16 +41,25 @@ def prune(
 ) -> Pruned:
     """Prune `model` as planned. The model is used up: the result shares its tensors.
 
-    `batches` are calibration token ids, (batch, sequence) each; `cache_dir` keeps scores for the next rate
-    under `cache_key`, the name of the weights. Raises RunFailed if the counted parameters differ from the plan.
+    The work is done on the CPU, but for the block under way, which is where the model came from; the result goes
+    back there. `batches` are calibration token ids, (batch, sequence) each; `cache_dir` keeps scores for the next
+    rate under `cache_key`, the name of the weights. Raises RunFailed if the counted parameters differ from the plan.
     """
     if shape_of(model.config.to_dict()) != plan.shape:
         raise P2Error(f"prune: the plan is for another model than this one: {plan.shape}.")
-    needed = plan.spec.needs_calibration
-    found = scores(model, batches, cache_dir, cache_key) if needed else None
-    pruned, removed = _METHODS[plan.spec.method](model, plan, found or {})
-    _check_counts(pruned, plan)
-    return Pruned(pruned, plan, removed, calibration_sha256(batches) if needed else None)
+    spec, device = plan.spec, model.device
+    removed: dict[str, Any] = {}
+    if spec.needs_calibration and not batches:
+        raise P2Error("calibration: no text came; give one batch of tokens or more.")
+    model.to("cpu")  # type: ignore[arg-type]
+    if spec.structured:
+        found = scores(model, batches, cache_dir, cache_key, device)
+        model, removed = _STRUCTURED[spec.structured](model, plan, found)
+    if spec.sparse:
+        removed |= make_sparse(model, spec.sparse_criterion, spec.sparse, plan.sparsity, batches, device)
+    _check_counts(model, plan)
+    model.to(device)  # type: ignore[arg-type]
+    return Pruned(model, plan, removed, calibration_sha256(batches) if spec.needs_calibration else None)
 
 
 def _depth(model: PreTrainedModel, plan: Plan, found: Scores) -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -75,21 +84,15 @@ def _gone(kept: Kept, shape: Shape) -> dict[str, Any]:
     }
 
 
-def _sparse(model: PreTrainedModel, plan: Plan, found: Scores) -> tuple[PreTrainedModel, dict[str, Any]]:
-    zero_2of4(model, plan.spec.criterion, found or None)
-    return model, {"matrices": sum(1 for _ in sparse_linears(model))}
-
-
-_METHODS = {"depth": _depth, "width": _width, "2:4": _sparse}
+_STRUCTURED = {"depth": _depth, "width": _width}
 
 
 def _check_counts(model: PreTrainedModel, plan: Plan) -> None:
     """Counts on the real tensors must equal the plan's, with and without embeddings."""
     total, inner = count(model)
-    if plan.spec.method == "2:4":
-        check_2of4(model)
-        zeros = sum(linear.weight.numel() // 2 for _, _, linear in sparse_linears(model))
-        total, inner = total - zeros, inner - zeros
+    if plan.spec.sparse:
+        check_zeros(model, plan.spec.sparse, plan.zeros)
+        total, inner = total - plan.zeros, inner - plan.zeros
     if (total, inner) != (plan.n_pruned, plan.n_pruned_nonembedding):
         raise RunFailed(
             f"prune: counted {total:,} parameters ({inner:,} non-embedding), planned {plan.n_pruned:,} "

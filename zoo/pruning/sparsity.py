@@ -1,18 +1,26 @@
-"""2:4 sparsity: of every four neighbouring inputs of a weight matrix, two stay.
+"""Sparsity: zeros in the attention and MLP matrices, two of every four (2:4) or a share of every row (unstructured).
 
-All attention and MLP matrices are pruned; embedding, output head, norms and biases stay dense. The
-result is an ordinary dense checkpoint with zeros in it. Wanda's input norms are those of the dense model,
-from the same single pass that serves all methods; the original prunes block by block on pruned inputs.
+Embedding, output head, norms and biases stay dense; the result is an ordinary dense checkpoint with zeros in it.
+Wanda and SparseGPT go layer by layer, as in their papers: a layer is judged on what the layers pruned before it
+let through. However weights are chosen, a matrix ends with the number of zeros that was planned.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from zoo.families import FAMILIES
-from zoo.pruning.scores import Scores
+from zoo.families import FAMILIES, Modules
+from zoo.pruning.blocks import Forward, walk
+from zoo.pruning.obs import BLOCK, DAMPING, inverse_factor, prune_columns
+from zoo.pruning.plan import zeros_a_row
+from zoo.pruning.spec import PATTERN
+
+Prune = Callable[[Tensor, Tensor, str, float], Tensor]
 
 
 def keep_n_of_m(score: Tensor, n: int = 2, m: int = 4) -> Tensor:
@@ -26,23 +34,53 @@ def keep_n_of_m(score: Tensor, n: int = 2, m: int = 4) -> Tensor:
     return keep.scatter_(-1, order[..., :n], True).flatten(-2)
 
 
-def magnitude(weight: Tensor, _input_norm: Tensor | None) -> Tensor:
-    """|W|. Shapes: weight (out, in) -> score (out, in)."""
-    return weight.abs()
+def keep_all_but(score: Tensor, zeros: int) -> Tensor:
+    """Mask that drops the `zeros` worst along the last axis; of equals the higher index goes."""
+    order = score.argsort(dim=-1, descending=True, stable=True)
+    keep = torch.zeros_like(order, dtype=torch.bool)
+    return keep.scatter_(-1, order[..., : score.shape[-1] - zeros], True)
 
 
-def wanda(weight: Tensor, input_norm: Tensor | None) -> Tensor:
-    """|W| x L2 norm of the input feature (arXiv:2306.11695). Shapes: weight (out, in), input_norm (in,)."""
-    if input_norm is None:
-        raise ValueError("wanda needs the input norms")
-    return weight.abs().float() * input_norm.to(weight.device)
+def magnitude(weight: Tensor, _statistic: Tensor | None, sparse: str, sparsity: float) -> Tensor:
+    """|W|, compared among the four, or over the whole matrix. Shape: weight (out, in), as is the result."""
+    score = weight.abs()
+    if sparse == PATTERN:
+        return weight * keep_n_of_m(score)
+    zeros = len(weight) * zeros_a_row(weight.shape[1], sparsity)
+    return weight * keep_all_but(score.flatten(), zeros).view_as(weight)
 
 
-CRITERIA: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {"wanda": wanda, "magnitude": magnitude}
+def wanda(weight: Tensor, squares: Tensor, sparse: str, sparsity: float) -> Tensor:
+    """|W| x L2 norm of the input feature (arXiv:2306.11695), compared among the four, or within the row.
+
+    Shapes: weight (out, in), as is the result; squares (in,), the summed squares of the inputs.
+    """
+    score = weight.abs().float() * squares.sqrt()
+    if sparse == PATTERN:
+        return weight * keep_n_of_m(score)
+    return weight * keep_all_but(score, zeros_a_row(weight.shape[1], sparsity))
+
+
+def sparsegpt(weight: Tensor, factor: Tensor, sparse: str, sparsity: float) -> Tensor:
+    """SparseGPT (arXiv:2301.00774): the least error first, and the weights that stay make up for it; see obs.py.
+
+    Shapes: weight (out, in), as is the result; factor (in, in). Unstructured, the weights of 128 columns compete.
+    """
+    rows, columns = weight.shape
+    zeros = zeros_a_row(columns, sparsity)
+
+    def drop(score: Tensor, first: int) -> Tensor:
+        if sparse == PATTERN:
+            return ~keep_n_of_m(score)
+        last = first + score.shape[1]
+        count = rows * (zeros * last // columns - zeros * first // columns)  # adds up to `zeros` a row over all blocks
+        return ~keep_all_but(score.flatten(), count).view_as(score)
+
+    return prune_columns(weight, factor, 4 if sparse == PATTERN else BLOCK, drop).to(weight.dtype)
 
 
 def sparse_linears(model: PreTrainedModel) -> Iterator[tuple[int, str, nn.Linear]]:
-    """Every linear that 2:4 prunes, as (layer, name inside the layer, module)."""
+    """Every linear that is made sparse, as (layer, name inside the layer, module)."""
     modules = FAMILIES[model.config.model_type].modules
     for index in range(model.config.num_hidden_layers):
         for name in modules.linears:
@@ -50,11 +88,89 @@ def sparse_linears(model: PreTrainedModel) -> Iterator[tuple[int, str, nn.Linear
 
 
 @torch.no_grad()
-def zero_2of4(model: PreTrainedModel, criterion: str, scores: Scores | None = None) -> None:
-    """Zero half of every attention and MLP matrix of `model`, in place."""
+def make_sparse(
+    model: PreTrainedModel,
+    criterion: str,
+    sparse: str,
+    sparsity: float,
+    batches: Sequence[Tensor] = (),
+    device: torch.device | None = None,
+) -> dict[str, Any]:
+    """Zero `sparsity` of every attention and MLP matrix of `model`, in place; blocks are worked on at `device`.
+
+    Returns a report, JSON-ready: the number of matrices; where text was needed, `output_error`, by layer the L2 norm
+    of the change of what the layer adds to the residual stream over the norm of that; and `damping`, by matrix,
+    where SparseGPT needed more than usual.
+    """
+    matrices = sum(1 for _ in sparse_linears(model))
+    device = device or model.device
+    if criterion == "magnitude":
+        for _, _, linear in sparse_linears(model):
+            linear.weight.copy_(magnitude(linear.weight.to(device), None, sparse, sparsity))
+        return {"matrices": matrices}
     modules = FAMILIES[model.config.model_type].modules
-    source = {modules.q: "q", modules.k: "q", modules.v: "q", modules.o: "o"}
-    source |= {modules.gate: "gate", modules.up: "gate", modules.down: "down"}
-    for layer, name, linear in sparse_linears(model):
-        norm = None if scores is None else scores[f"input.{source[name]}"][layer]
-        linear.weight *= keep_n_of_m(CRITERIA[criterion](linear.weight, norm))
+    errors: list[float] = []
+    raised: dict[str, float] = {}
+
+    def visit(index: int, layer: nn.Module, forward: Forward) -> list[Tensor]:
+        inputs = _Inputs(criterion == "sparsegpt")
+        with ExitStack() as hooks:
+            inputs.listen(layer, modules, hooks)
+            dense = forward()
+        for source, names in _fed_by(modules).items():
+            statistic = inputs.sums[source]
+            if criterion == "sparsegpt":
+                statistic, damping = inverse_factor(statistic)
+                raised.update({f"{index}.{name}": damping for name in names if damping > DAMPING[0]})
+            for name in names:
+                weight: Any = layer.get_submodule(name).weight
+                weight.copy_(_MEASURED[criterion](weight, statistic, sparse, sparsity))
+        pruned = forward()
+        errors.append(inputs.relative(pruned, dense))
+        return pruned
+
+    walk(model, batches, device, visit)
+    return {"matrices": matrices, "output_error": errors} | ({"damping": raised} if raised else {})
+
+
+_MEASURED: dict[str, Prune] = {"wanda": wanda, "sparsegpt": sparsegpt}
+
+
+def _fed_by(modules: Modules) -> dict[str, tuple[str, ...]]:
+    """The matrices that share an input, by the one that is listened to."""
+    return {
+        modules.q: (modules.q, modules.k, modules.v),
+        modules.o: (modules.o,),
+        modules.gate: (modules.gate, modules.up),
+        modules.down: (modules.down,),
+    }
+
+
+class _Inputs:
+    """Sums over the tokens that go into the matrices of one layer: squares (in,), or products (in, in); float32."""
+
+    def __init__(self, products: bool):
+        self.products = products
+        self.sums: dict[str, Tensor] = {}
+        self.branch: list[float] = []  # squared norm of what the layer adds to the stream, by batch
+
+    def listen(self, layer: nn.Module, modules: Modules, hooks: ExitStack) -> None:
+        """Listen until `hooks` is left."""
+        hooks.callback(layer.register_forward_hook(self._add_branch).remove)
+        for source in _fed_by(modules):
+            handle = layer.get_submodule(source).register_forward_pre_hook(partial(self._add, source))
+            hooks.callback(handle.remove)
+
+    def _add(self, source: str, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        x = args[0].flatten(0, 1).float()
+        with torch.autocast(x.device.type, enabled=False):
+            new = x.T @ x if self.products else x.square().sum(0)
+        self.sums[source] = self.sums[source].add_(new) if source in self.sums else new
+
+    def _add_branch(self, _module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        self.branch.append(float((output - args[0]).float().square().sum()))
+
+    def relative(self, pruned: list[Tensor], dense: list[Tensor]) -> float:
+        """How far the layer's outputs moved, over the norm of what it adds to the stream."""
+        moved = sum(float((new - old).float().square().sum()) for new, old in zip(pruned, dense, strict=True))
+        return float((moved / sum(self.branch)) ** 0.5)

@@ -1,18 +1,28 @@
 """How to prune, as data: method, rate, importance, calibration.
 
 A rate is the share of ALL parameters that goes, tied ones counted once. Which rates a model can reach
-is plan.py; a spec only refuses what no model could.
+is plan.py; a spec only refuses what no model could. A method a+b does a first, then b on what is left of
+the model; its importance is written in the same way.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 from leaderboard.errors import P2Error, unknown_name
 
+PATTERN = "2:4"
+STRUCTURED = ("depth", "width")  # these make the model smaller
+SPARSE = (PATTERN, "unstructured")  # these leave zeros, which a mask keeps through training
 # method -> importance scores; the first is the default
 IMPORTANCE: dict[str, tuple[str, ...]] = {
     "depth": ("block-influence",),
     "width": ("minitron",),
-    "2:4": ("wanda", "magnitude"),
+    PATTERN: ("wanda", "sparsegpt", "magnitude"),
+    "unstructured": ("wanda", "sparsegpt", "magnitude"),
+}
+IMPORTANCE |= {
+    f"{structured}+{PATTERN}": tuple(map("+".join, product(IMPORTANCE[structured], IMPORTANCE[PATTERN])))
+    for structured in STRUCTURED
 }
 METHODS = tuple(IMPORTANCE)
 AXES = ("hidden", "ffn", "heads")
@@ -22,9 +32,9 @@ AXES = ("hidden", "ffn", "heads")
 class PruneSpec:
     """How to prune one model.
 
-    `rate` is None for 2:4, which always zeroes half of its matrices. `contiguous` is for depth: the
-    layers that go form one block. `axes` is for width: what may get narrower. `seed` chooses the
-    calibration text; the scores themselves draw nothing at random.
+    `rate` is None for 2:4, which always zeroes half of its matrices; for a+2:4 it is that of a alone.
+    `contiguous` is for depth: the layers that go form one block. `axes` is for width: what may get narrower.
+    `seed` chooses the calibration text; the scores themselves draw nothing at random.
     """
 
     method: str
@@ -52,6 +62,21 @@ class PruneSpec:
         return self.importance or IMPORTANCE[self.method][0]
 
     @property
+    def structured(self) -> str | None:
+        """The part that makes the model smaller, depth or width."""
+        return next((part for part in self.method.split("+") if part in STRUCTURED), None)
+
+    @property
+    def sparse(self) -> str | None:
+        """The part that leaves zeros, 2:4 or unstructured."""
+        return next((part for part in self.method.split("+") if part in SPARSE), None)
+
+    @property
+    def sparse_criterion(self) -> str:
+        """The importance score of the sparse part."""
+        return self.criterion.split("+")[-1]
+
+    @property
     def needs_calibration(self) -> bool:
         """Whether the scores need a forward pass over text; magnitude looks at weights only."""
         return self.criterion != "magnitude"
@@ -65,7 +90,7 @@ def _check_method(method: object) -> None:
 
 
 def _check_rate(method: str, rate: object) -> None:
-    if method == "2:4":
+    if method == PATTERN:
         if rate is not None:
             raise P2Error(
                 f"prune.rate: got {rate!r}, but 2:4 zeroes half of its matrices and takes no rate; remove it."
@@ -82,7 +107,7 @@ def _check_rate(method: str, rate: object) -> None:
 def _check_contiguous(method: str, contiguous: object) -> None:
     if type(contiguous) is not bool:
         raise P2Error(f"prune.contiguous: got {contiguous!r}, allowed are true and false.")
-    if contiguous and method != "depth":
+    if contiguous and "depth" not in method.split("+"):
         raise P2Error(f"prune.contiguous: is for depth, where one block of layers goes; {method} has none: remove it.")
 
 
@@ -94,7 +119,7 @@ def _check_axes(method: str, axes: object) -> None:
             raise unknown_name("axis", axis, AXES, "prune.axes")
     if len(set(axes)) < len(axes):
         raise P2Error(f"prune.axes: got {list(axes)}; name each axis once.")
-    if method != "width" and set(axes) != set(AXES):
+    if "width" not in method.split("+") and set(axes) != set(AXES):
         raise P2Error(f"prune.axes: is for width; {method} has no axes to choose: remove it.")
 
 

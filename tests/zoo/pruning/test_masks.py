@@ -5,7 +5,7 @@ import torch
 
 from leaderboard.errors import RunFailed
 from zoo.families import shape_of
-from zoo.pruning.masks import MaskKeeper, check_2of4, is_2of4, mask_of
+from zoo.pruning.masks import MaskKeeper, check_zeros, is_2of4, mask_of
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.sparsity import keep_n_of_m, magnitude, wanda
@@ -14,8 +14,12 @@ from zoo.pruning.spec import PruneSpec
 
 @pytest.fixture
 def sparse(build, batches):
+    return _pruned(build, batches, method="2:4")
+
+
+def _pruned(build, batches, **spec):
     model = build("qwen2", True)
-    return prune(model, plan(shape_of(model.config.to_dict()), PruneSpec(method="2:4")), batches).model
+    return prune(model, plan(shape_of(model.config.to_dict()), PruneSpec(**spec)), batches).model
 
 
 def _train(model, batches, keeper=None, steps=5):
@@ -31,9 +35,13 @@ def _train(model, batches, keeper=None, steps=5):
 def test_keep_by_hand():
     score = torch.tensor([[1.0, 3.0, 2.0, 0.0, 5.0, 5.0, 5.0, 5.0]])
     assert keep_n_of_m(score).tolist() == [[False, True, True, False, True, True, False, False]]
-    weight, norm = torch.tensor([[-4.0, 3.0, 1.0, 2.0]]), torch.tensor([0.1, 1.0, 10.0, 1.0])
-    assert keep_n_of_m(magnitude(weight, None)).tolist() == [[True, True, False, False]]
-    assert keep_n_of_m(wanda(weight, norm)).tolist() == [[False, True, True, False]]
+    weight, squares = torch.tensor([[-4.0, 3.0, 1.0, 2.0]]), torch.tensor([0.01, 1.0, 100.0, 1.0])
+    assert magnitude(weight, None, "2:4", 0.5).tolist() == [[-4, 3, 0, 0]]
+    assert wanda(weight, squares, "2:4", 0.5).tolist() == [[0, 3, 1, 0]]
+    assert wanda(weight, squares, "unstructured", 0.75).tolist() == [[0, 0, 1, 0]]
+    pair = torch.tensor([[5.0, 4.0], [3.0, 1.0]])
+    assert magnitude(pair, None, "unstructured", 0.5).tolist() == [[5, 4], [0, 0]]  # over the whole matrix
+    assert wanda(pair, torch.ones(2), "unstructured", 0.5).tolist() == [[5, 0], [3, 0]]  # row by row
 
 
 def test_a_mask_is_half_even_where_more_is_zero():
@@ -45,7 +53,7 @@ def test_a_mask_is_half_even_where_more_is_zero():
 def test_training_loses_the_pattern_without_a_keeper(sparse, batches):
     _train(sparse, batches, steps=1)
     with pytest.raises(RunFailed, match="14 of 14 matrices lost the pattern"):
-        check_2of4(sparse)
+        check_zeros(sparse)
 
 
 def test_training_keeps_the_pattern_with_one(sparse, batches):
@@ -53,10 +61,26 @@ def test_training_keeps_the_pattern_with_one(sparse, batches):
     keeper = MaskKeeper(sparse)
     _train(sparse, batches, keeper)
     keeper.check()
-    check_2of4(sparse)
+    check_zeros(sparse)
     after = sparse.model.layers[0].mlp.up_proj.weight
     assert not torch.equal(before, after)
     assert torch.equal(before == 0, after == 0)
+
+
+def test_unstructured_zeros_are_kept_and_come_back(build, batches, tmp_path):
+    model = _pruned(build, batches, method="unstructured", rate=0.3)
+    model.save_pretrained(tmp_path)
+    before = model.model.layers[0].mlp.up_proj.weight.detach().clone()
+    _train(model, batches, MaskKeeper(model, sparse="unstructured"))
+    after = model.model.layers[0].mlp.up_proj.weight.detach().clone()
+    assert not torch.equal(before, after)
+    assert torch.equal(before == 0, after == 0)
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight.fill_(1)
+    MaskKeeper(model, tmp_path, "unstructured").check()  # from the checkpoint, not from what the model holds
+    assert torch.equal(before == 0, model.model.layers[0].mlp.up_proj.weight == 0)
+    with pytest.raises(RunFailed, match="14 of 14 matrices lost the pattern"):
+        MaskKeeper(build("qwen2", True), sparse="unstructured")
 
 
 def test_the_hook_alone_masks_gradients(sparse, batches):
@@ -102,4 +126,4 @@ def test_a_closed_keeper_lets_go(sparse, batches):
     MaskKeeper(sparse).close()
     _train(sparse, batches, steps=1)
     with pytest.raises(RunFailed):
-        check_2of4(sparse)
+        check_zeros(sparse)

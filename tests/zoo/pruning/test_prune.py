@@ -10,9 +10,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from leaderboard.errors import P2Error
-from zoo.families import FAMILIES, shape_of
+from zoo.families import FAMILIES, parameters, shape_of
 from zoo.pruning.depth import layers_to_remove, remove_layers
-from zoo.pruning.masks import is_2of4
+from zoo.pruning.masks import check_zeros, count_zeros, is_2of4
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.scores import collect
@@ -28,6 +28,12 @@ SPECS = {
     "width": PruneSpec(method="width", rate=0.4),
     "2:4": PruneSpec(method="2:4"),
     "2:4 magnitude": PruneSpec(method="2:4", importance="magnitude"),
+    "2:4 sparsegpt": PruneSpec(method="2:4", importance="sparsegpt"),
+    "unstructured": PruneSpec(method="unstructured", rate=0.3),
+    "unstructured magnitude": PruneSpec(method="unstructured", rate=0.3, importance="magnitude"),
+    "unstructured sparsegpt": PruneSpec(method="unstructured", rate=0.3, importance="sparsegpt"),
+    "depth+2:4": PruneSpec(method="depth+2:4", rate=0.42, importance="block-influence+sparsegpt"),
+    "width+2:4": PruneSpec(method="width+2:4", rate=0.4),
 }
 
 
@@ -39,7 +45,11 @@ def test_pruned_as_planned_and_loads_back(build, batches, tmp_path, model_type, 
     done = prune(model, planned, batches)
     assert shape_of(done.model.config.to_dict()) == planned.target
     assert 0 < planned.rate < 1
-    assert (done.calibration_sha256 is None) == (name == "2:4 magnitude")
+    assert (done.calibration_sha256 is None) == name.endswith(" magnitude")
+    zeros = count_zeros(linear.weight for _, _, linear in sparse_linears(done.model))
+    assert planned.n_pruned == parameters(planned.target) - zeros
+    if "2:4" in name:
+        check_zeros(done.model)
     done.model.save_pretrained(tmp_path)
     loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -148,7 +158,20 @@ def test_every_sparse_matrix_is_exactly_half_zero(build, batches):
         assert is_2of4(linear.weight)
         assert (linear.weight == 0).sum() * 2 == linear.weight.numel()
     assert (done.model.lm_head.weight != 0).all()
-    assert done.removed == {"matrices": 14}
+    assert done.removed["matrices"] == 14
+    assert all(0 < error < 1 for error in done.removed["output_error"])
+    assert len(done.removed["output_error"]) == 2
+
+
+@every_model
+def test_combined_equals_one_after_the_other(build, batches, model_type, tied):
+    """The sparse part sees the model that the structured part left."""
+    shape = shape_of(build(model_type, tied).config.to_dict())
+    both, width = SPECS["width+2:4"], SPECS["width"]
+    done = prune(build(model_type, tied), plan(shape, both), batches).model
+    narrow = prune(build(model_type, tied), plan(shape, width), batches).model
+    alone = prune(narrow, plan(shape_of(narrow.config.to_dict()), SPECS["2:4"]), batches).model
+    assert all(torch.equal(a, b) for a, b in zip(done.parameters(), alone.parameters(), strict=True))
 
 
 def test_a_plan_for_another_model_is_refused(build, batches):

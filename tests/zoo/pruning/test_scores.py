@@ -15,24 +15,30 @@ def test_scores_follow_their_definitions(build, batches):
     """Recomputed from the hidden states and inputs of plain forwards, one sequence at a time."""
     model = build("qwen2", True)
     layer, seen = model.model.layers[1], {}
-    for name in ("q_proj", "o_proj"):
-        module = layer.self_attn.get_submodule(name)
-        module.register_forward_pre_hook(lambda _m, args, name=name: seen.__setitem__(name, args[0][0]))
+    layer.self_attn.o_proj.register_forward_pre_hook(lambda _m, args: seen.__setitem__("o_proj", args[0][0]))
     layer.mlp.down_proj.register_forward_pre_hook(lambda _m, args: seen.__setitem__("down", args[0][0]))
-    ffn, heads, squares, influence, tokens = torch.zeros(48), torch.zeros(4), torch.zeros(32), 0.0, 0
+    ffn, heads, change, tokens = torch.zeros(48), torch.zeros(4), torch.zeros(3, 3), 0
     with torch.no_grad():
         for row in (row for batch in batches for row in batch):
             states = model(row[None], output_hidden_states=True).hidden_states
-            influence += (1 - torch.cosine_similarity(states[0], states[1], dim=-1)).sum()
+            unit = torch.nn.functional.normalize(torch.stack(_boundaries(model, row, states)), dim=-1)
+            change += len(row) - torch.einsum("itd,jtd->ij", unit, unit)
             ffn += seen["down"].abs().mean(0) ** 2
             heads += seen["o_proj"].view(-1, 4, 8).norm(dim=-1).mean(0) ** 2
-            squares += (seen["q_proj"] ** 2).sum(0)
             tokens += len(row)
     got = collect(model, batches)
-    torch.testing.assert_close(got["change"][0, 1], influence / tokens)
+    torch.testing.assert_close(got["change"], change / tokens)
     torch.testing.assert_close(got["ffn"][1], ffn.sqrt())
     torch.testing.assert_close(got["heads"][1], heads.sqrt())
-    torch.testing.assert_close(got["input.q"][1], squares.sqrt())
+
+
+def _boundaries(model, row, states):
+    """The residual stream around every layer; the last of transformers' own hidden states has gone through the norm."""
+    last = []
+    handle = model.model.norm.register_forward_pre_hook(lambda _m, args: last.append(args[0][0]))
+    model(row[None])
+    handle.remove()
+    return [*(state[0] for state in states[:-1]), *last]
 
 
 def test_hidden_scores_sum_over_all_norms(build, batches):

@@ -15,6 +15,13 @@ def test_the_first_importance_is_the_default(method):
 
 def test_magnitude_needs_no_text():
     assert not PruneSpec(method="2:4", importance="magnitude").needs_calibration
+    assert PruneSpec(method="depth+2:4", rate=0.2, importance="block-influence+magnitude").needs_calibration
+
+
+def test_a_combined_method_has_two_parts():
+    spec = PruneSpec(method="depth+2:4", rate=0.2, contiguous=True)
+    assert (spec.structured, spec.sparse, spec.criterion) == ("depth", "2:4", "block-influence+wanda")
+    assert (spec.sparse_criterion, PruneSpec(method="2:4").structured) == ("wanda", None)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +45,10 @@ def test_magnitude_needs_no_text():
         ({"method": "width", "rate": 0.2, "axes": ()}, "one or more of"),
         ({"method": "width", "rate": 0.2, "axes": ("hiden",)}, "Did you mean 'hidden'"),
         ({"method": "width", "rate": 0.2, "axes": ("ffn", "ffn")}, "once"),
+        ({"method": "unstructured"}, "rate: missing"),
+        ({"method": "2:4+depth", "rate": 0.2}, r"Known: 2:4, depth, depth\+2:4"),
+        ({"method": "depth+2:4", "rate": 0.2, "importance": "wanda"}, r"Known: block-influence\+magnitude"),
+        ({"method": "width+2:4", "rate": 0.2, "contiguous": True}, "contiguous: is for depth"),
         ({"method": "2:4", "calibration_tokens": 0}, "calibration_tokens"),
         ({"method": "2:4", "seed": 1.5}, "seed"),
     ],

@@ -11,7 +11,12 @@ from zoo.hub import serve
 
 USERS = {"owner": "hf_ownersecretownersecret", "ann": "hf_annsecretannsecretanns", "bob": "hf_bobsecretbobsecretbobs"}
 LOGS = "owner/p2-logs"
-SETTINGS = {"2:4": ["prune.method='2:4'", "prune.rate=null"], "depth": []}
+SETTINGS = {
+    "2:4": ["prune.method='2:4'", "prune.rate=null"],
+    "depth": [],
+    "depth+2:4": ["prune.method='depth+2:4'"],
+    "unstructured": ["prune.method=unstructured"],
+}
 
 
 def make_run(folder: Path, recipe_file: Path, method: str = "2:4", base: str | None = None) -> Path:
@@ -45,7 +50,7 @@ def make_run(folder: Path, recipe_file: Path, method: str = "2:4", base: str | N
     pruned = prune(model, planned, materials.calibration)
     model, l_pruned = pruned.model, heldout_loss(pruned.model, materials.heldout)
     run.append({"tokens": 0, "loss": l_pruned, "train_loss": None, "lr": None, "wall_s": 0.0})
-    masks = MaskKeeper(model) if method == "2:4" else None
+    masks = MaskKeeper(model, sparse=recipe.prune.sparse) if recipe.prune.sparse else None
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     step = recipe.train.batch_tokens // recipe.train.seq_len
     for i in range(recipe.train.steps):

@@ -86,6 +86,27 @@ def test_a_pattern_that_was_lost(copy):
     assert verdict(copy) == SOUND | {"weights, sha256": False, "matrices that are 2:4": False}
 
 
+@pytest.mark.parametrize("method", ["depth+2:4", "unstructured"])
+def test_zeros_of_every_kind_are_counted(runs, hub_url, tmp_path, method):
+    done = plan(runs(method), "ann", licence="apache-2.0", name=f"zeros-{method[0]}")
+    publish(HfApi(endpoint=hub_url, token=USERS["ann"]), done)
+    folder = download(HfApi(endpoint=hub_url, token=USERS["bob"]), f"ann/zeros-{method[0]}", tmp_path / "model")
+    found = {check.what: check.ok for check in check_model(folder)}
+    assert found == {name: True for name in SOUND if name in found}
+    assert ("matrices that are 2:4" in found) == (method == "depth+2:4")
+    card = (folder / "README.md").read_text()
+    assert ("20.0% asked for, for depth alone)" in card) == (method == "depth+2:4")
+    assert ("single weights" in card, "semi_structured" in card) == (method == "unstructured", method == "depth+2:4")
+
+    def change(tensors):
+        tensors["model.layers.0.mlp.up_proj.weight"].add_(1e-3)
+
+    change_weights(folder, change)
+    assert {check.what for check in check_model(folder) if not check.ok} >= {"weights, sha256"}
+    kept = {check.what: check.ok for check in check_model(folder)}
+    assert kept.get("matrices that are 2:4", kept["parameters kept"]) is False
+
+
 @pytest.mark.parametrize(
     ("claim", "found_out"),
     [("  loss: ", {"held-out loss"}), ("  n_pruned: ", {"parameters kept"}), ("  rate: ", {"pruning rate"})],

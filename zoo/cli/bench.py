@@ -1,0 +1,96 @@
+"""`p2zoo bench-sparse`: whether the 2:4 kernels of this GPU pay for a model."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leaderboard.errors import P2Error, RunFailed
+
+if TYPE_CHECKING:
+    from zoo.sparse_bench import Matrix, Timing
+
+
+def bench_sparse(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model on the Hub, or a folder with its config.json.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Dense against 2:4 for each matrix shape of MODEL on this GPU, and what to switch on.
+
+    Only the model's config is read. Exit code 1 where no GPU here has 2:4 kernels: nothing is measured then.
+
+    Examples: `p2zoo bench-sparse meta-llama/Llama-3.2-1B`, `p2zoo bench-sparse runs/mine/model --json`
+    """
+    try:
+        import torch
+
+        from zoo import sparse_bench
+        from zoo.checkpoint import look_up
+    except ModuleNotFoundError as error:
+        raise P2Error(f"p2zoo bench-sparse: {error.name} is not installed; pip install 'p2zoo[train]'.") from error
+    from zoo.recipe import ModelSpec
+
+    local = Path(model).is_dir() and not model.startswith((".", "/"))
+    shapes = sparse_bench.matrices(look_up(ModelSpec(name=f"./{model}" if local else model), Path()).shape)
+    why_not = sparse_bench.why_not()
+    timings = [] if why_not else sparse_bench.measure(shapes)
+    advice = sparse_bench.advice(timings)
+    device = None if why_not else torch.cuda.get_device_name()
+    if as_json:
+        found: dict[str, Any] = {"model": model, "device": device, "torch": torch.__version__, "dtype": "bfloat16"}
+        found |= {"tokens": list(sparse_bench.USES), "matrices": [vars(matrix) for matrix in shapes]}
+        found |= {"not_measured": why_not, "timings": sparse_bench.as_dict(timings), "advice": advice}
+        print(json.dumps(found, indent=2))
+    elif why_not:
+        _show_shapes(shapes, list(sparse_bench.USES))
+    else:
+        _show_timings(timings, f"{device}, PyTorch {torch.__version__}, bf16", advice)
+    if why_not:
+        raise RunFailed(f"bench-sparse: not measured: {why_not}. Run it on a GPU that will serve the model.")
+
+
+def _show_shapes(shapes: "list[Matrix]", tokens: list[int]) -> None:
+    """What would be measured."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, title="What would be measured, dense and 2:4", title_justify="left")
+    for name in ("modules", "outputs x inputs", "in the model"):
+        table.add_column(name, justify="left" if name == "modules" else "right")
+    for matrix in shapes:
+        table.add_row(", ".join(matrix.names), f"{matrix.outputs} x {matrix.inputs}", str(matrix.count))
+    console = Console()
+    console.print(table)
+    console.print(f"each on {', '.join(f'{many:,}' for many in tokens)} tokens at a time", highlight=False)
+
+
+def _show_timings(timings: "list[Timing]", where: str, advice: list[str]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(timing_table(timings, where))
+    for reason in sorted({f"{name}: {why}" for timing in timings for name, why in timing.refused.items()}):
+        console.print(f"- {reason}", highlight=False, markup=False)
+    console.print("\n".join(advice), highlight=False, markup=False)
+
+
+def timing_table(timings: "list[Timing]", where: str) -> Any:
+    """A row for each matrix and number of tokens: dense time, then each backend's speed against it."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from zoo.sparse_bench import USES, backends
+
+    table = Table(box=SIMPLE_HEAD, title=f"2:4 against dense: {where}", title_justify="left")
+    for name in ("modules", "use", "tokens", "dense, us", *backends()):
+        table.add_column(name, justify="left" if name in ("modules", "use") else "right")
+    for t in timings:
+        ratios = (t.ratio(name) for name in backends())
+        shown = ("refused" if ratio is None else f"{ratio:.2f} x" for ratio in ratios)
+        who = f"{', '.join(t.matrix.names)} {t.matrix.outputs} x {t.matrix.inputs}"
+        table.add_row(who, USES.get(t.tokens, ""), f"{t.tokens:,}", f"{t.dense_s * 1e6:,.1f}", *shown)
+    return table
