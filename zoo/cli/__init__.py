@@ -5,7 +5,7 @@ import sys
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli import bench, dataset, hub, leaderboard, plan, publish, run, show, sweep
+from zoo.cli import bench, dataset, hub, leaderboard, plan, pretrain, publish, run, show, sweep
 from zoo.cli.endpoint import Endpoint, use_endpoint
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ app.add_typer(dataset.app, name="dataset")
 leaderboard.register(app)
 plan.register(app)
 app.command()(run.run)
+app.command()(pretrain.pretrain)
 app.command()(sweep.sweep)
 app.add_typer(run.recipes, name="recipes")
 app.command()(bench.bench_sparse)

@@ -12,6 +12,13 @@ from leaderboard.errors import P2Error
 if TYPE_CHECKING:
     from zoo.dryrun import Estimate
 
+Corpus = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", envvar="CORPUS", exists=True, dir_okay=False,
+        help="Text file that stands in for every data set of the Hub in the recipe.",
+    ),
+]  # fmt: skip
 recipes = typer.Typer(help="The recipes that ship with p2zoo.", no_args_is_help=True)
 
 
@@ -26,6 +33,7 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be given several times."),
     ] = None,
+    corpus: Corpus = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
     on: Annotated[
         str | None, typer.Option(metavar="hf-jobs:FLAVOR", help="Run on Hugging Face Jobs, e.g. hf-jobs:h200.")
@@ -64,7 +72,11 @@ def run(
     from zoo.recipe_file import load_recipe
 
     path = find_recipe(recipe)
-    found = load_recipe(path, set_ or [])
+    found = load_recipe(path, set_ or [], corpus)
+    if found.model.scratch is not None:
+        raise P2Error(f"p2zoo run: {recipe} trains a model from scratch; use `p2zoo pretrain {recipe}`.")
+    if on is not None and corpus is not None:
+        raise P2Error("p2zoo run: --corpus names a file of this machine, which a job with --on does not see; drop it.")
     if on is not None:
         send = {"wheel": wheel, "to": to, "logs": logs, "licence": license_}
         _on_jobs(estimate(found), path, set_ or [], on, out or Path("runs") / found.name, send, dry_run, as_json)
@@ -76,7 +88,7 @@ def run(
         print(json.dumps(planned.as_dict(), indent=2) if as_json else report(planned))
         return
     folder = out or Path("runs") / found.name
-    result = _trainer()(found, folder, resume, Console(stderr=as_json))
+    result = trainer()(found, folder, resume, Console(stderr=as_json))
     print(json.dumps(result, indent=2) if as_json else summary(result, folder))
 
 
@@ -132,7 +144,7 @@ def summary(result: dict[str, Any], folder: Path) -> str:
     )
 
 
-def _trainer() -> Any:
+def trainer() -> Any:
     """The run function; the training stack is an extra."""
     try:
         from zoo.run import run as start
