@@ -40,7 +40,8 @@ def gallery(frame: pd.DataFrame, law: str = "damage-drift") -> tuple[Figure, lis
     grid = figure.subplots(rows, across, squeeze=False).ravel()
     norm = Normalize(frame["rate"].min(), frame["rate"].max())
     for axes, (key, group) in zip(grid, panels, strict=False):
-        _panel(axes, f"{key['family']}, {key['method']}", key["eval_data"], group, law, norm)
+        how = "" if key["objective"] == "clm" else f", {key['objective']}"
+        _panel(axes, f"{key['family']}, {key['method']}{how}", key["eval_data"], group, law, norm)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel("post-training tokens", color=INK, fontsize=10)
