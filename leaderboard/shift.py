@@ -1,8 +1,8 @@
 """Does the law of clean runs predict noisy ones, and if not, how far off is it? `shift(clean, noisy, law)`.
 
 The law is fitted to the clean runs alone and read at the noisy ones. What is left is told twice: as one gap, measured
-less predicted, and as loss = l0 + scale (predicted - l0) + offset. Losses are nats per token. Intervals resample whole runs,
-clean and noisy, since the rows of one curve are not independent.
+less predicted, and as loss = l0 + scale (predicted - l0) + offset. Losses are nats per token. Intervals resample whole
+runs, clean and noisy, since the rows of one curve are not independent.
 """
 
 from dataclasses import dataclass

@@ -46,8 +46,9 @@ def gallery(frame: pd.DataFrame, law: str = "damage-drift") -> tuple[Figure, lis
         axes.set_visible(False)
     figure.supxlabel("post-training tokens", color=INK, fontsize=10)
     figure.supylabel("held-out loss above l0 (nats per token)", color=INK, fontsize=10)
+    gap = " " if across == COLUMNS else "\n"
     figure.suptitle(
-        f"Dots: measured, darker = more parameters removed ({norm.vmin:.0%} to {norm.vmax:.0%}). "
+        f"Dots: measured, darker = more parameters removed ({norm.vmin:.0%} to {norm.vmax:.0%}).{gap}"
         f"Lines: the law {law}; faint where none fits.",
         color=INK, fontsize=10, x=0.01, ha="left",
     )  # fmt: skip

@@ -138,18 +138,18 @@ def _noise(clean: pd.DataFrame, frame: pd.DataFrame, law: str) -> list[Noise]:
     """Every group and share of noise against the law of the group's clean runs."""
     found = []
     known = {tuple(key.values()): rows for key, rows in groups(clean)}
-    for share, noisy in frame[frame["share"].notna()].groupby("share"):
-        for key, rows in groups(noisy):
+    for share in sorted(frame["share"].dropna().unique().tolist()):
+        for key, rows in groups(frame[frame["share"] == share]):
             own = known.get(tuple(key.values()), clean.iloc[:0])
             runs = tuple(sorted(set(rows["run_id"].astype(str))))
             if (there := own["run_id"].nunique()) < LEAST_CLEAN:
                 why = f"{there} clean runs of the same family, method and text; a law needs {LEAST_CLEAN} or more"
-                found.append(Noise(float(share), key, runs, None, why))
+                found.append(Noise(share, key, runs, None, why))
                 continue
             try:
-                found.append(Noise(float(share), key, runs, shift(own, rows, law)))
+                found.append(Noise(share, key, runs, shift(own, rows, law)))
             except P2Error as error:
-                found.append(Noise(float(share), key, runs, None, str(error)))
+                found.append(Noise(share, key, runs, None, str(error)))
     return found
 
 

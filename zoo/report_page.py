@@ -137,8 +137,8 @@ def _runs(report: Report, unit: str) -> str:
 
 def _noise_section(report: Report) -> str:
     """Noisy runs against the law of the clean ones."""
-    head = ["family, method", "noise", "runs", "gap", "offset", "excess x", "RMSE", "shifted", "clean", "verdict"]
-    verdicts = {True: "predicted", False: "not predicted", None: "too few runs"}
+    head = ["family, method", "noise", "runs", "clean law", "gap", "offset", "excess x", "RMSE", "shifted", "clean"]
+    verdicts = {True: "predicts", False: "does not predict", None: "too few runs"}
     rows = []
     for level in report.noise:
         told, group = level.shift, f"{level.group['family']}, {level.group['method']}"
@@ -148,19 +148,19 @@ def _noise_section(report: Report) -> str:
         else:
             ranges = [f"{e.value:.4f}{_range(e.low, e.high)}" for e in (told.gap, told.offset, told.scale)]
             errors = [f"{e:.4f}" for e in (told.rmse_noisy, told.rmse_shifted, told.rmse_clean)]
-            cells += [f"<td>{cell}</td>" for cell in (*ranges, *errors, verdicts[told.predicted])]
+            cells += [f"<td>{cell}</td>" for cell in (verdicts[told.predicted], *ranges, *errors)]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return _section(
         "Noise: shuffled lines in the post-training text",
         _table(head, rows, text=1),
-        f"The law {report.law} is fitted to the clean runs and read at the noisy ones. Gap: measured less predicted, nats "
-        "per token. Offset and excess: loss = l0 + x (predicted - l0) + offset. In brackets 95 % intervals by whole runs. "
-        "RMSE of the clean law on the noisy runs, on them once shifted, and on the clean runs.",
+        f"The law {report.law} is fitted to the clean runs and read at the noisy ones. Gap: measured less predicted, "
+        "nats per token. Offset and excess: loss = l0 + x (predicted - l0) + offset. In brackets 95 % intervals by "
+        "whole runs. RMSE of the clean law on the noisy runs, on them once shifted, and on the clean runs.",
     )
 
 
 def _range(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f" <small>[{low:.3f}, {high:.3f}]</small>"
+    return "" if math.isnan(low) else f"<br><small>[{low:.3f}, {high:.3f}]</small>"
 
 
 _UNITS = (
