@@ -68,6 +68,9 @@ def test_log_passes_the_check_and_counts_every_token(finished, recipe):
     assert (log.tokens % 128 == 0).all()
     assert log.eval_tokens.iloc[0] == 256
     assert log.loss.iloc[-1] < log.l_pruned.iloc[0]
+    assert result["execution"] == {"micro_batch": 2, "recomputed": "none", "attention": "sdpa", "compiled": False}
+    assert json.loads(log.software.iloc[0]) | {"attention": "sdpa", "compile": "off"} == result["software"]
+    assert log.mfu.isna().all()  # a CPU has no peak in the table
     assert (log.method.iloc[0], log.importance.iloc[0]) == ("depth+2:4", "block-influence+sparsegpt")
     assert log.rate_requested.iloc[0] == 0.2 < 0.45 < log.rate.iloc[0]
     assert set(result["removed"]) == {"layers", "matrices", "output_error"}
