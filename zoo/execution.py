@@ -6,7 +6,7 @@ may be tried, fastest first; search.py finds out what fits and what is fast on t
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
-from zoo.memory import PASS_TOKENS
+from zoo.families import Shape, parameters
+from zoo.memory import PASS_TOKENS, ROOM, activations, parameter_bytes, this_machine
+from zoo.recipe import TrainSpec
 
 WORTH_TOKENS = 4_096  # a GPU below this many tokens a pass is better off recomputing some blocks
 BLOCKS = {"none": 0, "every second block": 2, "every block": 1}  # whose activations are computed twice
@@ -59,6 +61,19 @@ def ladder(sequences: int, seq_len: int, wanted: int | None, recompute: bool | N
     good = [size for size in sizes if size * seq_len >= WORTH_TOKENS] or sizes[:1]
     rungs = [Execution(micro_batch=size, recomputed=how) for how in BLOCKS for size in good]
     return rungs + [Execution(micro_batch=size, recomputed="every block") for size in sizes if size not in good]
+
+
+def expected_to_fit(rungs: Sequence[Execution], shape: Shape, train: TrainSpec, processes: int) -> Execution:
+    """The first rung that the estimate of memory gives room here, each process with its share; else the last.
+
+    It is the same in all of them, since they have the same GPUs.
+    """
+    room = ROOM * this_machine().memory - parameter_bytes(train) * parameters(shape) / processes
+    for rung in rungs:
+        held = [activations(shape, train, rung.micro_batch, recomputed) for recomputed in (False, True)]
+        if {"none": held[0], "every second block": sum(held) / 2, "every block": held[1]}[rung.recomputed] <= room:
+            return rung
+    return rungs[-1]
 
 
 def apply(model: PreTrainedModel, execution: Execution) -> None:

@@ -7,6 +7,7 @@ repository; started again there, or anywhere else, the same command goes on from
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,17 +31,19 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The exit code: 0 done, 1 failed, 2 cannot be done as asked."""
+    """The exit code: 0 done, 1 failed, 2 cannot be done as asked, 75 stopped by SIGTERM and to be started again."""
     try:
-        print(json.dumps(work(arguments(sys.argv[1:] if words is None else words)), indent=2), flush=True)
+        words = sys.argv[1:] if words is None else words
+        done = work(arguments(words), words)
+        print(json.dumps(done, indent=2) if done else "", end="\n" if done else "", flush=True)
     except P2Error as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     return 0
 
 
-def work(asked: argparse.Namespace) -> dict[str, Any]:
-    """Restore, run, publish, clean up; returns what was published."""
+def work(asked: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
+    """Restore, run, publish, clean up; returns what was published, in the first of several processes."""
     from zoo.backup import Backup
     from zoo.catalog import find_recipe
     from zoo.cli.endpoint import hub
@@ -52,14 +55,25 @@ def work(asked: argparse.Namespace) -> dict[str, Any]:
         licence_of(recipe.model.label, recipe.model.revision, asked.license)  # refused now, not after the training
     api = hub(None)
     backup = Backup(api, asked.state)
-    over = backup.restore(asked.out)
+    first = os.environ.get("RANK", "0") == "0"
+    over = backup.restore(asked.out) if first else None
     if over is not None:
         print(f"job: {asked.state}: this run is over; nothing to do.", flush=True)
         return over
+    import torch
+
     from zoo.publish import plan, publish
     from zoo.run import run
+    from zoo.team import launched, relaunch
 
-    state = run(recipe, asked.out, resume=True, saved=lambda: backup.save(asked.out))
+    if not launched() and (gpus := torch.cuda.device_count()) > 1:
+        relaunch(gpus, ["-m", "zoo.job", *words])
+    try:
+        state = run(recipe, asked.out, resume=True, saved=lambda: backup.save(asked.out))
+    finally:
+        backup.wait()
+    if not first:
+        return {}
     done: dict[str, Any] = {"run_id": state["run_id"], "loss": state["loss"]}
     if asked.to:
         done |= publish(api, plan(asked.out, asked.to, asked.logs, licence=asked.license)).as_dict()

@@ -25,12 +25,12 @@ from transformers import PreTrainedModel, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from leaderboard.errors import P2Error
+from leaderboard.errors import P2Error, RunFailed
 from zoo import search
 from zoo.adam8bit import AdamW8bit
 from zoo.ahead import Ahead
 from zoo.distill import next_token_kl
-from zoo.execution import Execution, apply, ladder, training
+from zoo.execution import Execution, apply, expected_to_fit, ladder, training
 from zoo.families import shape_of
 from zoo.flops import flops_per_token, peak
 from zoo.lm_loss import next_token_nll
@@ -144,8 +144,10 @@ class LeanTrainer(SFTTrainer):
         try:
             parts = [self._pass(cut, model, items) for cut in cuts]
         except RuntimeError as error:
-            if not search.out_of_memory(error) or self.accelerator.num_processes > 1:  # several would wait for this one
+            if not search.out_of_memory(error):
                 raise
+            if self.team.size > 1:  # the others would wait for this one
+                raise RunFailed(search.no_room(self.execution)) from error
             return None
         return torch.stack(parts)
 
@@ -170,8 +172,9 @@ class LeanTrainer(SFTTrainer):
         """Try what fits, then time what is fast; nothing of it leaves a trace in the training."""
         start, device, spec = time.perf_counter(), self.args.device, self.spec
         if self.team.launched:  # a trial that one process gives up would leave the others waiting
-            self._take(self.rungs[0])
-            self.note(self.rungs[0], f"sharded over {self.team.size} processes, not searched")
+            self._take(expected_to_fit(self.rungs, shape_of(self.bare.config.to_dict()), spec, self.team.size))
+            assert self.execution is not None
+            self.note(self.execution, f"by the estimate of memory for {self.team.size} processes")
             return
 
         def attempt(execution: Execution) -> None:

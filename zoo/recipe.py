@@ -229,8 +229,19 @@ class EvalSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HardwareSpec:
+    """What to train on; it changes no result and is not part of the experiment."""
+
+    gpus: int = 1  # that share the model and each step, by FSDP2
+
+    def __post_init__(self) -> None:
+        if self.gpus < 1:
+            raise P2Error(f"hardware.gpus: got {self.gpus}, allowed is 1 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One experiment. `folder` is where relative paths start; it is not part of the experiment."""
+    """One experiment. `folder` is where relative paths start; it and `hardware` are not part of the experiment."""
 
     name: str
     model: ModelSpec
@@ -239,6 +250,7 @@ class Recipe:
     train: TrainSpec
     evaluate: EvalSpec = field(default_factory=EvalSpec)
     contributor: str = "anonymous"
+    hardware: HardwareSpec | None = None  # None: as it is launched
     folder: Path = field(default=Path(), compare=False, repr=False, init=False)
 
     def __post_init__(self) -> None:
@@ -258,6 +270,7 @@ class Recipe:
     def sha256(self) -> str:
         """Hash of the resolved recipe; local paths count by their last part, so it is the same everywhere."""
         data = as_data(self)
+        data.pop("hardware", None)
         data["model"]["name"] = self.model.label
         if self.model.scratch is not None and self.model.scratch.tokenizer is not None:
             data["model"]["scratch"]["tokenizer"] = PurePosixPath(self.model.scratch.tokenizer).name

@@ -78,7 +78,7 @@ def run(
     quiet()
     found = estimate(recipe)  # refuses offline what it can
     with heed_sigterm() as stop:
-        team = join()
+        team = join(recipe.hardware.gpus if recipe.hardware else None)
         team.agree({"recipe": recipe.sha256, "run folder": str(out.resolve()), "GPU": kind_of_gpu()})
         if found.source is not None:
             _check_fits(recipe, found.source, team)

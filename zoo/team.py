@@ -6,7 +6,8 @@ log and the model; what it cannot do is told to all, so none waits for a process
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -99,11 +100,31 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def join() -> Team:
-    """The team of this process. Raises P2Error where there are fewer GPUs than processes, or nobody to meet."""
+def relaunch(gpus: int, words: Sequence[str]) -> None:
+    """Become `gpus` processes of `python WORDS`, by torchrun. P2Error where there are fewer GPUs."""
+    here = torch.cuda.device_count()
+    if gpus > here:
+        raise P2Error(
+            f"hardware.gpus: asked for {gpus}, {socket.gethostname()} has {here}; lower it, or send the run to a "
+            "larger machine with --on."
+        )
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}"]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *launcher, *words])
+
+
+def join(wanted: int | None = None) -> Team:
+    """The team of this process, of `wanted` processes where a recipe says so.
+
+    Raises P2Error where there are fewer GPUs than processes, another number of them, or nobody to meet.
+    """
     if not launched():
         return ALONE
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if wanted not in (None, size := int(os.environ["WORLD_SIZE"])):
+        raise P2Error(
+            f"hardware.gpus: the recipe asks for {wanted}, {size} processes were launched; make them the same."
+        )
+    rank = int(os.environ["RANK"])
     here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if gpus and here > gpus:
         raise P2Error(

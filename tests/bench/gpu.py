@@ -48,7 +48,7 @@ def main(words: list[str]) -> int:
     bench = Bench(TINY if chosen.toy else REAL, device, TOKENIZER, chosen.full)
     end = time.monotonic() + (float("inf") if chosen.full else chosen.minutes * 60)
     results: list[dict] = []
-    print(f"{hardware()}; {told(software())}{'; toy sizes: the figures mean nothing' * chosen.toy}", flush=True)
+    print(f"{hardware(1)}; {told(software())}{'; toy sizes: the figures mean nothing' * chosen.toy}", flush=True)
     for row in [known[name] for name in chosen.rows] or ROWS:
         results.append(run(row, bench, end, chosen.toy))
         write(chosen.out, results, chosen.toy)
@@ -82,7 +82,7 @@ def run(row: Row, bench: Bench, end: float, toy: bool) -> dict:
 
 def write(path: Path, results: list[dict], toy: bool) -> None:
     made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    data = {"hardware": hardware(), "software": software(), "made": made, "toy": toy, "rows": results}
+    data = {"hardware": hardware(1), "software": software(), "made": made, "toy": toy, "rows": results}
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 

@@ -6,6 +6,9 @@ the first step (which finds out what fits, compiles and makes the optimizer stat
 
 import dataclasses
 import gc
+import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +21,7 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from leaderboard.errors import RunFailed
 from zoo.checkpoint import load_tokenizer
 from zoo.execution import Execution
 from zoo.families import Shape, bundled_config, parameters, shape_of
@@ -30,6 +34,8 @@ from zoo.pruning.prune import prune
 from zoo.pruning.sparsity import keep_n_of_m, sparse_linears
 from zoo.pruning.spec import PruneSpec
 from zoo.recipe import TrainSpec
+from zoo.search import release
+from zoo.team import join
 
 ONE_B = bundled_config("meta-llama/Llama-3.2-1B")
 THREE_B = ONE_B | {
@@ -122,6 +128,7 @@ class Bench:
         self.card = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
         self.rates: dict[str, float] = {}
         self.execution: Execution | None = None
+        self.team = join()  # launched: all training here is sharded
 
     def model(self, config: dict, dtype: torch.dtype = torch.float32):
         """Random weights, made on the device."""
@@ -156,7 +163,7 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             post_train(
                 model, data, spec, self.tokenizer, Path(folder), [clock], None, chosen,
-                lambda execution, why: notes.append((execution, f"{why}: {execution}")),
+                lambda execution, why: notes.append((execution, f"{why}: {execution}")), self.team,
             )  # fmt: skip
         if notes and rows == scale.step_rows:
             self.execution = notes[-1][0]
@@ -205,6 +212,20 @@ def pruned(bench: Bench, method: str) -> Measured:
 
 def masked(bench: Bench) -> Measured:
     return ratio(bench, bench.train("masked", bench.scale.configs["1B"], masked=True))
+
+
+def sharded(bench: Bench) -> Measured:
+    """The 1B shape by FSDP2 on this one card, in a process that torchrun starts, carried out as the plain run was."""
+    if bench.execution is None:
+        bench.train("1B", bench.scale.configs["1B"])
+    release()
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
+    how = json.dumps(bench.execution.as_dict())
+    words = ["-m", "tests.bench.gpu_sharded", how, *(["--toy"] if bench.scale is TINY else [])]
+    done = subprocess.run([*launcher, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RunFailed(f"FSDP2: {done.stderr[-300:]}")
+    return ratio(bench, Measured(**json.loads(done.stdout.splitlines()[-1])))
 
 
 def three_b(bench: Bench) -> Measured:
@@ -329,6 +350,7 @@ ROWS = (
     Row("width", "a quarter pruned by width, against unpruned", "1.2 x", lambda bench: pruned(bench, "width"),
         lambda m: m.value >= 1.2),
     Row("masked", "2:4-masked training against unmasked", "0.97 x", masked, lambda m: m.value >= 0.97),
+    Row("fsdp2", "FSDP2 on 1 GPU against plain", "0.95 x", sharded, lambda m: m.value >= 0.95),
     Row("3b", "Llama-3.2-3B shape", "45 % MFU, fits", three_b, lambda m: m.value >= 0.45),
     Row("8b", "Llama-3.1-8B shape, bf16 weights, 8-bit moments", "runs", eight_b, lambda m: m.value > 0),
     Row("scores", "scores, depth and width of the 8B shape", "180 s, 40 GiB", structured,

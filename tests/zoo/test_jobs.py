@@ -123,6 +123,7 @@ def start(command, recipe, out, hub, tmp_path):
     return subprocess.Popen(
         [*command, *script, "--logs", "org/p2-logs", "--out", str(out)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
     )  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def killed_and_started_again(command, bench_folder, hub, tmp_path):
     with start(command, recipe, tmp_path / "one", hub, tmp_path) as first:
         for line in first.stdout:
             if "is on the Hub" in line:
-                first.send_signal(signal.SIGKILL)
+                os.killpg(first.pid, signal.SIGKILL)  # uv has the script as its child
     assert first.returncode == -signal.SIGKILL
     shutil.rmtree(tmp_path / "one")
     second = start(command, recipe, tmp_path / "two", hub, tmp_path)
@@ -162,8 +163,6 @@ def test_a_preempted_job_goes_on_from_the_hub_and_publishes_once(bench_folder, h
 @pytest.mark.slow
 def test_the_same_by_uv_with_nothing_installed_by_it(bench_folder, hub, tmp_path):
     """uv makes an empty environment for the script, whose header names no package; p2zoo is on PYTHONPATH."""
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv is not installed")
-    command = [uv, "run", "--offline", "--no-project", "--python", sys.executable, "--script"]
+    uv = Path(sys.executable).with_name("uv")
+    command = [str(uv), "run", "--offline", "--no-project", "--python", sys.executable, "--script"]
     assert killed_and_started_again(command, bench_folder, hub, tmp_path)["tokens"] == 1536

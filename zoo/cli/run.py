@@ -1,6 +1,7 @@
 """`p2zoo run` and `p2zoo recipes`: prune, post-train and log as a recipe says."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +36,9 @@ def run(
     ] = None,
     corpus: Corpus = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="GPUs to share the model and each step, by FSDP2; default: the recipe's.")
+    ] = None,
     on: Annotated[
         str | None, typer.Option(metavar="hf-jobs:FLAVOR", help="Run on Hugging Face Jobs, e.g. hf-jobs:h200.")
     ] = None,
@@ -63,6 +67,8 @@ def run(
 
     - `p2zoo run my.yaml --out runs/first --resume`
 
+    - `p2zoo run llama-3.2-1b/depth-0.25 --gpus 8`, or `torchrun --nproc-per-node 8 -m zoo run llama-3.2-1b/depth-0.25`
+
     - `p2zoo run qwen-2.5-0.5b/depth-0.25 --on hf-jobs:h200 --wheel dist/p2zoo-0.1.0-py3-none-any.whl --to me --dry-run`
     """
     from rich.console import Console
@@ -72,7 +78,7 @@ def run(
     from zoo.recipe_file import load_recipe
 
     path = find_recipe(recipe)
-    found = load_recipe(path, set_ or [], corpus)
+    found = load_recipe(path, [*(set_ or []), *([f"hardware.gpus={gpus}"] if gpus else [])], corpus)
     if found.model.scratch is not None:
         raise P2Error(f"p2zoo run: {recipe} trains a model from scratch; use `p2zoo pretrain {recipe}`.")
     if on is not None and corpus is not None:
@@ -88,7 +94,12 @@ def run(
         print(json.dumps(planned.as_dict(), indent=2) if as_json else report(planned))
         return
     folder = out or Path("runs") / found.name
-    result = trainer()(found, folder, resume, Console(stderr=as_json))
+    start = trainer()
+    if found.hardware and found.hardware.gpus > 1:
+        _spread(found.hardware.gpus)
+    result = start(found, folder, resume, Console(stderr=as_json))
+    if os.environ.get("RANK", "0") != "0":
+        return
     print(json.dumps(result, indent=2) if as_json else summary(result, folder))
 
 
@@ -151,6 +162,14 @@ def trainer() -> Any:
     except ModuleNotFoundError as error:
         raise P2Error(f"p2zoo run: {error.name} is not installed; pip install 'p2zoo[train]'.") from error
     return start
+
+
+def _spread(gpus: int) -> None:
+    """Start this command over as several processes, unless a launcher has done so."""
+    from zoo.team import launched, relaunch
+
+    if not launched():
+        relaunch(gpus, ["-m", "zoo", *sys.argv[1:]])
 
 
 @recipes.command("list")

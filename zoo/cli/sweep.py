@@ -59,16 +59,16 @@ def sweep(
     from zoo.sweep import carry_out, plan
 
     folder = out or Path("runs") / (Path(where).name if not set(where) & set("*?[") else "sweep")
+    card = _card(on, gpu)
     items = plan(where, folder, set_ or [], corpus)
     if on and (made := [item.name for item in items if item.pretrains]):
         raise P2Error(f"sweep: --on: {', '.join(made)} would be trained here, where no job sees them; leave --on out.")
     if dry_run:
-        card = _card(on, gpu)
         rows = [item.as_dict(card) for item in items]
         print(json.dumps({"runs": rows}, indent=2) if as_json else listing(items, card))
         raise typer.Exit(1 if any(row["status"] == "refused" for row in rows) else 0)
     target = _target(to, logs) if publish else []
-    extra = ["--on", on, *(target if publish else [])] if on else []
+    extra = ["--on", on, *target] if on else []
     console = Console(stderr=as_json)
     with View(console, items) as view:
         outcomes = carry_out(items, jobs, extra, view.watch)
