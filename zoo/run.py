@@ -198,6 +198,8 @@ def _pruned_model(job: Job) -> Any:
     job.say(f"before {'pruning  ' if pruning else 'training '} held-out {l0:.4f}")
     key = f"{job.source.label}@{job.source.revision}"
     pruned = prune(model, job.plan, job.materials.calibration, cache_folder(), key)
+    if raised := pruned.removed.get("damping"):
+        job.say(f"sparsegpt: {len(raised)} matrices took more damping than usual: `removed` in run.json names them")
     with new_folder(saved) as folder:
         checkpoint.save_model(pruned.model, folder)
     report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method, job.plan.zeros)

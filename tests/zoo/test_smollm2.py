@@ -66,8 +66,10 @@ def test_one_block_of_layers_gone(checkpoint, tokens, tmp_path):
 
 
 def test_sparsegpt_beats_wanda_beats_magnitude(checkpoint, quickstart):
-    """2:4 on 2,048 tokens of calibration, judged by the loss on text that was not in it."""
-    calibration, heldout = (_rows(checkpoint, quickstart, part, 8) for part in ("train", "heldout"))
+    """2:4 on 4,096 tokens of calibration, judged by the loss on text that was not in it."""
+    calibration, heldout = (
+        _rows(checkpoint, quickstart, part, count) for part, count in (("train", 16), ("heldout", 4))
+    )
     losses = []
     for importance in ("sparsegpt", "wanda", "magnitude"):
         model = AutoModelForCausalLM.from_pretrained(checkpoint)
@@ -93,7 +95,8 @@ def test_layers_and_then_two_of_four_gone(checkpoint, tokens, tmp_path):
     pruned = prune(model, planned, [tokens]).model
     pruned.save_pretrained(tmp_path)
     loaded = gate(pruned, tmp_path, tokens[:, :64], spec.method, planned.zeros).loaded
-    assert (loaded.tied, loaded.sparse, loaded.zeros) == (True, loaded.matrices, planned.zeros)
+    assert (loaded.tied, loaded.sparse) == (True, loaded.matrices)
+    assert loaded.zeros >= planned.zeros  # its 4-bit weights had zeros of their own
     assert planned.rate > 0.45
 
 

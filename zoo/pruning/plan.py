@@ -69,6 +69,7 @@ def plan(shape: Shape, spec: PruneSpec) -> Plan:
         assert spec.rate is not None
         candidates = list(_depth_shapes(shape) if spec.structured == "depth" else _width_shapes(shape, spec.axes))
         target = _nearest(shape, spec.rate, candidates)
+    _check_calibration(target, spec)
     if spec.sparse == PATTERN:
         _check_fours(target)
         sparsity = 1 / 2
@@ -154,6 +155,16 @@ def _difference(shape: Shape, target: Shape) -> str:
     """E.g. `hidden 2048 -> 1792, heads 32 -> 24`; empty when nothing differs."""
     pairs = ((name, getattr(shape, name), getattr(target, name)) for name in ("layers", *_AXIS_FIELDS))
     return ", ".join(f"{name} {old} -> {new}" for name, old, new in pairs if old != new)
+
+
+def _check_calibration(shape: Shape, spec: PruneSpec) -> None:
+    """SparseGPT fits the weights that stay to the calibration text; with fewer tokens than inputs it fits noise."""
+    widest = max(inputs for _, inputs in matrix_shapes(shape).values())
+    if spec.sparse and spec.sparse_criterion == "sparsegpt" and spec.calibration_tokens < 2 * widest:
+        raise P2Error(
+            f"prune.calibration_tokens: got {spec.calibration_tokens:,}, but sparsegpt needs {2 * widest:,} or more "
+            f"here, two for each of the {widest:,} inputs of the widest matrix; ask for more, or use wanda."
+        )
 
 
 def _check_fours(shape: Shape) -> None:

@@ -1,5 +1,6 @@
 """SparseGPT against brute force, block by block against the whole model, unstructured rates."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -124,6 +125,15 @@ def test_unstructured_meets_a_rate_of_all_parameters(rate):
 def test_an_unstructured_rate_out_of_reach(rate, words):
     with pytest.raises(P2Error, match=words):
         plan(shape_of(bundled_config("Qwen/Qwen2.5-0.5B")), PruneSpec(method="unstructured", rate=rate))
+
+
+def test_sparsegpt_needs_more_tokens_than_a_matrix_has_inputs():
+    """SmolLM2 with 1,024 tokens, for 1,536 inputs: held-out 2.85, and 2.62 for Wanda; with 4,096 tokens 2.49, 2.64."""
+    shape = shape_of(bundled_config("Qwen/Qwen2.5-0.5B"))
+    enough = PruneSpec(method="2:4", importance="sparsegpt", calibration_tokens=9_728)
+    assert plan(shape, enough).n_pruned == plan(shape, PruneSpec(method="2:4", calibration_tokens=1)).n_pruned
+    with pytest.raises(P2Error, match=r"got 9,727, but sparsegpt needs 9,728 or more here.*4,864 inputs.*wanda"):
+        plan(shape, replace(enough, calibration_tokens=9_727))
 
 
 def test_a_combined_rate_is_that_of_the_structured_part():
