@@ -1,4 +1,4 @@
-"""A toy ladder: a base pretrained from text, pruned, post-trained on clean and noisy text, distilled; and the report."""
+"""A toy ladder: a base pretrained from text, pruned, trained on clean and noisy text, distilled; and the report."""
 
 import json
 import lzma
