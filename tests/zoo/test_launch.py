@@ -16,7 +16,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM
 
 from leaderboard.errors import P2Error
-from zoo.pruning.masks import check_2of4
+from zoo.pruning.masks import check_zeros
 from zoo.recipe_file import load_recipe
 from zoo.run import run
 from zoo.stop import Preempted
@@ -70,7 +70,7 @@ def same_run(alone, folder):
     assert many.run_id[0] == one.run_id[0]
     assert many.loss.iloc[-1] == pytest.approx(json.loads((folder / "run.json").read_text())["loss_saved"], abs=1e-4)
     model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
-    check_2of4(model)
+    check_zeros(model)
 
 
 def test_two_processes_killed_and_resumed_make_the_run_of_one(alone, bench_folder, tmp_path):
@@ -116,7 +116,7 @@ def test_four_processes_make_the_run_of_one(alone, bench_folder, tmp_path):
     one, many = (pd.read_parquet(path / "log.parquet") for path in (alone[0], tmp_path / "four"))
     assert many.tokens.tolist() == one.tokens.tolist()
     assert np.abs(many.loss - one.loss).max() < 1e-3
-    check_2of4(AutoModelForCausalLM.from_pretrained(tmp_path / "four" / "model", dtype=torch.float32))
+    check_zeros(AutoModelForCausalLM.from_pretrained(tmp_path / "four" / "model", dtype=torch.float32))
 
 
 def test_sigterm_saves_a_checkpoint_and_says_resume_me(alone, bench_folder, tmp_path):
