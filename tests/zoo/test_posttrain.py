@@ -15,7 +15,8 @@ from zoo.lm_loss import IGNORE, LOGITS, as_inputs, next_token_nll, nll_sum
 from zoo.packing import Blocks, pack
 from zoo.posttrain import post_train, tokens_after
 from zoo.pruning.masks import MaskKeeper, check_zeros
-from zoo.pruning.sparsity import zero_2of4
+from zoo.pruning.sparsity import make_sparse
+from zoo.pruning.spec import PATTERN
 from zoo.recipe_file import load_recipe
 
 
@@ -106,7 +107,7 @@ def test_tokens_exclude_padding(small):
 
 def test_masks_hold_at_every_save(small, tmp_path):
     model, tokenizer, spec, blocks = small
-    zero_2of4(model, "magnitude")
+    make_sparse(model, "magnitude", PATTERN, 0.5)
     rows = []
     keeper = MaskKeeper(model)
     trained = post_train(model, blocks, spec, tokenizer, tmp_path, [curve(blocks, spec, rows, keeper)])
