@@ -76,7 +76,7 @@ def resolve(spec: ModelSpec, beside: Path, accept: Callable[[Source], None] = la
     if spec.made_by is not None:
         raise P2Error(
             f"model.name: {spec.name} makes a base model that is not there yet: `p2zoo pretrain` it, then name the "
-            "result with --set model.name=RUN_FOLDER/model; `p2zoo sweep` does both by itself."
+            "result with --set model.name=/PATH/OF/RUN/model; `p2zoo sweep` does both by itself."
         )
     if spec.local:
         found = describe(spec, beside)

@@ -79,17 +79,16 @@ class ModelSpec:
 
     @property
     def label(self) -> str:
-        """The name that goes into the log: a Hub id, or a folder's own name; of RUN/model and RUN.yaml it is RUN."""
+        """The name that goes into the log: a Hub id, or a folder's own name; of /.../RUN/model and RUN.yaml it is RUN.
+
+        A relative path may be rewritten, so there only the last part counts.
+        """
         path = PurePosixPath(self.name)
         if not self.local:
             return self.name
-        return (
-            path.parent.name
-            if path.name == "model" and path.parent.name
-            else path.name
-            if not self.made_by
-            else path.stem
-        )
+        if path.is_absolute() and path.name == "model":
+            return path.parent.name
+        return path.stem if self.made_by else path.name
 
 
 @dataclass(frozen=True, kw_only=True)
