@@ -1,7 +1,8 @@
-"""The real recipes, from one table: `python recipes/make_recipes.py` writes them beside this file.
+"""All recipes but the quickstart, from the tables here: `python recipes/make_recipes.py` writes them beside this file.
 
 What all share stands in base.yaml, what those of one model share in MODEL/base.yaml, and what is left in a file is
-the experiment. Memory is what `p2zoo run ... --dry-run` estimates; one GPU has 80 GB.
+the experiment. Memory is what `p2zoo run ... --dry-run` estimates; one GPU has 80 GB. The ladder's sizes are rows of
+zoo/sizes.py; recipes/README.md says what each family of recipes is for.
 """
 
 from pathlib import Path
@@ -20,6 +21,19 @@ MODELS: dict[str, tuple[str, dict[str, str]]] = {
 METHODS = ("depth", "width")
 RATES = ("0.15", "0.25", "0.35")
 
+# The ladder. Size -> peak learning rate of pretraining; shares of all parameters in two, three and four of 12 layers
+LADDER: dict[str, tuple[str, dict[str, str]]] = {
+    "s1": ("0.003", {"depth-2": "0.086", "depth-3": "0.128", "depth-4": "0.171"}),
+    "s2": ("0.002", {"depth-2": "0.112", "depth-3": "0.169", "depth-4": "0.225"}),
+    "s3": ("0.0015", {"depth-2": "0.131", "depth-3": "0.196", "depth-4": "0.261"}),
+}
+LADDER_FAMILIES = ("llama-3", "qwen-2.5")
+AGAIN = ("depth-3", "width-0.25")  # with another seed, in both families at s2: the noise floor
+OTHER = (("mistral", "s2", ("depth-3", "width-0.25", "2of4")),)  # an architecture that the seed does not have
+NOISE = ("0.25", "0.5")  # shares of lines that change places
+NOISY = [("llama-3", size, f"depth-{layers}") for size in ("s1", "s2") for layers in (2, 3, 4)]
+DISTILLED = [("llama-3", size, what) for size in ("s1", "s2") for what in ("depth-3", "width-0.25", "2of4")]
+
 
 def files() -> dict[str, str]:
     """Path below this folder -> content, for every file but base.yaml itself."""
@@ -33,7 +47,56 @@ def files() -> dict[str, str]:
             for rate in RATES:
                 made[f"{folder}/{method}-{rate}.yaml"] = _experiment(f"  method: {method}\n  rate: {rate}\n")
         made[f"{folder}/2of4.yaml"] = _experiment('  method: "2:4"\n  importance: sparsegpt\n')
+    return made | ladder() | noise() | distill()
+
+
+def ladder() -> dict[str, str]:
+    """The bases, and what is pruned from each."""
+    made = {}
+    full = [(family, size, tuple(_prunings(size))) for family in LADDER_FAMILIES for size in LADDER]
+    for family, size, whats in (*full, *OTHER):
+        made[f"ladder/bases/{family}-{size}.yaml"] = (
+            f"extends: base.yaml\nmodel:\n  name: {family}-{size}\n  scratch:\n    family: {family}\n    size: {size}\n"
+            f"train:\n  lr_peak: {LADDER[size][0]}\n"
+        )
+        for what in whats:
+            made[f"ladder/{family}-{size}-{what}.yaml"] = _rung(family, size, _prunings(size)[what])
+    for family in LADDER_FAMILIES:
+        made[f"ladder/{family}-s2-none.yaml"] = _rung(family, "s2", "  method: none\n")
+        for what in AGAIN:
+            made[f"ladder/{family}-s2-{what}-seed1.yaml"] = f"extends: {family}-s2-{what}.yaml\ntrain:\n  seed: 1\n"
     return made
+
+
+def noise() -> dict[str, str]:
+    """Some of the ladder, on clean and on noisy text."""
+    made = {}
+    for family, size, what in NOISY:
+        name, above = f"noise/{family}-{size}-{what}", f"extends: ../ladder/{family}-{size}-{what}.yaml\n"
+        made[f"{name}-clean.yaml"] = above
+        for share in NOISE:
+            made[f"{name}-{share}.yaml"] = f"{above}data:\n  train:\n    noise: {share}\n"
+    return made
+
+
+def distill() -> dict[str, str]:
+    """Some of the ladder, recovered by distillation."""
+    objective = "train:\n  objective: distill\n"
+    return {
+        f"distill/{family}-{size}-{what}.yaml": f"extends: ../ladder/{family}-{size}-{what}.yaml\n{objective}"
+        for family, size, what in DISTILLED
+    }
+
+
+def _prunings(size: str) -> dict[str, str]:
+    """Name of a pruning of the ladder -> its settings."""
+    depth = {name: f"  method: depth\n  rate: {rate}\n" for name, rate in LADDER[size][1].items()}
+    width = {f"width-{rate}": f"  method: width\n  rate: {rate}\n" for rate in RATES}
+    return depth | width | {"2of4": '  method: "2:4"\n'}
+
+
+def _rung(family: str, size: str, prune: str) -> str:
+    return f"extends: base.yaml\nmodel:\n  name: ./bases/{family}-{size}.yaml\nprune:\n{prune}"
 
 
 def _experiment(prune: str) -> str:
@@ -43,5 +106,5 @@ def _experiment(prune: str) -> str:
 if __name__ == "__main__":
     for path, text in files().items():
         target = Path(__file__).parent / path
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")

@@ -107,10 +107,10 @@ def metadata(run: FinishedRun, repo: str, licence: Licence, claimed: Numbers) ->
         license_link=licence.link if licence.card_name else None,
         library_name="transformers",
         pipeline_tag="text-generation",
-        base_model=run_["base_model"],
-        base_model_relation="finetune",
+        base_model=None if run.pretrained else run_["base_model"],
+        base_model_relation=None if run.pretrained else "finetune",
         datasets=[train.dataset] if train.dataset else None,
-        tags=[TAG, "pruning", "pruned", *_method_tags(run_["method"])],
+        tags=[TAG, "pretrained"] if run.pretrained else [TAG, "pruning", "pruned", *_method_tags(run_["method"])],
         model_name=repo.split("/")[-1],
         eval_results=[result, *_task_results(run)],
         **ours,
@@ -174,6 +174,12 @@ def _method_tags(method: str) -> list[str]:
 def _what(run: FinishedRun, repo: str, licence: Licence) -> str:
     """Title, one paragraph, and what the licence wants shown."""
     c = run.columns
+    if run.pretrained:
+        return (
+            f"# {repo.split('/')[-1]}\n\nA {c['family']}-shaped model of {c['n0']:,} parameters, pretrained by p2zoo "
+            f"from random weights on {c['tokens_planned']:,} tokens of {c['train_data']}: a base model for experiments "
+            "with pruning. It is no assistant."
+        )
     how = {"depth": "whole layers were removed", "width": "every layer was made narrower"}
     how |= {"2:4": "of every four neighbouring weights in the attention and MLP matrices two are zero"}
     how |= {"unstructured": "single weights of the attention and MLP matrices are zero"}
@@ -195,6 +201,16 @@ def _base_link(base: str) -> str:
 
 def _table(run: FinishedRun, claimed: Numbers) -> str:
     c, damage = run.columns, claimed.l_pruned - claimed.l0
+    tokens = f"{c['eval_tokens']:,}" if c["eval_tokens"] else ""
+    if run.pretrained:
+        rows = [
+            ("parameters", f"{c['n0']:,}"),
+            ("training tokens", f"{claimed.tokens:,}"),
+            ("peak learning rate, schedule", f"{c['lr_peak']:g}, {c['schedule']}"),
+        ]
+        heads: tuple[str, ...] = ("held-out text", "tokens", "random weights", "this model")
+        shown = (f"`{c['eval_data']}`", tokens, f"{claimed.l0:.4f}", f"**{claimed.loss:.4f}**")
+        return _numbers(rows, heads, shown, "training")
     won = f"{(claimed.l_pruned - claimed.loss) / damage:.1%}" if damage > 0 else ""
     part = f", for {c['method'].split('+')[0]} alone" if "+" in c["method"] else ""
     asked = "" if c["rate_requested"] is None else f" ({c['rate_requested']:.1%} asked for{part})"
@@ -208,15 +224,18 @@ def _table(run: FinishedRun, claimed: Numbers) -> str:
     ]
     heads = ("held-out text", "tokens", "before pruning (l0)", "pruned", "this model")
     losses = (f"{claimed.l0:.4f}", f"{claimed.l_pruned:.4f}", f"**{claimed.loss:.4f}**")
-    heldout = (f"`{c['eval_data']}`", f"{c['eval_tokens']:,}" if c["eval_tokens"] else "", *losses)
+    return _numbers(rows, heads, (f"`{c['eval_data']}`", tokens, *losses), "post-training")
+
+
+def _numbers(rows: Iterable[Sequence[str]], heads: Sequence[str], losses: Sequence[str], of: str) -> str:
     return "\n\n".join(
         [
             "## Numbers",
             _markdown(("", ""), rows),
             "Held-out loss, nats per token:",
-            _markdown(heads, [heldout]),
+            _markdown(heads, [losses]),
             *_by_source(run),
-            "![Held-out loss against post-training tokens](curve.png)",
+            f"![Held-out loss against {of} tokens](curve.png)",
         ]
     )
 
@@ -288,10 +307,16 @@ def _recipe(run: FinishedRun) -> str:
     if peak is not None:
         rows.append(("peak memory while training", f"{peak / 2**30:.1f} GiB"))
     yaml = f"```yaml\n{run.recipe_yaml}```"
-    return "\n\n".join(["## How it was made", "`p2zoo run recipe.yaml`, with", yaml, _markdown(("", ""), rows)])
+    command = f"`p2zoo {'pretrain' if run.pretrained else 'run'} recipe.yaml`, with"
+    return "\n\n".join(["## How it was made", command, yaml, _markdown(("", ""), rows)])
 
 
 def _origin(run: FinishedRun, licence: Licence, claimed: Numbers, pull: str | None) -> str:
+    if run.pretrained:
+        return (
+            f"## Licence\n\nThe weights are published under the [{licence.title}]({licence.link}), whose text is in "
+            "this repository. The text they were trained on keeps its own licences."
+        )
     c, lines = run.columns, ["## Log and licence"]
     if pull and claimed.logs:
         lines.append(f"The run's log (`{claimed.run_id}`, CC-BY-4.0) went to {claimed.logs}: [pull request]({pull}).")

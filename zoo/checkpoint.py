@@ -25,8 +25,10 @@ from huggingface_hub.errors import (
 )
 
 from leaderboard.errors import P2Error, unknown_name
+from zoo import sizes
 from zoo.families import FAMILIES, Family, Shape, bundled_config, family_of, shape_of
 from zoo.recipe import ModelSpec
+from zoo.recipe_file import load_recipe
 
 _FAILURES = (
     HfHubHTTPError,
@@ -53,6 +55,11 @@ class Source:
 
 def describe(spec: ModelSpec, beside: Path) -> Source | None:
     """What can be known without a network: a local folder or a bundled config; None if neither has it."""
+    if spec.scratch is not None:
+        return _source(spec, sizes.config(spec.scratch.family, spec.scratch.size, spec.scratch.vocab_size), None, None)
+    if spec.made_by is not None:
+        made = describe(load_recipe(beside / spec.made_by).model, beside)
+        return None if made is None else replace(made, label=spec.label)
     if spec.local:
         folder = (beside / spec.name).resolve()
         config = _read_config(folder / "config.json", f"model.name: {spec.name}")
@@ -66,6 +73,11 @@ def resolve(spec: ModelSpec, beside: Path, accept: Callable[[Source], None] = la
 
     `accept` sees the config before any weights are fetched, and may refuse by raising.
     """
+    if spec.made_by is not None:
+        raise P2Error(
+            f"model.name: {spec.name} makes a base model that is not there yet: `p2zoo pretrain` it, then name the "
+            "result with --set model.name=/PATH/OF/RUN/model; `p2zoo sweep` does both by itself."
+        )
     if spec.local:
         found = describe(spec, beside)
         if found is None or found.folder is None or not any(found.folder.glob("*.safetensors")):

@@ -61,12 +61,21 @@ def estimate(recipe: Recipe) -> Estimate:
         recipe=recipe,
         source=source,
         plan=planned,
-        memory_bytes=memory(planned.target, train, first, train.gradient_checkpointing is True) if planned else None,
-        least_bytes=memory(planned.target, train, 1, train.gradient_checkpointing is not False) if planned else None,
+        memory_bytes=_memory(planned, recipe, first, train.gradient_checkpointing is True),
+        least_bytes=_memory(planned, recipe, 1, train.gradient_checkpointing is not False),
         steps=train.steps,
         tokens=train.planned_tokens,
         evaluations=len(grid_steps(recipe, train.steps)) + 2,  # l0 and l_pruned
     )
+
+
+def _memory(planned: Plan | None, recipe: Recipe, micro_batch: int, recomputed: bool) -> int | None:
+    """Bytes of a training; a distillation keeps the weights of the model before pruning beside the other."""
+    if planned is None:
+        return None
+    train = recipe.train
+    teacher = planned.n0 * (2 if train.precision == "bf16-master" else 4) if train.objective == "distill" else 0
+    return teacher + memory(planned.target, train, micro_batch, recomputed)
 
 
 def grid_steps(recipe: Recipe, steps: int) -> list[int]:

@@ -26,7 +26,6 @@ from zoo.recipe_file import to_yaml
 from zoo.runfolder import FINISHED, RunFolder, disk, write_atomic
 
 PACKAGES = ("p2zoo", "torch", "transformers", "trl", "datasets", "accelerate", "safetensors")
-OBJECTIVE = "clm"  # next token on plain text
 
 
 def finish(
@@ -57,6 +56,8 @@ def finish(
         recovered=(columns["l_pruned"] - last["loss"]) / damage if damage > 0 else None,
         tokens_per_second=columns["tokens_per_second"],
         mfu=columns["mfu"],
+        objective=recipe.objective,
+        noise=recipe.data.train.noise,
         kept_share=materials.train.kept,
         train_tokens_sha256=materials.train.sha256,
         heldout_tokens_sha256=materials.heldout.sha256,
@@ -93,7 +94,7 @@ def log_columns(
         "n0_nonembedding": plan.n0_nonembedding,
         "n_pruned": plan.n_pruned,
         "calibration_sha256": state["calibration_sha256"],
-        "objective": OBJECTIVE,
+        "objective": recipe.objective,
         "train_data": f"{recipe.data.train.label}@{inputs['train'][:12]}",
         "train_data_revision": inputs["train"],
         "seq_len": train.seq_len,

@@ -40,6 +40,11 @@ class FinishedRun:
         return str(self.state["run_id"])
 
     @property
+    def pretrained(self) -> bool:
+        """Whether it made a base model from random weights."""
+        return self.recipe.model.scratch is not None
+
+    @property
     def model(self) -> Path:
         return self.path / "model"
 
@@ -92,8 +97,13 @@ def portable(recipe: Recipe) -> Recipe:
         part: replace(spec, file=PurePosixPath(spec.file).name) if spec.file else spec
         for part, spec in (("train", data.train), ("heldout", data.heldout))
     }
-    name = f"./{recipe.model.label}" if recipe.model.local else recipe.model.name
-    return replace(recipe, model=replace(recipe.model, name=name), data=replace(data, **texts))
+    model, scratch = recipe.model, recipe.model.scratch
+    if scratch is not None:
+        own = scratch.tokenizer and f"./{PurePosixPath(scratch.tokenizer).name}"
+        model = replace(model, scratch=replace(scratch, tokenizer=own))
+    elif model.local:
+        model = replace(model, name=f"./{model.label}")
+    return replace(recipe, model=model, data=replace(data, **texts))
 
 
 def weights_sha256(folder: Path) -> str:

@@ -40,13 +40,15 @@ def gallery(frame: pd.DataFrame, law: str = "damage-drift") -> tuple[Figure, lis
     grid = figure.subplots(rows, across, squeeze=False).ravel()
     norm = Normalize(frame["rate"].min(), frame["rate"].max())
     for axes, (key, group) in zip(grid, panels, strict=False):
-        _panel(axes, f"{key['family']}, {key['method']}", key["eval_data"], group, law, norm)
+        how = "" if key["objective"] == "clm" else f", {key['objective']}"
+        _panel(axes, f"{key['family']}, {key['method']}{how}", key["eval_data"], group, law, norm)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel("post-training tokens", color=INK, fontsize=10)
     figure.supylabel("held-out loss above l0 (nats per token)", color=INK, fontsize=10)
+    gap = " " if across == COLUMNS else "\n"
     figure.suptitle(
-        f"Dots: measured, darker = more parameters removed ({norm.vmin:.0%} to {norm.vmax:.0%}). "
+        f"Dots: measured, darker = more parameters removed ({norm.vmin:.0%} to {norm.vmax:.0%}).{gap}"
         f"Lines: the law {law}; faint where none fits.",
         color=INK, fontsize=10, x=0.01, ha="left",
     )  # fmt: skip

@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo.packing import Blocks
 
 IGNORE = -100  # label of a position that predicts nothing
-_LOGITS = {"cpu": 2**24, "cuda": 2**28}  # fp32 logits held at once: 64 MiB, 1 GiB
+LOGITS = {"cpu": 2**24, "cuda": 2**28}  # fp32 logits held at once: 64 MiB, 1 GiB
 
 
 def nll_sum(hidden: Tensor, weight: Tensor, labels: Tensor, compiled: bool = False) -> Tensor:
@@ -63,7 +63,7 @@ class _NllSum(torch.autograd.Function):
             d_hidden = torch.empty_like(hidden) if want_hidden else None
             d_weight = torch.zeros_like(weight) if want_weight else None
             total = hidden.new_zeros((), dtype=torch.float64)
-            size = max(1, _LOGITS.get(kind, _LOGITS["cuda"]) // len(weight))
+            size = max(1, LOGITS.get(kind, LOGITS["cuda"]) // len(weight))
             for start in range(0, len(labels), size):
                 part = slice(start, start + size)
                 x = hidden[part].to(low)

@@ -3,7 +3,7 @@
 Held-out blocks are spread evenly over the whole held-out text and never depend on a seed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def _train(recipe: Recipe, tokenizer: Any, commit: str, cache: Path) -> Blocks:
 
 
 def _calibration(recipe: Recipe, tokenizer: Any, commit: str) -> list[Tensor]:
-    texts = documents(recipe.data.train, recipe.folder, "data.train", seed=recipe.prune.seed, commit=commit)
+    clean = replace(recipe.data.train, noise=None)  # so that clean and noisy runs prune the same
+    texts = documents(clean, recipe.folder, "data.train", seed=recipe.prune.seed, commit=commit)
     wanted, seq_len = recipe.prune.calibration_tokens, recipe.train.seq_len
     blocks = pack(tokenize(texts, tokenizer), seq_len, "wrapped", wanted)
     if blocks.tokens < wanted:

@@ -29,6 +29,7 @@ from leaderboard.errors import P2Error, RunFailed
 from zoo import search
 from zoo.adam8bit import AdamW8bit
 from zoo.ahead import Ahead
+from zoo.distill import next_token_kl
 from zoo.execution import Execution, apply, expected_to_fit, ladder, training
 from zoo.families import shape_of
 from zoo.flops import flops_per_token, peak
@@ -39,7 +40,12 @@ from zoo.recipe import TrainSpec
 from zoo.runfolder import disk
 from zoo.team import ALONE, Team
 
-SCHEDULES = {"constant": "constant_with_warmup", "cosine": "cosine", "linear": "linear"}
+SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
+    "constant": ("constant_with_warmup", {}),
+    "cosine": ("cosine", {}),
+    "cosine-to-10%": ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
+    "linear": ("linear", {}),
+}
 ADAM_BETA2 = 0.95  # weight decay is 0 and gradients are clipped to norm 1
 CLIP = 1.0
 _CPU_PEAK = 1e11  # FLOP/s, to guess how long a training will take there
@@ -72,6 +78,7 @@ class LeanTrainer(SFTTrainer):
         execution: Execution | None = None,
         note: Note = lambda execution, why: None,
         team: Team = ALONE,
+        teacher: PreTrainedModel | None = None,
     ):
         _check_master(model, spec)
         _check_share(spec, team)
@@ -99,7 +106,7 @@ class LeanTrainer(SFTTrainer):
             self._take(execution)
         self.losses: list[StepLoss] = []
         self.aside_s = 0.0  # seconds spent on finding out, not on training, since somebody took them
-        model.forward = MethodType(_loss_only, model)  # not around it, so that wrappers see it
+        model.forward = MethodType(_loss_of(teacher), model)  # not around it, so that wrappers see it
 
     def create_accelerator_and_postprocess(self) -> None:
         """As in Trainer. Accelerate shards over GPUs only, though FSDP2 takes CPUs as well: there it is told so."""
@@ -223,14 +230,16 @@ def post_train(
     execution: Execution | None = None,
     note: Note = lambda execution, why: None,
     team: Team = ALONE,
+    teacher: PreTrainedModel | None = None,
 ) -> PreTrainedModel:
     """Train `model` on `blocks`, once, in order; `resume_from` is a checkpoint of an earlier, cut-off call.
 
+    With a `teacher` it learns the teacher's next-token distribution, without one the next token.
     A launched `team` shards it by FSDP2, each process taking its share of every step.
 
     `execution` is what that call noted; without it the first step finds out what fits and is fast here.
     """
-    trainer = LeanTrainer(model, blocks, spec, tokenizer, folder, execution, note, team)
+    trainer = LeanTrainer(model, blocks, spec, tokenizer, folder, execution, note, team, teacher)
     for name in ("PrinterCallback", "ProgressCallback"):
         for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == name]:
             trainer.remove_callback(callback)
@@ -247,12 +256,17 @@ def tokens_after(blocks: Blocks, spec: TrainSpec) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(per_step)])
 
 
-def _loss_only(model: Any, exact: bool = False, **inputs: Any) -> dict[str, Tensor]:
-    """The summed loss; `exact`: in the dtype of the weights, as the held-out loss is measured."""
-    if not exact:
-        return {"loss": next_token_nll(model, **inputs)}
-    with torch.autocast(model.device.type, enabled=False):
-        return {"loss": next_token_nll(model, **inputs)}
+def _loss_of(teacher: Any) -> Callable[..., dict[str, Tensor]]:
+    """A forward that gives the summed loss alone; with a teacher the divergence from it."""
+
+    def loss_only(model: Any, exact: bool = False, **inputs: Any) -> dict[str, Tensor]:
+        """`exact`: of the next token in the dtype of the weights, as the held-out loss is measured."""
+        if not exact:
+            return {"loss": next_token_kl(model, teacher, **inputs) if teacher else next_token_nll(model, **inputs)}
+        with torch.autocast(model.device.type, enabled=False):
+            return {"loss": next_token_nll(model, **inputs)}
+
+    return loss_only
 
 
 SHARDED = {"version": 2, "reshard_after_forward": True, "state_dict_type": "SHARDED_STATE_DICT"}
@@ -266,7 +280,8 @@ def _arguments(spec: TrainSpec, blocks: int, folder: Path, team: Team) -> SFTCon
         per_device_train_batch_size=per_step // team.size,
         train_sampling_strategy="sequential",
         learning_rate=spec.lr_peak,
-        lr_scheduler_type=SCHEDULES[spec.schedule],
+        lr_scheduler_type=SCHEDULES[spec.schedule][0],
+        lr_scheduler_kwargs=SCHEDULES[spec.schedule][1],
         warmup_steps=-(-spec.warmup_tokens // spec.batch_tokens),
         optim="adamw_torch_fused",
         adam_beta2=ADAM_BETA2,
@@ -304,6 +319,8 @@ def _check_share(spec: TrainSpec, team: Team) -> None:
             f"train.batch_tokens: a step has {sequences} sequences, which {team.size} processes cannot share equally; "
             "start a number that divides it."
         )
+    if team.launched and spec.objective == "distill":
+        raise P2Error("train.objective: distill keeps the whole teacher on one device; use one process, or clm.")
     if team.launched and spec.optimizer == "adamw-8bit":
         raise P2Error("train.optimizer: adamw-8bit does not shard; use adamw with several processes, or one GPU.")
 

@@ -102,6 +102,10 @@ def plan(
     Raises P2Error or RunFailed for anything that is missing, refused by the licence, or no name of the Hub's.
     """
     run = read_run(Path(run_dir))
+    if run.pretrained and logs:
+        raise P2Error(
+            f"--logs: {run_dir} holds a pretrained base model, and log data sets are of pruned models; drop it."
+        )
     terms = licence_of(run.columns["base_model"], run.columns["base_revision"], licence)
     name = name or default_name(run, terms)
     check_name(name, terms)
@@ -124,6 +128,8 @@ def plan(
 def default_name(run: FinishedRun, licence: Licence) -> str:
     """E.g. Llama-3.2-1B-depth-0.25: base, method, rate, after the prefix that the licence asks for."""
     base = run.columns["base_model"].split("/")[-1].removeprefix("Meta-")
+    if run.pretrained:
+        return base
     method = run.columns["method"].replace("2:4", "2of4").replace("+", "-")
     asked = run.columns["rate_requested"]
     name = f"{base}-{method}-{run.columns['rate'] if asked is None else asked:.2f}"

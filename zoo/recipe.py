@@ -11,36 +11,84 @@ from typing import Any
 
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.runlog import canonical_json
+from zoo.families import FAMILIES
 from zoo.grid import GRIDS
-from zoo.pruning.spec import PruneSpec
+from zoo.pruning.spec import NONE, PruneSpec
+from zoo.sizes import LETTERS, SIZES
 from zoo.strict import plain
 
-SCHEDULES = ("constant", "cosine", "linear")
+SCHEDULES = ("constant", "cosine", "cosine-to-10%", "linear")  # plain cosine and linear end at 0
+OBJECTIVES = ("clm", "distill")  # next token; the next-token distribution of the model before pruning
+PRETRAIN = "pretrain"  # what the log says of a model trained from random weights
 OPTIMIZERS = ("adamw", "adamw-8bit")
 PACKINGS = ("wrapped", "bfd_split")
 PRECISIONS = ("fp32", "fp32-master-bf16-autocast", "bf16-master")
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScratchSpec:
+    """A model with random weights: a family's architecture in a size of zoo.sizes.SIZES."""
+
+    family: str
+    size: str
+    tokenizer: str | None = (
+        None  # folder that has one, written with a leading `./` or `../`; None: trained on data.train
+    )
+    vocab_size: int = 16_384
+
+    def __post_init__(self) -> None:
+        known = {family.name for family in FAMILIES.values()}
+        if self.family not in known:
+            raise unknown_name("family", self.family, known, "model.scratch.family")
+        if self.size not in SIZES:
+            raise unknown_name("size", self.size, SIZES, "model.scratch.size")
+        if self.vocab_size < LETTERS:
+            raise P2Error(
+                f"model.scratch.vocab_size: got {self.vocab_size}, allowed is {LETTERS} or more: every byte is a token."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """The model before pruning: a Hub id, or a folder beside the recipe written with a leading `./` or `../`."""
+    """The model before pruning: a Hub id, or a folder beside the recipe written with a leading `./` or `../`.
+
+    Such a path to a recipe file means the base model that recipe makes, which has `scratch` and a name of its own.
+    """
 
     name: str
     revision: str | None = None  # commit, tag or branch; for Hub ids
     family: str | None = None  # a key of zoo.families.FAMILIES; None: told by the config
+    scratch: ScratchSpec | None = None  # random weights, for `p2zoo pretrain`
 
     def __post_init__(self) -> None:
+        if self.scratch is not None and (self.name.startswith((".", "/")) or "/" in self.name or self.revision):
+            raise P2Error(
+                "model.name: a model trained from scratch takes a plain name and no revision, e.g. llama-3-s1."
+            )
         if self.local and self.revision is not None:
             raise P2Error("model.revision: a folder has none; remove it, or name a model on the Hub.")
 
     @property
     def local(self) -> bool:
-        return self.name.startswith((".", "/"))
+        return self.name.startswith((".", "/")) or self.scratch is not None
+
+    @property
+    def made_by(self) -> str | None:
+        """The recipe that makes this base model, where one is named in place of a folder."""
+        return self.name if self.name.startswith((".", "/")) and self.name.endswith((".yaml", ".yml")) else None
 
     @property
     def label(self) -> str:
-        """The name that goes into the log: a Hub id, or a folder's own name."""
-        return PurePosixPath(self.name).name if self.local else self.name
+        """The name that goes into the log: a Hub id, or a folder's own name; of /.../RUN/model and RUN.yaml it is RUN.
+
+        A relative path may be rewritten, so there only the last part counts.
+        """
+        path = PurePosixPath(self.name)
+        if not self.local:
+            return self.name
+        if path.is_absolute() and path.name == "model":
+            return path.parent.name
+        return path.stem if self.made_by else path.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +103,7 @@ class TextSpec:
     column: str = "text"
     skip: int = 0  # documents passed over at the start
     take: int | None = None  # documents used after those; None: all
+    noise: float | None = None  # share of each document's lines that change places; for data.train
 
     def __post_init__(self) -> None:
         if (self.file is None) == (self.dataset is None):
@@ -63,6 +112,10 @@ class TextSpec:
             raise P2Error("data: subset, split and revision are for a `dataset`; a `file` has none of them.")
         if self.skip < 0 or (self.take is not None and self.take < 1):
             raise P2Error(f"data: skip must be 0 or more and take 1 or more, got {self.skip} and {self.take}.")
+        if self.noise is not None and not 0 < self.noise <= 1:
+            raise P2Error(
+                f"data.train.noise: got {self.noise}, allowed is a share in (0, 1]; leave it out for clean text."
+            )
 
     @property
     def local(self) -> bool:
@@ -75,9 +128,9 @@ class TextSpec:
             name = PurePosixPath(self.file).name
         else:
             name = "/".join(part for part in (self.dataset, self.subset, self.split) if part)
-        if not self.skip and self.take is None:
-            return name
-        return f"{name}[{self.skip}:{'' if self.take is None else self.skip + self.take}]"
+        if self.skip or self.take is not None:
+            name += f"[{self.skip}:{'' if self.take is None else self.skip + self.take}]"
+        return name if self.noise is None else f"{name}+noise={self.noise:g}"
 
     def overlaps(self, other: "TextSpec") -> bool:
         """Whether some document is in both slices."""
@@ -95,6 +148,8 @@ class DataSpec:
     heldout: TextSpec
 
     def __post_init__(self) -> None:
+        if self.heldout.noise is not None:
+            raise P2Error("data.heldout.noise: losses are measured on text as it is; remove it.")
         if self.train.overlaps(self.heldout):
             raise P2Error(
                 f"data.heldout: shares documents with data.train ({self.train.label}); "
@@ -112,6 +167,7 @@ class TrainSpec:
     lr_peak: float
     checkpoint_tokens: int  # between two checkpoints
     micro_batch: int | None = None  # sequences in one forward pass, at most; None: found out
+    objective: str = "clm"
     schedule: str = "constant"
     warmup_tokens: int = 0
     packing: str = "wrapped"
@@ -123,6 +179,7 @@ class TrainSpec:
     def __post_init__(self) -> None:
         _check_packing(self.packing)
         _check_precision(self.precision)
+        _one_of("objective", self.objective, OBJECTIVES)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.seq_len < 2:
@@ -195,6 +252,15 @@ class Recipe:
     hardware: HardwareSpec | None = None  # None: as it is launched
     folder: Path = field(default=Path(), compare=False, repr=False, init=False)
 
+    def __post_init__(self) -> None:
+        if self.model.scratch is not None and (self.prune.method != NONE or self.train.objective != "clm"):
+            raise P2Error("prune.method: a model trained from scratch is not pruned and has no teacher: none and clm.")
+
+    @property
+    def objective(self) -> str:
+        """What the log calls it; losses under different objectives share no fit."""
+        return PRETRAIN if self.model.scratch is not None else self.train.objective
+
     def path(self, written: str) -> Path:
         """A path of the recipe as one of this machine."""
         return (self.folder / written).resolve()
@@ -205,6 +271,8 @@ class Recipe:
         data = as_data(self)
         data.pop("hardware", None)
         data["model"]["name"] = self.model.label
+        if self.model.scratch is not None and self.model.scratch.tokenizer is not None:
+            data["model"]["scratch"]["tokenizer"] = PurePosixPath(self.model.scratch.tokenizer).name
         for part in data["data"].values():
             if "file" in part:
                 part["file"] = PurePosixPath(part["file"]).name

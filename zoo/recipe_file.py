@@ -16,13 +16,18 @@ from zoo.recipe import Recipe, as_data
 from zoo.strict import build, kind_of
 
 Data = dict[str, Any]
-_PATHS = (("model", "name"), ("data", "train", "file"), ("data", "heldout", "file"))
+_PATHS = (("model", "name"), ("model", "scratch", "tokenizer"), ("data", "train", "file"), ("data", "heldout", "file"))
 
 
-def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recipe:
-    """The recipe in `path`, with `--set` style overrides (`prune.rate=0.25`) on top."""
+def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), corpus: Path | None = None) -> Recipe:
+    """The recipe in `path`, with `--set` style overrides (`prune.rate=0.25`) on top.
+
+    `corpus` is a file that stands in for every data set of the Hub it names; skip and take stay as they are.
+    """
     path = Path(path)
     data, origin = _read_chain(path, path.parent, ())
+    if corpus is not None:
+        _stand_in(data, corpus)
     for item in overrides:
         _override(data, origin, item)
     data.setdefault("name", default_name(path))
@@ -92,6 +97,16 @@ class _Loader(yaml.SafeLoader):
         if twice is not None:
             raise yaml.YAMLError(f"key {twice!r} is written twice, line {node.start_mark.line + 1} and below")
         return super().construct_mapping(node, deep)
+
+
+def _stand_in(data: Data, corpus: Path) -> None:
+    """Name the file `corpus` wherever a data set of the Hub is named."""
+    for part in ("train", "heldout"):
+        place = data.get("data", {}).get(part)
+        if isinstance(place, dict) and place.get("dataset") is not None:
+            for key in ("dataset", "subset", "split", "revision"):
+                place.pop(key, None)
+            place["file"] = str(corpus.resolve())
 
 
 def _override(data: Data, origin: dict[str, str], item: str) -> None:

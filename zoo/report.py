@@ -6,7 +6,7 @@ draws them. Losses are nats per token; hours are those of training, evaluations 
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from leaderboard.errors import P2Error
 from leaderboard.logs import load_logs
 from leaderboard.models import gpus
 from leaderboard.rank import rank
-from leaderboard.tracks import HELD_OUT
+from leaderboard.shift import Shift, shift
+from leaderboard.tracks import HELD_OUT, groups
 from leaderboard.wanted import wanted
 from zoo.runfolder import read_state
 
+LEAST_CLEAN = 3  # runs from which a law is fitted to compare noisy ones with
 RUN_COLUMNS = (
     "name", "base_model", "method", "rate", "l0", "l_pruned", "loss", "recovered", "tokens", "hours", "devices",
     "hardware", "n0", "family", "eval_data", "run_id",
@@ -38,6 +40,13 @@ class Report:
     next_run: dict[str, Any] | None
     failed: dict[str, str]  # name of a run -> why there is no log of it
     notes: tuple[str, ...]
+    noise: tuple["Noise", ...] = ()
+
+    @property
+    def clean(self) -> pd.DataFrame:
+        """The rows of runs on text as it is."""
+        noisy = {run for level in self.noise for run in level.runs}
+        return self.frame[~self.frame["run_id"].astype(str).isin(noisy)]
 
     @property
     def law(self) -> str:
@@ -51,20 +60,53 @@ class Report:
         laws = self.laws.astype(object).where(self.laws.notna(), None).to_dict("records")
         return {
             "title": self.title, "runs": runs, "laws": laws, "next_run": self.next_run, "failed": self.failed,
-            "notes": list(self.notes),
+            "notes": list(self.notes), "noise": [level.as_dict() for level in self.noise],
         }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Runs of one group on text of which a share of the lines changed places, against the law of the clean ones."""
+
+    share: float
+    group: dict[str, str]
+    runs: tuple[str, ...]  # run_ids
+    shift: Shift | None
+    why: str = ""  # there is none
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {"share": self.share, "group": self.group, "shift": self.shift and asdict(self.shift), "why": self.why}
+
+    def words(self) -> str:
+        """What the comparison says."""
+        if self.shift is None:
+            return self.why
+        told = self.shift
+        verdict = {
+            True: "the clean law predicts them as far as these runs can tell",
+            False: "the clean law does not predict them",
+            None: f"{told.noisy_runs} runs are too few for a verdict",
+        }[told.predicted]
+        return (
+            f"{verdict}: gap {told.gap.value:+.4f} nats, excess x {told.scale.value:.3f} and {told.offset.value:+.4f} "
+            f"(law {told.law}, RMSE {told.rmse_noisy:.4f}, {told.rmse_shifted:.4f} once shifted, "
+            f"{told.rmse_clean:.4f} on clean runs)"
+        )
 
 
 def of_folders(folders: Iterable[Path], title: str, failed: Mapping[str, str] | None = None) -> Report:
     """The report of finished run folders, runs named as their recipes. P2Error where none has a log."""
-    logs, names = [], {}
+    logs, names, noise = [], {}, {}
     for folder in folders:
         state = read_state(folder)
         names[state["run_id"]] = state["name"]
+        if state.get("noise"):
+            noise[state["run_id"]] = float(state["noise"])
         logs.append(load_logs(folder).frame)
     if not logs:
         raise P2Error(f"{title}: no finished run, so there is nothing to report.")
-    return gather(pd.concat(logs, ignore_index=True), title, names, failed)
+    return gather(pd.concat(logs, ignore_index=True), title, names, failed, noise)
 
 
 def gather(
@@ -72,17 +114,43 @@ def gather(
     title: str,
     names: Mapping[str, str] | None = None,
     failed: Mapping[str, str] | None = None,
+    noise: Mapping[str, float] | None = None,
 ) -> Report:
-    """The report of a run-log frame; `names` by run_id, runs without one go by their run_id."""
+    """The report of a run-log frame; `names` by run_id, runs without one go by their run_id.
+
+    `noise` is the share of lines that changed places, by run_id; laws are fitted to the other runs.
+    """
     runs = run_table(frame, names or {})
-    laws, notes = _laws(frame)
+    shares = frame["run_id"].astype(str).map(dict(noise or {}))
+    clean = frame[shares.isna()]
+    laws, notes = _laws(clean)
     try:
-        table = wanted(frame)
+        table = wanted(clean)
         next_run = {str(k): v for k, v in table.iloc[0].to_dict().items()} if len(table) else None
     except P2Error as error:
         next_run = None
         notes.append(f"The next most wanted run cannot be told: {error}")
-    return Report(title, frame, runs, laws, next_run, dict(failed or {}), tuple(notes))
+    report = Report(title, frame, runs, laws, next_run, dict(failed or {}), tuple(notes))
+    return replace(report, noise=tuple(_noise(clean, frame.assign(share=shares), report.law)))
+
+
+def _noise(clean: pd.DataFrame, frame: pd.DataFrame, law: str) -> list[Noise]:
+    """Every group and share of noise against the law of the group's clean runs."""
+    found = []
+    known = {tuple(key.values()): rows for key, rows in groups(clean)}
+    for share in sorted(frame["share"].dropna().unique().tolist()):
+        for key, rows in groups(frame[frame["share"] == share]):
+            own = known.get(tuple(key.values()), clean.iloc[:0])
+            runs = tuple(sorted(set(rows["run_id"].astype(str))))
+            if (there := own["run_id"].nunique()) < LEAST_CLEAN:
+                why = f"{there} clean runs of the same family, method and text; a law needs {LEAST_CLEAN} or more"
+                found.append(Noise(share, key, runs, None, why))
+                continue
+            try:
+                found.append(Noise(share, key, runs, shift(own, rows, law)))
+            except P2Error as error:
+                found.append(Noise(share, key, runs, None, str(error)))
+    return found
 
 
 def run_table(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
@@ -144,6 +212,9 @@ def as_text(report: Report) -> str:
     if len(ranked):
         best = ranked[ranked["rank"] == ranked["rank"].min()]["law"]
         lines.append(f"Laws that predict best what was held out: {', '.join(best)}")
+    for level in report.noise:
+        group = f"{level.group['family']} {level.group['method']}"
+        lines.append(f"Noise {level.share:.0%} of lines, {group}, {len(level.runs)} runs: {level.words()}")
     lines += report.notes
     if report.next_run:
         lines.append(f"Next most wanted run: {next_words(report.next_run)}")

@@ -55,7 +55,7 @@ def write_page(report: Report, path: Path) -> Path:
 
 def page(report: Report) -> str:
     """The whole page."""
-    figure, _ = gallery(report.frame, report.law)
+    figure, _ = gallery(report.clean, report.law)
     unit = device(report.runs)
     parts = [
         f"<h1>{html.escape(report.title)}</h1>",
@@ -71,6 +71,8 @@ def page(report: Report) -> str:
         "</div>",
         _section("Laws", _laws(report.laws), _UNITS, *report.notes),
     ]  # fmt: skip
+    if report.noise:
+        parts.append(_noise_section(report))
     if report.next_run:
         parts.append(_section("Next most wanted run", f"<p>{html.escape(next_words(report.next_run))}.</p>"))
     body = "\n".join(parts)
@@ -131,6 +133,34 @@ def _runs(report: Report, unit: str) -> str:
         words = f'<td class="text why" colspan="{len(head) - 1}">failed: {html.escape(why)}</td>'
         rows.append(f'<tr class="bad"><td>{html.escape(name)}</td>{words}</tr>')
     return _table(head, rows, text=3)
+
+
+def _noise_section(report: Report) -> str:
+    """Noisy runs against the law of the clean ones."""
+    head = ["family, method", "noise", "runs", "clean law", "gap", "offset", "excess x", "RMSE", "shifted", "clean"]
+    verdicts = {True: "predicts", False: "does not predict", None: "too few runs"}
+    rows = []
+    for level in report.noise:
+        told, group = level.shift, f"{level.group['family']}, {level.group['method']}"
+        cells = [f'<td class="text">{html.escape(group)}</td>', f"<td>{level.share:.0%}</td><td>{len(level.runs)}</td>"]
+        if told is None:
+            cells.append(f'<td class="text why" colspan="7">{html.escape(level.why)}</td>')
+        else:
+            ranges = [f"{e.value:.4f}{_range(e.low, e.high)}" for e in (told.gap, told.offset, told.scale)]
+            errors = [f"{e:.4f}" for e in (told.rmse_noisy, told.rmse_shifted, told.rmse_clean)]
+            cells += [f"<td>{cell}</td>" for cell in (verdicts[told.predicted], *ranges, *errors)]
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return _section(
+        "Noise: shuffled lines in the post-training text",
+        _table(head, rows, text=1),
+        f"The law {report.law} is fitted to the clean runs and read at the noisy ones. Gap: measured less predicted, "
+        "nats per token. Offset and excess: loss = l0 + x (predicted - l0) + offset. In brackets 95 % intervals by "
+        "whole runs. RMSE of the clean law on the noisy runs, on them once shifted, and on the clean runs.",
+    )
+
+
+def _range(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"<br><small>[{low:.3f}, {high:.3f}]</small>"
 
 
 _UNITS = (

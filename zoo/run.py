@@ -27,10 +27,12 @@ from zoo.heldout import heldout_loss
 from zoo.materials import Materials, gather
 from zoo.memory import check_fits, this_machine
 from zoo.posttrain import post_train, tokens_after
+from zoo.pretrain import initial_model
 from zoo.progress import TrainingBar
 from zoo.pruning.masks import MaskKeeper
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.prune import prune
+from zoo.pruning.spec import NONE
 from zoo.quiet import quiet
 from zoo.recipe import ModelSpec, Recipe, TextSpec
 from zoo.runfolder import RunFolder, disk, new_folder
@@ -126,16 +128,19 @@ def _prepare(
 ) -> Job:
     """Find the model and the text, pin them, plan the pruning, tokenize."""
     pinned = folder.state.get("inputs", {})  # a resumed run goes on with the commits it began with
-    source = checkpoint.resolve(
-        _at(recipe.model, pinned.get("model")), recipe.folder, lambda found: _check_fits(recipe, found, team)
-    )
-    planned = plan(source.shape, recipe.prune)
-    _check_room(folder.path, planned)
-    _say(console, f"{recipe.name}: {planned.summary}")
+    if recipe.model.scratch is None:
+        source = checkpoint.resolve(
+            _at(recipe.model, pinned.get("model")), recipe.folder, lambda found: _check_fits(recipe, found, team)
+        )
     commits = {
         part: text.fingerprint(_at(spec, pinned.get(part)), recipe.folder, f"data.{part}")
         for part, spec in (("train", recipe.data.train), ("heldout", recipe.data.heldout))
     }
+    if recipe.model.scratch is not None:
+        source = initial_model(recipe, commits["train"], folder.work / "initial")
+    planned = plan(source.shape, recipe.prune)
+    _check_room(folder.path, planned)
+    _say(console, f"{recipe.name}: {planned.summary}")
     _pin(folder, {"model": source.revision, **commits})
     assert source.folder is not None
     tokenizer = checkpoint.load_tokenizer(source.folder)
@@ -190,7 +195,8 @@ def _pruned_model(job: Job) -> Any:
     assert job.source.folder is not None
     model = checkpoint.load_model(job.source.folder, job.recipe.train.precision)
     l0 = heldout_loss(model, job.materials.heldout)
-    job.say(f"before pruning   held-out {l0:.4f}")
+    pruning = job.recipe.prune.method != NONE
+    job.say(f"before {'pruning  ' if pruning else 'training '} held-out {l0:.4f}")
     l0_by_source = _by_source(job, model)
     key = f"{job.source.label}@{job.source.revision}"
     pruned = prune(model, job.plan, job.materials.calibration, cache_folder(), key)
@@ -200,7 +206,8 @@ def _pruned_model(job: Job) -> Any:
         checkpoint.save_model(pruned.model, folder)
     report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method, job.plan.zeros)
     l_pruned = heldout_loss(pruned.model, job.materials.heldout)
-    job.say(f"after pruning    held-out {l_pruned:.4f}   loads back in a fresh process")
+    if pruning:
+        job.say(f"after pruning    held-out {l_pruned:.4f}   loads back in a fresh process")
     job.folder.update(
         l0=l0,
         l0_by_source=l0_by_source,
@@ -259,6 +266,7 @@ def _post_trained(job: Job, model: Any) -> Any:
                 None if known is None else Execution(**known),
                 lambda execution, why: _note(job, execution, why),
                 team,
+                _teacher(job),
             )
     if curve.stopped:
         raise preempted(f" after {curve.saved:,} tokens, which are saved")
@@ -272,6 +280,14 @@ def _post_trained(job: Job, model: Any) -> Any:
     whole = checkpoint.load_model(folder.work / "pruned", spec.precision)
     whole.load_state_dict(weights)
     return whole
+
+
+def _teacher(job: Job) -> Any:
+    """The model before pruning, whose next-token distribution a distilled one learns."""
+    if job.recipe.train.objective != "distill":
+        return None
+    assert job.source.folder is not None
+    return checkpoint.load_model(job.source.folder, job.recipe.train.precision).eval().requires_grad_(False)
 
 
 def _check_same_launch(folder: RunFolder, start: Mapping[str, Any], team: Team) -> None:

@@ -1,5 +1,6 @@
 """A sweep: a folder of recipes, each run as a child process, and what became of each.
 
+A recipe that names the recipe of its base model waits until that is pretrained, beside the run folders in `bases/`.
 `plan` looks and starts nothing: finished runs are left alone, cut-off ones go on, a recipe that cannot be read is
 known before the first starts. `carry_out` runs the rest, `jobs` at a time; one that fails stops no other. A child's
 words go to NAME.log beside its run folder.
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +39,13 @@ class Item:
     status: str  # new, unfinished, finished or refused
     why: str = ""
     planned: Estimate | None = None
+    words: tuple[str, ...] = ()  # options of its command
+    needs: str | None = None  # name of the item that makes its base model
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether it makes a base model and prunes nothing."""
+        return self.planned is not None and self.planned.recipe.model.scratch is not None
 
     @property
     def log(self) -> Path:
@@ -57,7 +65,8 @@ class Item:
         tokens = self.planned and self.planned.tokens
         return {
             "name": self.name, "recipe": str(self.recipe), "folder": str(self.folder), "status": self.status,
-            "why": self.why or None, "tokens": tokens, "gpu": gpu, "gpu_hours": hours, "cost": dollars,
+            "why": self.why or None, "needs": self.needs, "tokens": tokens, "gpu": gpu, "gpu_hours": hours,
+            "cost": dollars,
         }  # fmt: skip
 
 
@@ -74,9 +83,28 @@ class Outcome:
         return {"name": self.item.name, "folder": str(self.item.folder), "status": self.status, "why": self.why or None}
 
 
-def plan(where: str, out: Path, overrides: Sequence[str] = ()) -> list[Item]:
-    """The recipes of a folder, a pattern or a bundled group as items, in order of their names. Starts nothing."""
-    items = [_item(path, out, overrides) for path in find_recipes(where)]
+def plan(where: str, out: Path, overrides: Sequence[str] = (), corpus: Path | None = None) -> list[Item]:
+    """The recipes of a folder, a pattern or a bundled group as items, in order of their names. Starts nothing.
+
+    Base models come first, those in `where` and those that its recipes name. `overrides` are for what is pruned.
+    """
+    text = ("--corpus", str(corpus.resolve())) if corpus else ()
+    words = (*(word for change in overrides for word in ("--set", change)), *text)
+    bases: dict[Path, Item] = {}
+    items: list[Item] = []
+    for path in find_recipes(where):
+        if _is_base(path):
+            bases.setdefault(path.resolve(), _base(path, out, text, corpus))
+            continue
+        item = replace(_item(path, out, overrides, corpus), words=words)
+        if item.planned is not None and (made_by := item.planned.recipe.model.made_by) is not None:
+            maker = item.planned.recipe.path(made_by)
+            if maker not in bases:
+                bases[maker] = _base(maker, out, text, corpus)
+            made = f"model.name={(bases[maker].folder / 'model').resolve()}"
+            item = replace(item, needs=bases[maker].name, words=(*words, "--set", made))
+        items.append(item)
+    items = [*bases.values(), *items]
     for name in (item.name for item in items):
         if len(twice := [str(item.recipe) for item in items if item.name == name]) > 1:
             raise P2Error(f"sweep: {' and '.join(twice)} have the same name, {name}, and would share a run folder.")
@@ -99,11 +127,31 @@ def find_recipes(where: str) -> list[Path]:
     return paths
 
 
-def _item(path: Path, out: Path, overrides: Sequence[str]) -> Item:
-    name = default_name(path)
+def _is_base(path: Path) -> bool:
+    """Whether a recipe makes a base model; one that cannot be read is told of when it is planned."""
     try:
-        recipe = load_recipe(path, overrides)
-        name, folder = recipe.name, out / recipe.name
+        return load_recipe(path).model.scratch is not None
+    except P2Error:
+        return False
+
+
+def _base(path: Path, out: Path, words: tuple[str, ...], corpus: Path | None) -> Item:
+    """The item of a base model, in a folder with the name that its runs will log."""
+    item = _item(path, out / "bases", (), corpus, path.stem)
+    if item.planned is not None and item.planned.recipe.model.name != path.stem:
+        why = (
+            f"{path}: model.name: got {item.planned.recipe.model.name!r}, allowed is the file's own name, {path.stem}."
+        )
+        return replace(item, status=REFUSED, why=why)
+    return replace(item, words=words)
+
+
+def _item(path: Path, out: Path, overrides: Sequence[str], corpus: Path | None, name: str | None = None) -> Item:
+    known, name = name, name or default_name(path)
+    try:
+        recipe = load_recipe(path, overrides, corpus)
+        name = known or recipe.name
+        folder = out / name
         planned = estimate(recipe)
         if not (folder / "run.json").is_file():
             return Item(name, path, folder, NEW, planned=planned)
@@ -130,8 +178,14 @@ def carry_out(
     with ExitStack() as stack:
         stack.callback(_stop, running)
         while waiting or running:
-            while waiting and len(running) < jobs:
-                item = waiting.pop(0)
+            for item in [one for one in waiting if one.needs in done and done[one.needs].status != FINISHED]:
+                waiting.remove(item)
+                why = f"its base model {item.needs} was not made: {done[str(item.needs)].why}"
+                done[item.name] = Outcome(item, FAILED, why)
+                watch(item, FAILED, {})
+            while len(running) < jobs and (ready := [one for one in waiting if not one.needs or one.needs in done]):
+                item = ready[0]
+                waiting.remove(item)
                 running[item.name] = (item, _start(item, extra, stack))
                 watch(item, RUNNING, {})
             time.sleep(_POLL_S)
@@ -150,7 +204,8 @@ def _start(item: Item, extra: Iterable[str], stack: ExitStack) -> subprocess.Pop
     with disk(item.log):
         item.log.parent.mkdir(parents=True, exist_ok=True)
         log: IO[bytes] = stack.enter_context(item.log.open("ab"))
-    command = [sys.executable, "-m", "zoo", "run", str(item.recipe), "--out", str(item.folder), *extra]
+    does = "pretrain" if item.pretrains else "run"
+    command = [sys.executable, "-m", "zoo", does, str(item.recipe), "--out", str(item.folder), *item.words, *extra]
     command += ["--resume"] if item.status == UNFINISHED else []
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

@@ -1,13 +1,16 @@
-"""Documents: from a text, jsonl or parquet file, or streamed from a data set on the Hub.
+"""Documents: from a text, jsonl or parquet file (.xz too), or streamed from a data set on the Hub.
 
-The order is the file's own, or shuffled by a seed; the same seed gives the same documents, also where a stream
-broke off and was opened again. Only the data set library is heavy here, and it is imported when a Hub data set is read.
+In a text file NUL bytes part the documents; one without any is one document. The order is the file's own, or shuffled
+by a seed; the same seed gives the same documents, also where a stream broke off and was opened again. Only the
+data set library is heavy here, and it is imported when a Hub data set is read.
 """
 
 import hashlib
 import json
+import lzma
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -56,10 +59,16 @@ def documents(
     spec: TextSpec, folder: Path, where: str, seed: int | None = None, commit: str | None = None
 ) -> Iterator[str]:
     """The texts of a slice; `seed` shuffles them, None keeps their order. `where` is the key for messages."""
-    if spec.dataset is not None:
-        yield from _streamed(spec, where, seed, commit)
-        return
-    texts = _read(_local(str(spec.file), folder, where), spec.column, where)
+    chosen = _streamed(spec, where, seed, commit) if spec.dataset is not None else _chosen(spec, folder, where, seed)
+    if spec.noise is None:
+        yield from chosen
+    else:
+        yield from (shuffle_lines(text, spec.noise, seed or 0) for text in chosen)
+
+
+def _chosen(spec: TextSpec, folder: Path, where: str, seed: int | None) -> Iterator[str]:
+    path = _local(str(spec.file), folder, where)
+    texts = _read(path, spec.column, where, path.stat().st_mtime_ns)
     texts = texts[spec.skip :] if spec.take is None else texts[spec.skip : spec.skip + spec.take]
     order: Iterable[int] = range(len(texts)) if seed is None else np.random.default_rng(seed).permutation(len(texts))
     yield from (texts[i] for i in order)
@@ -74,6 +83,19 @@ def sources(spec: TextSpec, folder: Path) -> list[str] | None:
         return None
     told = _read_parquet(path, SOURCE, "data.heldout")
     return told[spec.skip :] if spec.take is None else told[spec.skip : spec.skip + spec.take]
+
+
+def shuffle_lines(text: str, share: float, seed: int) -> str:
+    """The document with `share` of its lines in random order among themselves; the others stay where they are.
+
+    Depends on the document and the seed alone, whatever stands around it.
+    """
+    lines = text.split("\n")
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    draw = np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
+    places = draw.choice(len(lines), round(share * len(lines)), replace=False)
+    moved = {int(to): lines[at] for to, at in zip(places, draw.permutation(places), strict=True)}
+    return "\n".join(moved.get(i, line) for i, line in enumerate(lines))
 
 
 class Hashed:
@@ -117,11 +139,14 @@ def _local(written: str, folder: Path, where: str) -> Path:
     return path
 
 
-def _read(path: Path, column: str, where: str) -> list[str]:
+@lru_cache(maxsize=2)  # a run reads its file for several purposes, and a packed corpus takes seconds
+def _read(path: Path, column: str, where: str, changed_ns: int) -> Sequence[str]:
+    """All documents of a file; `changed_ns` tells another state of the file from the one that is remembered."""
     readers = {".parquet": _read_parquet, ".jsonl": _read_jsonl}
+    inner = path.with_suffix("") if path.suffix == ".xz" else path
     try:
-        return readers.get(path.suffix, _read_plain)(path, column, where)
-    except (UnicodeDecodeError, json.JSONDecodeError, pa.ArrowInvalid) as error:
+        return readers.get(inner.suffix, _read_plain)(path, column, where)
+    except (UnicodeDecodeError, json.JSONDecodeError, pa.ArrowInvalid, lzma.LZMAError, EOFError) as error:
         kind = path.suffix.lstrip(".") or "text"
         raise P2Error(f"{where}.file: {path.name} cannot be read as {kind}: {error}. Is it cut off?") from error
 
@@ -134,7 +159,7 @@ def _read_parquet(path: Path, column: str, where: str) -> list[str]:
 
 
 def _read_jsonl(path: Path, column: str, where: str) -> list[str]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [json.loads(line) for line in _text(path).splitlines() if line.strip()]
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not isinstance(row.get(column), str):
             raise P2Error(f"{where}.column: {path.name}, object {number}: no text under {column!r}.")
@@ -142,8 +167,14 @@ def _read_jsonl(path: Path, column: str, where: str) -> list[str]:
 
 
 def _read_plain(path: Path, column: str, where: str) -> list[str]:
-    text = path.read_text(encoding="utf-8")
-    return [text] if text.strip() else []
+    return [document for document in _text(path).split("\0") if document.strip()]
+
+
+def _text(path: Path) -> str:
+    if path.suffix != ".xz":
+        return path.read_text(encoding="utf-8")
+    with lzma.open(path, "rt", encoding="utf-8", newline="") as file:
+        return file.read()
 
 
 def _streamed(spec: TextSpec, where: str, seed: int | None, commit: str | None) -> Iterator[str]:

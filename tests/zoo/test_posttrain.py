@@ -11,11 +11,12 @@ from transformers import TrainerCallback
 from leaderboard.errors import P2Error, RunFailed
 from zoo.checkpoint import load_model, load_tokenizer
 from zoo.curve import FRESH, Curve, last_complete
-from zoo.lm_loss import _LOGITS, IGNORE, as_inputs, next_token_nll, nll_sum
+from zoo.lm_loss import IGNORE, LOGITS, as_inputs, next_token_nll, nll_sum
 from zoo.packing import Blocks, pack
 from zoo.posttrain import post_train, tokens_after
 from zoo.pruning.masks import MaskKeeper, check_zeros
 from zoo.pruning.sparsity import make_sparse
+from zoo.pruning.spec import PATTERN
 from zoo.recipe_file import load_recipe
 
 
@@ -44,7 +45,7 @@ def curve(blocks, spec, rows, masks=None, **changes):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_chunked_loss_and_gradients_equal_cross_entropy(dtype, monkeypatch):
-    monkeypatch.setitem(_LOGITS, "cpu", 7 * 11)  # chunks of 7 rows, the last one shorter
+    monkeypatch.setitem(LOGITS, "cpu", 7 * 11)  # chunks of 7 rows, the last one shorter
     torch.manual_seed(0)
     hidden, weight = torch.randn(30, 5, dtype=dtype), torch.randn(11, 5, dtype=dtype)
     labels = torch.randint(0, 11, (30,))
@@ -106,7 +107,7 @@ def test_tokens_exclude_padding(small):
 
 def test_masks_hold_at_every_save(small, tmp_path):
     model, tokenizer, spec, blocks = small
-    make_sparse(model, "magnitude", "2:4", 0.5)
+    make_sparse(model, "magnitude", PATTERN, 0.5)
     rows = []
     keeper = MaskKeeper(model)
     trained = post_train(model, blocks, spec, tokenizer, tmp_path, [curve(blocks, spec, rows, keeper)])

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli import bench, dataset, hub, leaderboard, plan, publish, run, show, space, sweep
+from zoo.cli import bench, dataset, hub, leaderboard, plan, pretrain, publish, run, show, space, sweep
 from zoo.cli.endpoint import Endpoint, use_endpoint
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.add_typer(space.app, name="space")
 leaderboard.register(app)
 plan.register(app)
 app.command()(run.run)
+app.command()(pretrain.pretrain)
 app.command()(sweep.sweep)
 app.add_typer(run.recipes, name="recipes")
 app.command()(bench.bench_sparse)

@@ -13,6 +13,13 @@ from leaderboard.errors import P2Error
 if TYPE_CHECKING:
     from zoo.dryrun import Estimate
 
+Corpus = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", envvar="CORPUS", exists=True, dir_okay=False,
+        help="Text file that stands in for every data set of the Hub in the recipe.",
+    ),
+]  # fmt: skip
 recipes = typer.Typer(help="The recipes that ship with p2zoo.", no_args_is_help=True)
 
 
@@ -27,6 +34,7 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be given several times."),
     ] = None,
+    corpus: Corpus = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
     gpus: Annotated[
         int | None, typer.Option(min=1, help="GPUs to share the model and each step, by FSDP2; default: the recipe's.")
@@ -70,7 +78,11 @@ def run(
     from zoo.recipe_file import load_recipe
 
     path = find_recipe(recipe)
-    found = load_recipe(path, [*(set_ or []), *([f"hardware.gpus={gpus}"] if gpus else [])])
+    found = load_recipe(path, [*(set_ or []), *([f"hardware.gpus={gpus}"] if gpus else [])], corpus)
+    if found.model.scratch is not None:
+        raise P2Error(f"p2zoo run: {recipe} trains a model from scratch; use `p2zoo pretrain {recipe}`.")
+    if on is not None and corpus is not None:
+        raise P2Error("p2zoo run: --corpus names a file of this machine, which a job with --on does not see; drop it.")
     if on is not None:
         send = {"wheel": wheel, "to": to, "logs": logs, "licence": license_}
         _on_jobs(estimate(found), path, set_ or [], on, out or Path("runs") / found.name, send, dry_run, as_json)
@@ -82,7 +94,7 @@ def run(
         print(json.dumps(planned.as_dict(), indent=2) if as_json else report(planned))
         return
     folder = out or Path("runs") / found.name
-    start = _trainer()
+    start = trainer()
     if found.hardware and found.hardware.gpus > 1:
         _spread(found.hardware.gpus)
     result = start(found, folder, resume, Console(stderr=as_json))
@@ -143,7 +155,7 @@ def summary(result: dict[str, Any], folder: Path) -> str:
     )
 
 
-def _trainer() -> Any:
+def trainer() -> Any:
     """The run function; the training stack is an extra."""
     try:
         from zoo.run import run as start

@@ -9,6 +9,7 @@ import typer
 
 from leaderboard.errors import P2Error
 from zoo.cli.endpoint import Endpoint, use_endpoint
+from zoo.cli.run import Corpus
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,7 @@ def sweep(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value in every recipe.")
     ] = None,
+    corpus: Corpus = None,
     on: Annotated[
         str | None, typer.Option(metavar="hf-jobs:FLAVOR", help="Run each on Hugging Face Jobs, see p2zoo run.")
     ] = None,
@@ -40,7 +42,8 @@ def sweep(
 ) -> None:
     """Run every recipe of a folder, each in its own process; finished runs are skipped, cut-off ones go on.
 
-    One that fails stops no other; the exit code is then 1. Ends with report.html beside the run folders.
+    A recipe that names the recipe of its base model waits for that to be pretrained. One that fails stops no other; the
+    exit code is then 1. Ends with report.html beside the run folders.
 
     Examples:
 
@@ -57,14 +60,15 @@ def sweep(
 
     folder = out or Path("runs") / (Path(where).name if not set(where) & set("*?[") else "sweep")
     card = _card(on, gpu)
-    items = plan(where, folder, set_ or [])
+    items = plan(where, folder, set_ or [], corpus)
+    if on and (made := [item.name for item in items if item.pretrains]):
+        raise P2Error(f"sweep: --on: {', '.join(made)} would be trained here, where no job sees them; leave --on out.")
     if dry_run:
         rows = [item.as_dict(card) for item in items]
         print(json.dumps({"runs": rows}, indent=2) if as_json else listing(items, card))
         raise typer.Exit(1 if any(row["status"] == "refused" for row in rows) else 0)
     target = _target(to, logs) if publish else []
-    extra = [word for change in set_ or [] for word in ("--set", change)]
-    extra += ["--on", on, *target] if on else []
+    extra = ["--on", on, *target] if on else []
     console = Console(stderr=as_json)
     with View(console, items) as view:
         outcomes = carry_out(items, jobs, extra, view.watch)
@@ -124,7 +128,7 @@ class View:
         bad = sum(one != "finished" for one in self.ended.values())
         said = f"{len(self.ended)} of {len(self.items)} done" + (f", {bad} failed" if bad else "")
         self.progress.update(self.whole, completed=len(self.ended), said=said)
-        self._line(f"{item.name}: {status if known else _before(item)}{_loss(row)}")
+        self._line(f"{item.name}: {status if known or status == 'failed' else _before(item)}{_loss(row)}")
 
     def _line(self, words: str) -> None:
         self.console.print(words, highlight=False, markup=False, soft_wrap=True)
@@ -181,7 +185,7 @@ def _publish(outcomes: "list[Outcome]", target: list[str], console: "Console") -
 
     done: dict[str, dict[str, Any]] = {}
     for one in outcomes:
-        if one.status != "finished":
+        if one.status != "finished" or one.item.pretrains:  # a base model is published by hand, under a licence
             continue
         command = [sys.executable, "-m", "zoo", "publish", str(one.item.folder), *target, "--json"]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -197,7 +201,7 @@ def _publish(outcomes: "list[Outcome]", target: list[str], console: "Console") -
 
 def _report(outcomes: "list[Outcome]", folder: Path, name: str) -> Any:
     """(path, Report), or None where nothing finished."""
-    finished = [one.item.folder for one in outcomes if one.status == "finished"]
+    finished = [one.item.folder for one in outcomes if one.status == "finished" and not one.item.pretrains]
     failed = {one.item.name: one.why for one in outcomes if one.status != "finished"}
     if not finished:
         return None

@@ -51,7 +51,7 @@ class Plan:
         """One line for people, e.g. `depth: layers 12 -> 9; 4,312,192 -> 3,758,464 parameters (rate 0.128)`."""
         share = "half" if self.sparsity == 1 / 2 else f"{self.sparsity:.1%}"
         zeroed = f"{share} of every attention and MLP matrix zeroed" if self.sparsity else ""
-        what = ", ".join(filter(None, (_difference(self.shape, self.target), zeroed)))
+        what = ", ".join(filter(None, (_difference(self.shape, self.target), zeroed))) or "nothing goes"
         counts = f"{self.n0:,} -> {self.n_pruned:,} parameters"
         return (
             f"{self.spec.method}: {what}; {counts} (rate {self.rate:.3f}, non-embedding {self.rate_nonembedding:.3f})"

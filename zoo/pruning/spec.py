@@ -13,6 +13,7 @@ from leaderboard.errors import P2Error, unknown_name
 PATTERN = "2:4"
 STRUCTURED = ("depth", "width")  # these make the model smaller
 SPARSE = (PATTERN, "unstructured")  # these leave zeros, which a mask keeps through training
+NONE = "none"  # a control: nothing goes
 # method -> importance scores; the first is the default
 IMPORTANCE: dict[str, tuple[str, ...]] = {
     "depth": ("block-influence",),
@@ -24,6 +25,7 @@ IMPORTANCE |= {
     f"{structured}+{PATTERN}": tuple(map("+".join, product(IMPORTANCE[structured], IMPORTANCE[PATTERN])))
     for structured in STRUCTURED
 }
+IMPORTANCE |= {NONE: (NONE,)}
 METHODS = tuple(IMPORTANCE)
 AXES = ("hidden", "ffn", "heads")
 
@@ -32,7 +34,7 @@ AXES = ("hidden", "ffn", "heads")
 class PruneSpec:
     """How to prune one model.
 
-    `rate` is None for 2:4, which always zeroes half of its matrices; for a+2:4 it is that of a alone.
+    `rate` is None for 2:4, which always zeroes half of its matrices, and for none; for a+2:4 it is that of a alone.
     `contiguous` is for depth: the layers that go form one block. `axes` is for width: what may get narrower.
     `seed` chooses the calibration text; the scores themselves draw nothing at random.
     """
@@ -79,7 +81,7 @@ class PruneSpec:
     @property
     def needs_calibration(self) -> bool:
         """Whether the scores need a forward pass over text; magnitude looks at weights only."""
-        return self.criterion != "magnitude"
+        return self.criterion not in ("magnitude", NONE)
 
 
 def _check_method(method: object) -> None:
@@ -95,6 +97,10 @@ def _check_rate(method: str, rate: object) -> None:
             raise P2Error(
                 f"prune.rate: got {rate!r}, but 2:4 zeroes half of its matrices and takes no rate; remove it."
             )
+        return
+    if method == NONE:
+        if rate is not None:
+            raise P2Error(f"prune.rate: got {rate!r}, but the method none removes nothing; remove it.")
         return
     if rate is None:
         raise P2Error(f"prune.rate: missing, and {method} needs one in (0, 1); 0.25 removes a quarter.")

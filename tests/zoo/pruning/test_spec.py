@@ -8,9 +8,9 @@ from zoo.pruning.spec import IMPORTANCE, PruneSpec
 
 @pytest.mark.parametrize("method", IMPORTANCE)
 def test_the_first_importance_is_the_default(method):
-    spec = PruneSpec(method=method, rate=None if method == "2:4" else 0.25)
+    spec = PruneSpec(method=method, rate=None if method in ("2:4", "none") else 0.25)
     assert spec.criterion == IMPORTANCE[method][0]
-    assert spec.needs_calibration
+    assert spec.needs_calibration == (method != "none")
 
 
 def test_magnitude_needs_no_text():

@@ -1,0 +1,74 @@
+"""`p2zoo pretrain`: a small base model from text."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from leaderboard.errors import P2Error
+from zoo.cli.run import Corpus, trainer
+
+
+def pretrain(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe file whose model has `scratch`, or a bundled name.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Run folder; default runs/NAME, NAME the model's.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be given several times."),
+    ] = None,
+    corpus: Corpus = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the resolved recipe and its cost, and stop.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; messages go to stderr.")] = False,
+) -> None:
+    """Train a small Llama-3-, Qwen-2.5- or Mistral-shaped model from random weights, as RECIPE says.
+
+    The result is a model folder that a recipe can prune, and that `p2zoo publish` publishes like any other.
+
+    Examples:
+
+    - `p2zoo pretrain ladder/bases/llama-3-s1 --dry-run`
+
+    - `CORPUS=text.txt.xz p2zoo pretrain ladder/bases/llama-3-s1`
+
+    - `p2zoo run my.yaml --set model.name=$PWD/runs/llama-3-s1/model`
+    """
+    from rich.console import Console
+
+    from zoo.catalog import find_recipe
+    from zoo.dryrun import estimate, report
+    from zoo.recipe_file import load_recipe
+
+    found = load_recipe(find_recipe(recipe), set_ or [], corpus)
+    if found.model.scratch is None:
+        raise P2Error(
+            f"p2zoo pretrain: {recipe} names a model that has weights; `p2zoo run` prunes it. A model to train "
+            "from scratch is written as model: {name: NAME, scratch: {family: llama-3, size: s1}}."
+        )
+    if dry_run:
+        planned = estimate(found)
+        print(json.dumps(planned.as_dict(), indent=2) if as_json else report(planned))
+        return
+    folder = out or Path("runs") / found.model.name
+    result = trainer()(found, folder, resume, Console(stderr=as_json))
+    print(json.dumps(result, indent=2) if as_json else summary(result, folder))
+
+
+def summary(result: dict[str, Any], folder: Path) -> str:
+    """What came out, for people."""
+    return "\n".join(
+        [
+            f"model        {result['n0']:,} parameters",
+            f"loss         {result['l0']:.4f} with random weights",
+            f"             {result['loss']:.4f} after {result['tokens']:,} tokens",
+            f"speed        {result['tokens_per_second']:,.0f} tokens a second on {result['hardware']}",
+            f"results      {folder}: model/, log.parquet, curve.png, run.json, recipe.yaml (run {result['run_id']})",
+        ]
+    )
