@@ -210,7 +210,7 @@ def _table(run: FinishedRun, claimed: Numbers) -> str:
         ]
         heads: tuple[str, ...] = ("held-out text", "tokens", "random weights", "this model")
         shown = (f"`{c['eval_data']}`", tokens, f"{claimed.l0:.4f}", f"**{claimed.loss:.4f}**")
-        return _numbers(rows, heads, shown, "training")
+        return _numbers(run, rows, heads, shown, "training")
     won = f"{(claimed.l_pruned - claimed.loss) / damage:.1%}" if damage > 0 else ""
     part = f", for {c['method'].split('+')[0]} alone" if "+" in c["method"] else ""
     asked = "" if c["rate_requested"] is None else f" ({c['rate_requested']:.1%} asked for{part})"
@@ -224,10 +224,12 @@ def _table(run: FinishedRun, claimed: Numbers) -> str:
     ]
     heads = ("held-out text", "tokens", "before pruning (l0)", "pruned", "this model")
     losses = (f"{claimed.l0:.4f}", f"{claimed.l_pruned:.4f}", f"**{claimed.loss:.4f}**")
-    return _numbers(rows, heads, (f"`{c['eval_data']}`", tokens, *losses), "post-training")
+    return _numbers(run, rows, heads, (f"`{c['eval_data']}`", tokens, *losses), "post-training")
 
 
-def _numbers(rows: Iterable[Sequence[str]], heads: Sequence[str], losses: Sequence[str], of: str) -> str:
+def _numbers(
+    run: FinishedRun, rows: Iterable[Sequence[str]], heads: Sequence[str], losses: Sequence[str], of: str
+) -> str:
     return "\n\n".join(
         [
             "## Numbers",
