@@ -7,16 +7,17 @@ zoo/sizes.py; recipes/README.md says what each family of recipes is for.
 
 from pathlib import Path
 
+# 16 bytes a parameter, of fp32 weights and AdamW, do not fit one GPU from 7 B on; these take 6, rounding stochastically
+LEAN = {"optimizer": "adamw-8bit", "precision": "bf16-master"}
 # folder -> the model's id on the Hub, and training settings that are not those of base.yaml
 MODELS: dict[str, tuple[str, dict[str, str]]] = {
     "llama-3.2-1b": ("meta-llama/Llama-3.2-1B", {}),
-    "llama-3.2-3b": ("meta-llama/Llama-3.2-3B", {"micro_batch": "2"}),
-    # 16 bytes a parameter, of fp32 weights and AdamW, do not fit one GPU from 7 B on: bf16 master weights take 8
-    "llama-3.1-8b": ("meta-llama/Llama-3.1-8B", {"micro_batch": "1", "precision": "bf16-master"}),
+    "llama-3.2-3b": ("meta-llama/Llama-3.2-3B", {}),
+    "llama-3.1-8b": ("meta-llama/Llama-3.1-8B", LEAN),
     "qwen-2.5-0.5b": ("Qwen/Qwen2.5-0.5B", {}),
-    "qwen-2.5-1.5b": ("Qwen/Qwen2.5-1.5B", {"micro_batch": "4"}),
-    "qwen-2.5-3b": ("Qwen/Qwen2.5-3B", {"micro_batch": "2"}),
-    "qwen-2.5-7b": ("Qwen/Qwen2.5-7B", {"micro_batch": "1", "precision": "bf16-master"}),
+    "qwen-2.5-1.5b": ("Qwen/Qwen2.5-1.5B", {}),
+    "qwen-2.5-3b": ("Qwen/Qwen2.5-3B", {}),
+    "qwen-2.5-7b": ("Qwen/Qwen2.5-7B", LEAN),
 }
 METHODS = ("depth", "width")
 RATES = ("0.15", "0.25", "0.35")
