@@ -14,6 +14,7 @@ from space.pages import PAGES
 from space.store import Store
 
 STATIC = Path(__file__).parent / "static"
+THREADS = 4  # at work at once: more only take turns on the cores, and each keeps memory of its own
 
 
 def build(store: Store, webhook_secret: str | None = None) -> FastAPI:
@@ -54,4 +55,5 @@ def blocks(store: Store) -> gr.Blocks:
     with demo:
         api.register(store)
     demo.queue(default_concurrency_limit=16)
+    demo.max_threads = THREADS
     return demo
