@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+os.environ["HF_HUB_DISABLE_XET"] = "1"  # before the client is imported: the embedded Hub has no Xet
 from huggingface_hub import HfApi
 
 from leaderboard.logs import SEED, log_files
