@@ -81,7 +81,6 @@ class LeanTrainer(SFTTrainer):
         teacher: PreTrainedModel | None = None,
     ):
         _check_master(model, spec)
-        _check_share(spec, team)
         self.bare = model  # as it came, whatever the trainer puts around it
         self.team = team
         self.ahead = Ahead(blocks, team.size)
@@ -309,20 +308,6 @@ def _arguments(spec: TrainSpec, blocks: int, folder: Path, team: Team) -> SFTCon
             arguments.n_gpu, 1
         )  # several GPUs are for a launch; DataParallel would count tokens wrong
     return arguments
-
-
-def _check_share(spec: TrainSpec, team: Team) -> None:
-    """Refuse what several processes cannot share."""
-    sequences = spec.batch_tokens // spec.seq_len
-    if sequences % team.size:
-        raise P2Error(
-            f"train.batch_tokens: a step has {sequences} sequences, which {team.size} processes cannot share equally; "
-            "start a number that divides it."
-        )
-    if team.launched and spec.objective == "distill":
-        raise P2Error("train.objective: distill keeps the whole teacher on one device; use one process, or clm.")
-    if team.launched and spec.optimizer == "adamw-8bit":
-        raise P2Error("train.optimizer: adamw-8bit does not shard; use adamw with several processes, or one GPU.")
 
 
 def _check_master(model: PreTrainedModel, spec: TrainSpec) -> None:
