@@ -69,7 +69,9 @@ def test_an_own_recipe_is_shipped_resolved(tmp_path):
     sets = ["train.tokens=10_000_000"]
     asked = ask(tmp_path / "mine.yaml", sets)
     (tmp_path / "shipped.yaml").write_text(asked.recipe)
-    assert load_recipe(tmp_path / "shipped.yaml").sha256 == load_recipe(tmp_path / "mine.yaml", sets).sha256
+    shipped = load_recipe(tmp_path / "shipped.yaml")
+    assert shipped.sha256 == load_recipe(tmp_path / "mine.yaml", sets).sha256
+    assert shipped.hardware.gpus == 1
     assert "--set" not in asked.words
 
 
@@ -80,7 +82,13 @@ def test_an_own_recipe_is_shipped_resolved(tmp_path):
         ({"on": "hf-jobs:h20"}, "Did you mean 'h200'"),
         ({"wheel": None}, "pip wheel"),
         ({"wheel": "dist/none.whl"}, "is no wheel file"),
-        ({"sets": ["train.micro_batch=64"], "on": "hf-jobs:l40sx1"}, "training needs about .* would do"),
+        (
+            {"name": "llama-3.2-3b/2of4", "on": "hf-jobs:l40sx1"},
+            "at least 5. GiB on each card.*hf-jobs:a100-large would",
+        ),
+        ({"name": "ladder/llama-3-s1-depth-2"}, "makes a base model, which a job cannot see"),
+        ({"name": "llama-3.1-8b/2of4", "on": "hf-jobs:h200x4"}, "adamw-8bit does not shard"),
+        ({"sets": ["train.objective=distill"], "on": "hf-jobs:h200x4"}, "teacher on one device"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_before_anything_is_sent(changes, said):
@@ -88,9 +96,20 @@ def test_what_cannot_be_sent_is_refused_before_anything_is_sent(changes, said):
         ask(**changes)
 
 
+def test_the_job_uses_every_gpu_of_its_machine():
+    asked = ask(on="hf-jobs:h200x4", sets=["hardware.gpus=1"])
+    assert load_recipe(find_recipe(asked.words[0]), asked.words[2:5:2]).hardware.gpus == 4
+
+
+def test_a_bundled_model_goes_with_the_wheel_and_its_licence_is_known():
+    assert ask("quickstart/depth").words[0] == "quickstart/depth"
+
+
 def test_a_recipe_with_files_of_this_machine_is_refused(bench_folder):
     with pytest.raises(P2Error, match="cannot see files of this machine"):
         ask(bench_folder / "recipe.yaml")
+    with pytest.raises(P2Error, match=r"model\.name: a job cannot see"):
+        ask("quickstart/depth", [f"model.name={bench_folder}/model"])
 
 
 def test_the_script_says_what_it_needs():

@@ -77,6 +77,8 @@ def run(
     from zoo.dryrun import estimate, report
     from zoo.recipe_file import load_recipe
 
+    if on is not None and gpus is not None:
+        raise P2Error("p2zoo run: --gpus: with --on the flavor says how many GPUs there are; drop it.")
     path = find_recipe(recipe)
     found = load_recipe(path, [*(set_ or []), *([f"hardware.gpus={gpus}"] if gpus else [])], corpus)
     if found.model.scratch is not None:
