@@ -19,6 +19,7 @@ from huggingface_hub.cli._uv_script_header import parse_uv_script_header
 
 from leaderboard.errors import P2Error
 from leaderboard.hardware import FLAVORS
+from zoo.backup import Backup
 from zoo.catalog import find_recipe
 from zoo.dryrun import estimate
 from zoo.hub import client_env, serve
@@ -109,7 +110,7 @@ def test_a_recipe_with_files_of_this_machine_is_refused(bench_folder):
     with pytest.raises(P2Error, match="cannot see files of this machine"):
         ask(bench_folder / "recipe.yaml")
     with pytest.raises(P2Error, match=r"model\.name: a job cannot see"):
-        ask("quickstart/depth", [f"model.name={bench_folder}/model"])
+        ask("quickstart/depth", [f"model.name={bench_folder}/model", "prune.rate=0.1969"])
 
 
 def test_the_script_says_what_it_needs():
@@ -122,6 +123,24 @@ def hub(tmp_path):
     with serve(tmp_path / "hub", {"me": "hf_me", "org": "hf_org"}) as url:
         HfApi(endpoint=url, token="hf_org").create_repo("org/p2-logs", repo_type="dataset")
         yield HfApi(endpoint=url, token="hf_me")
+
+
+def test_a_save_survives_the_end_of_the_run(hub, tmp_path):
+    """The last checkpoint is still on its way when the run removes its scratch folder."""
+    run = tmp_path / "run"
+    kept = run / ".work" / "checkpoints" / "checkpoint-8" / "model.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(bytes(2**21))
+    (run / "run.json").write_text("{}")
+    said = []
+    backup = Backup(hub, "me/state", said.append)
+    backup.restore(run)
+    backup.save(run)
+    shutil.rmtree(run / ".work")
+    backup.wait()
+    assert said == ["job: checkpoint after step 8 is on the Hub"]
+    assert ".work/checkpoints/checkpoint-8/model.safetensors" in hub.list_repo_files("me/state")
+    assert [path.name for path in tmp_path.iterdir() if "run" in path.name] == ["run"]
 
 
 def start(command, recipe, out, hub, tmp_path):
