@@ -212,6 +212,8 @@ def test_hardware_that_is_not_there_is_refused(bench_folder, monkeypatch):
         relaunch(64, [])
     with pytest.raises(P2Error, match="allowed is 1 or more"):
         load_recipe(bench_folder / "recipe.yaml", ["hardware.gpus=0"])
+    with pytest.raises(P2Error, match=r"asks for 4, this is one process; .* --gpus 4"):
+        join(4)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(P2Error, match="the recipe asks for 4, 2 processes were launched"):
