@@ -8,7 +8,6 @@ the run is over, its log and its addresses take the place of the checkpoints.
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -55,9 +54,13 @@ class Backup:
         return None
 
     def save(self, folder: Path) -> None:
-        """Send the newest complete checkpoint, and what goes with it, while training goes on."""
+        """Send the newest complete checkpoint, and what goes with it, while training goes on.
+
+        What is sent is held beside the run folder, whose scratch folder goes when the run ends.
+        """
         self.wait()
-        held = Path(tempfile.mkdtemp(prefix="backup-", dir=folder / ".work"))
+        held = folder.resolve().with_name(f".{folder.resolve().name}-backup")
+        shutil.rmtree(held, ignore_errors=True)  # of a process that was killed
         files = dict(_hold(folder, held))
         step = max(int(path.name.rpartition("-")[2]) for path in (held / ".work/checkpoints").glob("checkpoint-*"))
         self.pending = self.thread.submit(self._send, held, files, f"Checkpoint after step {step}")

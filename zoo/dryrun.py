@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo.checkpoint import Source, describe
 from zoo.grid import GRIDS
-from zoo.memory import GIB, PASS_TOKENS, memory
+from zoo.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.pruning.plan import Plan, plan
 from zoo.recipe import Recipe
 from zoo.recipe_file import to_yaml
@@ -56,26 +56,21 @@ def estimate(recipe: Recipe) -> Estimate:
     source = describe(recipe.model, recipe.folder)
     planned = plan(source.shape, recipe.prune) if source else None
     train = recipe.train
+    if recipe.hardware and recipe.hardware.gpus > 1:
+        check_shared(train, recipe.hardware.gpus)
     first = train.micro_batch or max(1, min(PASS_TOKENS["cuda"], train.batch_tokens) // train.seq_len)
     return Estimate(
         recipe=recipe,
         source=source,
         plan=planned,
-        memory_bytes=_memory(planned, recipe, first, train.gradient_checkpointing is True),
-        least_bytes=_memory(planned, recipe, 1, train.gradient_checkpointing is not False),
+        memory_bytes=None
+        if planned is None
+        else memory(planned.target, train, planned.n0, first, train.gradient_checkpointing is True),
+        least_bytes=None if planned is None else least_memory(planned.target, train, planned.n0),
         steps=train.steps,
         tokens=train.planned_tokens,
         evaluations=len(grid_steps(recipe, train.steps)) + 2,  # l0 and l_pruned
     )
-
-
-def _memory(planned: Plan | None, recipe: Recipe, micro_batch: int, recomputed: bool) -> int | None:
-    """Bytes of a training; a distillation keeps the weights of the model before pruning beside the other."""
-    if planned is None:
-        return None
-    train = recipe.train
-    teacher = planned.n0 * (2 if train.precision == "bf16-master" else 4) if train.objective == "distill" else 0
-    return teacher + memory(planned.target, train, micro_batch, recomputed)
 
 
 def grid_steps(recipe: Recipe, steps: int) -> list[int]:

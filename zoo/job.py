@@ -46,13 +46,16 @@ def work(asked: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
     """Restore, run, publish, clean up; returns what was published, in the first of several processes."""
     from zoo.backup import Backup
     from zoo.catalog import find_recipe
+    from zoo.checkpoint import describe
     from zoo.cli.endpoint import hub
     from zoo.licences import licence_of
     from zoo.recipe_file import load_recipe
 
     recipe = load_recipe(find_recipe(asked.recipe), asked.set)
     if asked.to:
-        licence_of(recipe.model.label, recipe.model.revision, asked.license)  # refused now, not after the training
+        source = describe(recipe.model, recipe.folder)
+        known = source.revision if source else recipe.model.revision
+        licence_of(recipe.model.label, known, asked.license)  # refused now, not after the training
     api = hub(None)
     backup = Backup(api, asked.state)
     first = os.environ.get("RANK", "0") == "0"

@@ -8,7 +8,7 @@ import math
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from leaderboard.hardware import FLAVORS, ORIGIN, Flavor, gpu_hours
 from zoo.catalog import recipe_names, recipes_folder
 from zoo.dryrun import Estimate
 from zoo.licences import licence_of
-from zoo.memory import GIB
-from zoo.recipe import Recipe
+from zoo.memory import GIB, check_shared, least_memory, unshared
+from zoo.pruning.plan import Plan
+from zoo.recipe import HardwareSpec, Recipe, TrainSpec
 from zoo.recipe_file import to_yaml
 
 if TYPE_CHECKING:
@@ -91,16 +92,19 @@ def request(
 ) -> Request:
     """The job for a recipe, the file at `path` with `sets` on top. P2Error for what a job could not see."""
     recipe, flavor = planned.recipe, flavor_of(on)
-    words, shipped = _shipped(recipe, path, sets)
+    words, shipped = _shipped(recipe, path, sets, flavor.count)
     if to:
-        licence_of(recipe.model.label, recipe.model.revision, licence)
+        known = planned.source.revision if planned.source else recipe.model.revision
+        licence_of(recipe.model.label, known, licence)
     state = f"{namespace}/p2zoo-{_NAME.sub('-', recipe.name.lower()).strip('-.')}-{recipe.sha256[:8]}"
     words += ["--state", state, *(["--to", to] if to else []), *(["--logs", logs] if logs else [])]
     words += ["--license", licence] if licence else []
     dependency, more = _dependency(wheel)
+    if flavor.count > 1:
+        check_shared(recipe.train, flavor.count)
     hours = cost = None
     if planned.plan is not None:
-        _check_memory(planned, on, flavor)
+        _check_memory(planned.plan, recipe.train, on, flavor)
         spent, _ = gpu_hours(planned.tokens, planned.plan.n0, planned.plan.rate, recipe.prune.method, flavor.gpu)
         hours = spent / flavor.count
         cost = hours * flavor.price
@@ -110,20 +114,33 @@ def request(
     return Request(name, script, (*words, *more), shipped, dependency, state, f"{limit}h", hours, cost, namespace)
 
 
-def _shipped(recipe: Recipe, path: Path, sets: Sequence[str]) -> tuple[list[str], str | None]:
-    """The recipe as words of the script and YAML to ship; a bundled one goes by its name, since the wheel has it."""
+def _shipped(recipe: Recipe, path: Path, sets: Sequence[str], gpus: int) -> tuple[list[str], str | None]:
+    """The recipe as words of the script and YAML to ship; a bundled one goes by its name, since the wheel has it.
+
+    Either way it asks for all the GPUs of the machine.
+    """
+    if recipe.model.made_by is not None:
+        raise P2Error(
+            f"{path}: model.name: {recipe.model.name} makes a base model, which a job cannot see; `p2zoo pretrain` and "
+            "publish it, then name it by its id on the Hub with --set model.name=OWNER/NAME."
+        )
     root = recipes_folder().resolve()
     name = path.resolve().relative_to(root).with_suffix("").as_posix() if path.resolve().is_relative_to(root) else ""
-    if name in recipe_names():
-        return [name, *(word for change in sets for word in ("--set", change))], None
-    texts = {"data.train.file": recipe.data.train, "data.heldout.file": recipe.data.heldout}
-    local = [key for key, text in texts.items() if text.local] + (["model.name"] if recipe.model.local else [])
-    if local:
+    bundled = name in recipe_names()
+    files = {
+        "data.train.file": recipe.data.train.file,
+        "data.heldout.file": recipe.data.heldout.file,
+        "model.name": recipe.model.name if recipe.model.local else None,
+    }
+    seen = {key for key, file in files.items() if file and bundled and recipe.path(file).is_relative_to(root)}
+    if local := [key for key, file in files.items() if file and key not in seen]:
         raise P2Error(
             f"{path}: {', '.join(sorted(local))}: a job cannot see files of this machine; put them on the Hub and name "
             "them by their id there."
         )
-    return ["recipe.yaml"], to_yaml(recipe)
+    if bundled:
+        return [name, *(word for change in (*sets, f"hardware.gpus={gpus}") for word in ("--set", change))], None
+    return ["recipe.yaml"], to_yaml(replace(recipe, hardware=HardwareSpec(gpus=gpus)))
 
 
 def _dependency(wheel: str | None) -> tuple[str, list[str]]:
@@ -144,15 +161,21 @@ def _dependency(wheel: str | None) -> tuple[str, list[str]]:
 _MEMORY = {"l40s": 48, "a100": 80, "h200": 141}  # GB of one card
 
 
-def _check_memory(planned: Estimate, on: str, flavor: Flavor) -> None:
-    """Refuse a machine on which the training cannot fit, and name one where it does."""
-    need = (planned.memory_bytes or 0) / GIB
-    if need <= flavor.count * _MEMORY[flavor.gpu] * 1e9 / GIB:
+def _check_memory(plan: Plan, train: TrainSpec, on: str, flavor: Flavor) -> None:
+    """Refuse a machine on whose cards the training cannot fit, each with its share, and name one where it does."""
+
+    def need(on: Flavor) -> float:
+        return least_memory(plan.target, train, plan.n0, on.count)
+
+    if need(flavor) <= _MEMORY[flavor.gpu] * 1e9:
         return
-    fits = [n for n, f in FLAVORS.items() if need <= f.count * _MEMORY[f.gpu] * 1e9 / GIB]
+    able = {n: f for n, f in FLAVORS.items() if f.count == 1 or not unshared(train, f.count)}
+    fits = [n for n, f in able.items() if need(f) <= _MEMORY[f.gpu] * 1e9]
     cheapest = min(fits, key=lambda n: FLAVORS[n].price, default=None)
     what = f"{PREFIX}{cheapest} would do" if cheapest else "no machine there is large enough"
-    raise P2Error(f"--on {on}: training needs about {need:.0f} GiB, more than that machine has; {what}.")
+    raise P2Error(
+        f"--on {on}: training needs at least {need(flavor) / GIB:.0f} GiB on each card, more than there is; {what}."
+    )
 
 
 def describe(asked: Request) -> str:

@@ -81,7 +81,6 @@ class LeanTrainer(SFTTrainer):
         teacher: PreTrainedModel | None = None,
     ):
         _check_master(model, spec)
-        _check_share(spec, team)
         self.bare = model  # as it came, whatever the trainer puts around it
         self.team = team
         self.ahead = Ahead(blocks, team.size)
@@ -101,9 +100,10 @@ class LeanTrainer(SFTTrainer):
         self.rungs = ladder(
             sequences, spec.seq_len, spec.micro_batch, spec.gradient_checkpointing, self.args.device.type
         )
+        self.too_much = folder / "out-of-memory"  # holds the execution that a launch failed with
         self.execution: Execution | None = None
         if execution is not None and sequences % execution.micro_batch == 0:
-            self._take(execution)
+            self._go_on(execution)
         self.losses: list[StepLoss] = []
         self.aside_s = 0.0  # seconds spent on finding out, not on training, since somebody took them
         model.forward = MethodType(_loss_of(teacher), model)  # not around it, so that wrappers see it
@@ -147,7 +147,7 @@ class LeanTrainer(SFTTrainer):
             if not search.out_of_memory(error):
                 raise
             if self.team.size > 1:  # the others would wait for this one
-                raise RunFailed(search.no_room(self.execution)) from error
+                raise self._given_up(self.execution) from error
             return None
         return torch.stack(parts)
 
@@ -167,6 +167,27 @@ class LeanTrainer(SFTTrainer):
         before = self.execution
         self._take(search.smaller(self.rungs, before))
         self.note(self.execution, f"out of memory at step {self.state.global_step:,} with {before}")
+
+    def _given_up(self, execution: Execution) -> RunFailed:
+        """Out of memory in one of several processes: the launch ends, and the next one steps down."""
+        search.smaller(self.rungs, execution)  # raises where there is nothing below
+        with disk(self.too_much):
+            self.too_much.parent.mkdir(parents=True, exist_ok=True)
+            self.too_much.write_text(str(execution), encoding="utf-8")
+        return RunFailed(
+            f"post-training: process {self.team.rank} of {self.team.size} is out of memory with {execution}. What was "
+            "complete is kept; --resume goes on from it with the next execution that needs less."
+        )
+
+    def _go_on(self, before: Execution) -> None:
+        """Take the execution of an earlier call; the one below it if that ended a launch."""
+        if not self.too_much.is_file() or self.too_much.read_text(encoding="utf-8") != str(before):
+            self._take(before)
+            return
+        self._take(search.smaller(self.rungs, before))
+        assert self.execution is not None
+        self.team.wait()  # until nobody will read the old one any more
+        self.note(self.execution, f"out of memory before with {before}")
 
     def _find_execution(self, model: Any, inputs: dict[str, Tensor], items: Any) -> None:
         """Try what fits, then time what is fast; nothing of it leaves a trace in the training."""
@@ -309,20 +330,6 @@ def _arguments(spec: TrainSpec, blocks: int, folder: Path, team: Team) -> SFTCon
             arguments.n_gpu, 1
         )  # several GPUs are for a launch; DataParallel would count tokens wrong
     return arguments
-
-
-def _check_share(spec: TrainSpec, team: Team) -> None:
-    """Refuse what several processes cannot share."""
-    sequences = spec.batch_tokens // spec.seq_len
-    if sequences % team.size:
-        raise P2Error(
-            f"train.batch_tokens: a step has {sequences} sequences, which {team.size} processes cannot share equally; "
-            "start a number that divides it."
-        )
-    if team.launched and spec.objective == "distill":
-        raise P2Error("train.objective: distill keeps the whole teacher on one device; use one process, or clm.")
-    if team.launched and spec.optimizer == "adamw-8bit":
-        raise P2Error("train.optimizer: adamw-8bit does not shard; use adamw with several processes, or one GPU.")
 
 
 def _check_master(model: PreTrainedModel, spec: TrainSpec) -> None:

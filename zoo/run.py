@@ -25,7 +25,7 @@ from zoo.finish import finish
 from zoo.gate import gate
 from zoo.heldout import heldout_loss
 from zoo.materials import Materials, gather
-from zoo.memory import check_fits, this_machine
+from zoo.memory import check_fits, check_shared, this_machine
 from zoo.posttrain import post_train, tokens_after
 from zoo.pretrain import initial_model
 from zoo.progress import TrainingBar
@@ -81,6 +81,8 @@ def run(
     with heed_sigterm() as stop:
         team = join(recipe.hardware.gpus if recipe.hardware else None)
         team.agree({"recipe": recipe.sha256, "run folder": str(out.resolve()), "GPU": kind_of_gpu()})
+        if team.launched:
+            check_shared(recipe.train, team.size)
         if found.source is not None:
             _check_fits(recipe, found.source, team)
         identity = {"name": recipe.name, "recipe_sha256": recipe.sha256}
@@ -157,7 +159,8 @@ def _prepare(
 
 def _check_fits(recipe: Recipe, source: Source, team: Team) -> None:
     """Refuse, before any weights are fetched, a training that this machine has no memory for."""
-    check_fits(plan(source.shape, recipe.prune).target, recipe.train, this_machine(), team.size)
+    planned = plan(source.shape, recipe.prune)
+    check_fits(planned.target, recipe.train, planned.n0, this_machine(), team.size)
 
 
 def _at(spec: Spec, commit: str | None) -> Spec:

@@ -119,6 +119,11 @@ def join(wanted: int | None = None) -> Team:
     Raises P2Error where there are fewer GPUs than processes, another number of them, or nobody to meet.
     """
     if not launched():
+        if wanted is not None and wanted > 1:
+            raise P2Error(
+                f"hardware.gpus: the recipe asks for {wanted}, this is one process; start it with `p2zoo run --gpus "
+                f"{wanted}` or a launcher (torchrun, accelerate launch), or set hardware.gpus to 1."
+            )
         return ALONE
     if wanted not in (None, size := int(os.environ["WORLD_SIZE"])):
         raise P2Error(

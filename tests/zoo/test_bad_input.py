@@ -25,6 +25,7 @@ from leaderboard.errors import P2Error, RunFailed
 from zoo.catalog import find_recipe
 from zoo.checkpoint import describe, hub_error, load_model, load_tokenizer, resolve
 from zoo.curve import FRESH, Curve, last_complete
+from zoo.dryrun import estimate
 from zoo.families import bundled_config, shape_of
 from zoo.memory import GIB, Machine, check_fits
 from zoo.packing import pack
@@ -234,25 +235,47 @@ def real(*overrides):
 
 def test_what_cannot_fit_is_refused_with_what_would():
     shape, train = real()
-    check_fits(shape, train, GPU_80)
+    check_fits(shape, train, 0, GPU_80)
     eight = replace(shape, hidden=4096, ffn=14_336, layers=32, head_dim=128, tied=False)
     with pytest.raises(
         P2Error, match=r"8,030,\d+,\d+ parameters need at least 12\d GiB here \(16 bytes a .*80 GB card has 80 GiB"
     ) as caught:
-        check_fits(eight, train, GPU_80)
+        check_fits(eight, train, 0, GPU_80)
     assert "Nothing was downloaded" in str(caught.value)
     assert re.search(r"adamw-8bit, train.precision: bf16-master\) needs 4\d GiB, which fits", str(caught.value))
     assert re.search(r"FSDP2 on 2 such GPUs needs \d\d GiB on each", str(caught.value))
     lean = replace(train, optimizer="adamw-8bit", precision="bf16-master")
-    check_fits(eight, lean, GPU_80)
-    with pytest.raises(P2Error, match=r"\(6 bytes a parameter.*FSDP2 on 4 such GPUs|FSDP2 on 4 such") as caught:
-        check_fits(eight, lean, GPU_24)
+    check_fits(eight, lean, 0, GPU_80)
+    with pytest.raises(
+        P2Error, match=r"\(6 bytes a parameter.*FSDP2 with train.optimizer: adamw and .* on 8"
+    ) as caught:
+        check_fits(eight, lean, 0, GPU_24)
     assert "adamw-8bit" not in str(caught.value)
+    distilled = replace(train, objective="distill", precision="fp32")
+    check_fits(shape, distilled, 0, GPU_24)
+    with pytest.raises(P2Error, match=r"one sequence of 2,048 tokens\), a 24 GB card") as caught:
+        check_fits(shape, distilled, 1_236_000_000, GPU_24)
+    assert "FSDP2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["train.optimizer=adamw-8bit"], "adamw-8bit does not shard"),
+        (["train.objective=distill"], "whole teacher on one device"),
+        (["train.batch_tokens=65536"], "a step has 32 sequences, which 64 processes cannot share"),
+    ],
+)
+def test_what_processes_cannot_share_is_refused_by_the_dry_run(changes, said):
+    path = find_recipe("llama-3.2-1b/depth-0.25")
+    estimate(load_recipe(path, changes))
+    with pytest.raises(P2Error, match=said):
+        estimate(load_recipe(path, [*changes, "hardware.gpus=64"]))
 
 
 def test_a_card_without_bf16_is_told_so():
     with pytest.raises(P2Error, match=r"needs bf16 arithmetic, which an old card does not have; use precision fp32"):
-        check_fits(*real(), Machine("an old card", 80 * GIB, bf16=False))
+        check_fits(*real(), 0, Machine("an old card", 80 * GIB, bf16=False))
 
 
 def test_a_run_that_cannot_fit_ends_before_any_download(tmp_path):

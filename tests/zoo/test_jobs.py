@@ -19,6 +19,7 @@ from huggingface_hub.cli._uv_script_header import parse_uv_script_header
 
 from leaderboard.errors import P2Error
 from leaderboard.hardware import FLAVORS
+from zoo.backup import Backup
 from zoo.catalog import find_recipe
 from zoo.dryrun import estimate
 from zoo.hub import client_env, serve
@@ -69,7 +70,9 @@ def test_an_own_recipe_is_shipped_resolved(tmp_path):
     sets = ["train.tokens=10_000_000"]
     asked = ask(tmp_path / "mine.yaml", sets)
     (tmp_path / "shipped.yaml").write_text(asked.recipe)
-    assert load_recipe(tmp_path / "shipped.yaml").sha256 == load_recipe(tmp_path / "mine.yaml", sets).sha256
+    shipped = load_recipe(tmp_path / "shipped.yaml")
+    assert shipped.sha256 == load_recipe(tmp_path / "mine.yaml", sets).sha256
+    assert shipped.hardware.gpus == 1
     assert "--set" not in asked.words
 
 
@@ -80,7 +83,13 @@ def test_an_own_recipe_is_shipped_resolved(tmp_path):
         ({"on": "hf-jobs:h20"}, "Did you mean 'h200'"),
         ({"wheel": None}, "pip wheel"),
         ({"wheel": "dist/none.whl"}, "is no wheel file"),
-        ({"sets": ["train.micro_batch=64"], "on": "hf-jobs:l40sx1"}, "training needs about .* would do"),
+        (
+            {"name": "llama-3.2-3b/2of4", "on": "hf-jobs:l40sx1"},
+            "at least 5. GiB on each card.*hf-jobs:a100-large would",
+        ),
+        ({"name": "ladder/llama-3-s1-depth-2"}, "makes a base model, which a job cannot see"),
+        ({"name": "llama-3.1-8b/2of4", "on": "hf-jobs:h200x4"}, "adamw-8bit does not shard"),
+        ({"sets": ["train.objective=distill"], "on": "hf-jobs:h200x4"}, "teacher on one device"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_before_anything_is_sent(changes, said):
@@ -88,9 +97,20 @@ def test_what_cannot_be_sent_is_refused_before_anything_is_sent(changes, said):
         ask(**changes)
 
 
+def test_the_job_uses_every_gpu_of_its_machine():
+    asked = ask(on="hf-jobs:h200x4", sets=["hardware.gpus=1"])
+    assert load_recipe(find_recipe(asked.words[0]), asked.words[2:5:2]).hardware.gpus == 4
+
+
+def test_a_bundled_model_goes_with_the_wheel_and_its_licence_is_known():
+    assert ask("quickstart/depth").words[0] == "quickstart/depth"
+
+
 def test_a_recipe_with_files_of_this_machine_is_refused(bench_folder):
     with pytest.raises(P2Error, match="cannot see files of this machine"):
         ask(bench_folder / "recipe.yaml")
+    with pytest.raises(P2Error, match=r"model\.name: a job cannot see"):
+        ask("quickstart/depth", [f"model.name={bench_folder}/model", "prune.rate=0.1969"])
 
 
 def test_the_script_says_what_it_needs():
@@ -103,6 +123,24 @@ def hub(tmp_path):
     with serve(tmp_path / "hub", {"me": "hf_me", "org": "hf_org"}) as url:
         HfApi(endpoint=url, token="hf_org").create_repo("org/p2-logs", repo_type="dataset")
         yield HfApi(endpoint=url, token="hf_me")
+
+
+def test_a_save_survives_the_end_of_the_run(hub, tmp_path):
+    """The last checkpoint is still on its way when the run removes its scratch folder."""
+    run = tmp_path / "run"
+    kept = run / ".work" / "checkpoints" / "checkpoint-8" / "model.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(bytes(2**21))
+    (run / "run.json").write_text("{}")
+    said = []
+    backup = Backup(hub, "me/state", said.append)
+    backup.restore(run)
+    backup.save(run)
+    shutil.rmtree(run / ".work")
+    backup.wait()
+    assert said == ["job: checkpoint after step 8 is on the Hub"]
+    assert ".work/checkpoints/checkpoint-8/model.safetensors" in hub.list_repo_files("me/state")
+    assert [path.name for path in tmp_path.iterdir() if "run" in path.name] == ["run"]
 
 
 def start(command, recipe, out, hub, tmp_path):

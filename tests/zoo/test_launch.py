@@ -195,6 +195,35 @@ def test_a_full_disk_on_one_process_ends_the_run_in_words_and_keeps_what_was_com
     same_run(alone, out)
 
 
+TIGHT = """
+import os
+import torch
+from zoo.cli import main
+
+def hook(module, given):
+    if os.environ["RANK"] == "1" and module.training and isinstance(module, torch.nn.Embedding) and len(given[0]) > 1:
+        torch.empty(2**50, dtype=torch.uint8)
+
+torch.nn.modules.module.register_module_forward_pre_hook(hook)
+main()
+"""
+
+
+@pytest.mark.slow
+def test_out_of_memory_in_one_process_ends_the_launch_and_the_next_steps_down(alone, bench_folder, tmp_path):
+    """Process 1 has no room for more than a sequence at a time in the first launch: a real failed allocation."""
+    (tmp_path / "tight.py").write_text(TIGHT)
+    out = tmp_path / "out"
+    words = command(bench_folder / "recipe.yaml", out)
+    code, said = finish(launch(2, [str(tmp_path / "tight.py"), *words[2:]], tmp_path))
+    assert code != 0
+    assert "process 1 of 2 is out of memory with micro-batch 2" in said
+    code, said = finish(launch(2, [*words, "--resume"], tmp_path))
+    assert code == 0, said
+    assert "post-training with micro-batch 2, recomputed: every second block" in said
+    same_run(alone, out)
+
+
 def test_a_port_in_use_is_told(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -212,6 +241,8 @@ def test_hardware_that_is_not_there_is_refused(bench_folder, monkeypatch):
         relaunch(64, [])
     with pytest.raises(P2Error, match="allowed is 1 or more"):
         load_recipe(bench_folder / "recipe.yaml", ["hardware.gpus=0"])
+    with pytest.raises(P2Error, match=r"asks for 4, this is one process; .* --gpus 4"):
+        join(4)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(P2Error, match="the recipe asks for 4, 2 processes were launched"):

@@ -160,7 +160,7 @@ def test_memory_estimate_is_near_what_was_measured():
 
     train = load_recipe(find_recipe("llama-3.2-1b/depth-0.25")).train
     shape = shape_of(bundled_config("meta-llama/Llama-3.2-1B"))
-    assert memory(shape, train, 8, False) / GIB == pytest.approx(49, rel=0.1)
+    assert memory(shape, train, 0, 8, False) / GIB == pytest.approx(49, rel=0.1)
 
 
 def test_the_grid_is_log_then_linear():

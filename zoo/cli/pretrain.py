@@ -1,13 +1,12 @@
 """`p2zoo pretrain`: a small base model from text."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli.run import Corpus, trainer
+from zoo.cli.run import Corpus, Gpus, carry_out, with_gpus
 
 
 def pretrain(
@@ -23,6 +22,7 @@ def pretrain(
     ] = None,
     corpus: Corpus = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    gpus: Gpus = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the resolved recipe and its cost, and stop.")
     ] = False,
@@ -40,25 +40,16 @@ def pretrain(
 
     - `p2zoo run my.yaml --set model.name=$PWD/runs/llama-3-s1/model`
     """
-    from rich.console import Console
-
     from zoo.catalog import find_recipe
-    from zoo.dryrun import estimate, report
     from zoo.recipe_file import load_recipe
 
-    found = load_recipe(find_recipe(recipe), set_ or [], corpus)
+    found = load_recipe(find_recipe(recipe), with_gpus(set_, gpus), corpus)
     if found.model.scratch is None:
         raise P2Error(
             f"p2zoo pretrain: {recipe} names a model that has weights; `p2zoo run` prunes it. A model to train "
             "from scratch is written as model: {name: NAME, scratch: {family: llama-3, size: s1}}."
         )
-    if dry_run:
-        planned = estimate(found)
-        print(json.dumps(planned.as_dict(), indent=2) if as_json else report(planned))
-        return
-    folder = out or Path("runs") / found.model.name
-    result = trainer()(found, folder, resume, Console(stderr=as_json))
-    print(json.dumps(result, indent=2) if as_json else summary(result, folder))
+    carry_out(found, out or Path("runs") / found.model.name, resume, dry_run, as_json, summary)
 
 
 def summary(result: dict[str, Any], folder: Path) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from leaderboard.errors import P2Error
 
 if TYPE_CHECKING:
     from zoo.dryrun import Estimate
+    from zoo.recipe import Recipe
 
 Corpus = Annotated[
     Path | None,
@@ -20,6 +22,9 @@ Corpus = Annotated[
         help="Text file that stands in for every data set of the Hub in the recipe.",
     ),
 ]  # fmt: skip
+Gpus = Annotated[
+    int | None, typer.Option(min=1, help="GPUs to share the model and each step, by FSDP2; default: the recipe's.")
+]
 recipes = typer.Typer(help="The recipes that ship with p2zoo.", no_args_is_help=True)
 
 
@@ -36,9 +41,7 @@ def run(
     ] = None,
     corpus: Corpus = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
-    gpus: Annotated[
-        int | None, typer.Option(min=1, help="GPUs to share the model and each step, by FSDP2; default: the recipe's.")
-    ] = None,
+    gpus: Gpus = None,
     on: Annotated[
         str | None, typer.Option(metavar="hf-jobs:FLAVOR", help="Run on Hugging Face Jobs, e.g. hf-jobs:h200.")
     ] = None,
@@ -71,14 +74,14 @@ def run(
 
     - `p2zoo run qwen-2.5-0.5b/depth-0.25 --on hf-jobs:h200 --wheel dist/p2zoo-0.1.0-py3-none-any.whl --to me --dry-run`
     """
-    from rich.console import Console
-
     from zoo.catalog import find_recipe
-    from zoo.dryrun import estimate, report
+    from zoo.dryrun import estimate
     from zoo.recipe_file import load_recipe
 
+    if on is not None and gpus is not None:
+        raise P2Error("p2zoo run: --gpus: with --on the flavor says how many GPUs there are; drop it.")
     path = find_recipe(recipe)
-    found = load_recipe(path, [*(set_ or []), *([f"hardware.gpus={gpus}"] if gpus else [])], corpus)
+    found = load_recipe(path, with_gpus(set_, gpus), corpus)
     if found.model.scratch is not None:
         raise P2Error(f"p2zoo run: {recipe} trains a model from scratch; use `p2zoo pretrain {recipe}`.")
     if on is not None and corpus is not None:
@@ -89,18 +92,37 @@ def run(
         return
     if to or logs or license_:
         raise P2Error("p2zoo run: --to, --logs and --license go with --on; `p2zoo publish` publishes a run made here.")
+    carry_out(found, out or Path("runs") / found.name, resume, dry_run, as_json, summary)
+
+
+def with_gpus(sets: list[str] | None, gpus: int | None) -> list[str]:
+    """The overrides of a command line, `--gpus` among them."""
+    return [*(sets or []), *([f"hardware.gpus={gpus}"] if gpus else [])]
+
+
+def carry_out(
+    recipe: "Recipe",
+    folder: Path,
+    resume: bool,
+    dry_run: bool,
+    as_json: bool,
+    told: Callable[[dict[str, Any], Path], str],
+) -> None:
+    """Run a recipe here, in as many processes as it asks for, or say what that costs; `told` makes the last words."""
+    from rich.console import Console
+
+    from zoo.dryrun import estimate, report
+
     if dry_run:
-        planned = estimate(found)
+        planned = estimate(recipe)
         print(json.dumps(planned.as_dict(), indent=2) if as_json else report(planned))
         return
-    folder = out or Path("runs") / found.name
     start = trainer()
-    if found.hardware and found.hardware.gpus > 1:
-        _spread(found.hardware.gpus)
-    result = start(found, folder, resume, Console(stderr=as_json))
-    if os.environ.get("RANK", "0") != "0":
-        return
-    print(json.dumps(result, indent=2) if as_json else summary(result, folder))
+    if recipe.hardware and recipe.hardware.gpus > 1:
+        _spread(recipe.hardware.gpus)
+    result = start(recipe, folder, resume, Console(stderr=as_json))
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(result, indent=2) if as_json else told(result, folder))
 
 
 def _on_jobs(
