@@ -23,6 +23,7 @@ from zoo.catalog import recipe_names, recipes_folder
 from zoo.dryrun import Estimate, estimate
 from zoo.recipe_file import default_name, load_recipe
 from zoo.runfolder import FINISHED, disk, read_state
+from zoo.stop import Preempted, heed_sigterm
 
 NEW, UNFINISHED, REFUSED, FAILED, RUNNING = "new", "unfinished", "refused", "failed", "running"
 _POLL_S = 0.2
@@ -168,16 +169,19 @@ def carry_out(
 ) -> list[Outcome]:
     """Run what is not finished, `jobs` at a time, with `extra` words added to `p2zoo run`.
 
-    `watch(item, status, row)` hears of every start and end, and of the newest row of each running item's log.
+    `watch(item, status, row)` hears of every start and end, and of the newest row of each running item's log. SIGTERM
+    stops the children, which save what they have, and raises Preempted.
     """
     done = {item.name: Outcome(item, item.status, item.why) for item in items if item.status in (FINISHED, REFUSED)}
     for outcome in done.values():
         watch(outcome.item, outcome.status, newest_row(outcome.item.folder))
     waiting = [item for item in items if item.name not in done]
     running: dict[str, tuple[Item, subprocess.Popen[bytes]]] = {}
-    with ExitStack() as stack:
+    with heed_sigterm() as stop, stop.training(), ExitStack() as stack:
         stack.callback(_stop, running)
         while waiting or running:
+            if stop.asked:
+                raise Preempted("sweep: stopped by SIGTERM; the same command goes on.")
             for item in [one for one in waiting if one.needs in done and done[one.needs].status != FINISHED]:
                 waiting.remove(item)
                 why = f"its base model {item.needs} was not made: {done[str(item.needs)].why}"

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,20 @@ def test_laws_are_ranked_in_the_report_where_the_runs_can_test_them():
     assert report.next_run is not None
     assert report.law == report.laws["law"].iloc[0]
     assert f"<td>{report.law}</td><td>1</td>" in page(report)
+
+
+def test_a_sweep_that_is_told_to_leave_stops_its_runs(bench_folder, tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "long.yaml").write_text(f"extends: {bench_folder / 'recipe.yaml'}\nname: long\n")
+    command = [sys.executable, "-m", "zoo", "sweep", tmp_path / "recipes", "--out", tmp_path / "out"]
+    command += ["--set", "train.tokens=12_288"]
+    cache = {"P2ZOO_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(command, env=os.environ | cache, stderr=subprocess.PIPE, start_new_session=True) as sweep:
+        while not (tmp_path / "out" / "long" / "run.json").exists() and sweep.poll() is None:
+            time.sleep(0.1)
+        sweep.terminate()
+        _, said = sweep.communicate()
+    assert sweep.returncode == 75, said
+    assert "stopped by SIGTERM" in (tmp_path / "out" / "long.log").read_text()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(sweep.pid, 0)
