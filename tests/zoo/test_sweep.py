@@ -102,6 +102,22 @@ def test_recipes_are_found_by_folder_pattern_and_group(where, said, tmp_path, mo
             plan(where, tmp_path)
 
 
+def test_changes_reach_base_models_only_where_all_are(tmp_path):
+    change = ["train.tokens=8_192_000"]
+    bases = plan("ladder/bases", tmp_path, change)
+    assert {item.planned.tokens for item in bases} == {8_192_000}
+    assert all("train.tokens=8_192_000" in item.words for item in bases)
+    base, pruned = plan("recipes/ladder/mistral-s2-2of4.yaml", tmp_path, change)
+    assert (base.words, base.planned.tokens > 50_000_000) == ((), True)
+    assert pruned.planned.tokens == 8_192_000
+
+
+def test_where_to_publish_is_refused_without_publish(tmp_path):
+    done = p2zoo("sweep", "quickstart", "--to", "me", "--out", tmp_path, "--dry-run")
+    assert done.returncode == 2
+    assert "go with --publish" in done.stderr
+
+
 def test_laws_are_ranked_in_the_report_where_the_runs_can_test_them():
     frame = load_logs().frame.query("family == 'llama-3' and method in ('depth', 'none')")
     report = gather(frame, "Ladder")

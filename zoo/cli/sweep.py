@@ -26,7 +26,8 @@ def sweep(
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value in every recipe.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a value in every recipe; in bases if all are."),
     ] = None,
     corpus: Corpus = None,
     on: Annotated[
@@ -58,6 +59,8 @@ def sweep(
 
     from zoo.sweep import carry_out, plan
 
+    if (to or logs) and not publish:
+        raise P2Error("p2zoo sweep: --to and --logs go with --publish; add it, or drop them.")
     folder = out or Path("runs") / (Path(where).name if not set(where) & set("*?[") else "sweep")
     card = _card(on, gpu)
     items = plan(where, folder, set_ or [], corpus)
