@@ -103,7 +103,7 @@ def plan(where: str, out: Path, overrides: Sequence[str] = (), corpus: Path | No
             maker = item.planned.recipe.path(made_by)
             if maker not in bases:
                 bases[maker] = _base(maker, out, (), text, corpus)
-            made = f"model.name={(bases[maker].folder / 'model').resolve()}"
+            made = f"model.name={bases[maker].folder.resolve()}"
             item = replace(item, needs=bases[maker].name, words=(*words, "--set", made))
         items.append(item)
     items = [*bases.values(), *items]

@@ -1,6 +1,8 @@
 """Recipes: strict types, inheritance, overrides, and messages that name the file and the key."""
 
 import runpy
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -8,9 +10,11 @@ import yaml
 from leaderboard.bases import BASES
 from leaderboard.errors import P2Error
 from zoo.catalog import copy_recipes, find_recipe, recipe_names, recipes_folder
+from zoo.checkpoint import describe
 from zoo.dryrun import estimate, report
 from zoo.families import parameters
 from zoo.grid import log_then_linear
+from zoo.recipe import ModelSpec
 from zoo.recipe_file import load_recipe, to_yaml
 
 ONE_GPU = 80e9  # bytes
@@ -117,6 +121,18 @@ def load_recipe_text(text, folder, tmp_path, recipe):
     again = parse_recipe(yaml.safe_load(text), folder)
     assert again == recipe
     return again
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_model_made_by_a_run_has_the_name_of_its_run_folder(absolute, quickstart, tmp_path):
+    shutil.copytree(quickstart / "tiny-llama-3", tmp_path / "my-base" / "model")
+    (tmp_path / "my-base" / "run.json").write_text("{}")
+    where = tmp_path if absolute else Path()
+    named = ModelSpec(name=f"{'' if absolute else './'}{where / 'my-base'}")
+    found = describe(named, tmp_path)
+    assert (found.label, found.folder) == ("my-base", tmp_path / "my-base" / "model")
+    with pytest.raises(P2Error, match="name the run's folder"):
+        describe(ModelSpec(name=f"{named.name}/model"), tmp_path)
 
 
 def test_every_change_changes_the_hash():
