@@ -19,6 +19,7 @@ from huggingface_hub.cli._uv_script_header import parse_uv_script_header
 
 from leaderboard.errors import P2Error
 from leaderboard.hardware import FLAVORS
+from zoo.backup import RESULTS, Backup
 from zoo.catalog import find_recipe
 from zoo.dryrun import estimate
 from zoo.hub import client_env, serve
@@ -103,6 +104,14 @@ def hub(tmp_path):
     with serve(tmp_path / "hub", {"me": "hf_me", "org": "hf_org"}) as url:
         HfApi(endpoint=url, token="hf_org").create_repo("org/p2-logs", repo_type="dataset")
         yield HfApi(endpoint=url, token="hf_me")
+
+
+def test_a_state_that_holds_a_token_stays_here(hub, tmp_path):
+    for name in RESULTS:
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "run.json").write_text(json.dumps({"said": "hf_" + "a" * 34}))
+    with pytest.raises(P2Error, match=r"run\.json: holds a Hub access token"):
+        Backup(hub, "me/state").finish(tmp_path, {})
 
 
 def start(command, recipe, out, hub, tmp_path):
