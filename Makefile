@@ -29,6 +29,10 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+format: .venv/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
 bench: .venv/.installed
 	$(BIN)/python -m tests.bench
 

@@ -16,18 +16,18 @@ RATES = (0.15, 0.25, 0.35)  # of the bundled depth and width recipes
 SPARSE = "2:4"
 
 
-def command(run: Mapping[str, Any]) -> str:
+def command(run: Mapping[str, Any]) -> str | None:
     """`p2zoo run …` for a row of `wanted`: base_model ("" where none exists yet), method, rate, tokens.
 
-    A base without a recipe of its own takes the quickstart's, with YOUR/MODEL for one that has no name.
+    None without a bundled recipe of the base, and for joined methods: their rate here counts what both parts take, a
+    recipe's that of the first alone.
     """
-    method, base, rate = str(run["method"]), str(run["base_model"]), float(run["rate"])
-    kind = method if method in ("depth", "width") else "2of4" if method == SPARSE else "depth"
-    folder = FOLDERS.get(base)
+    folder, method, rate = FOLDERS.get(str(run["base_model"])), str(run["method"]), float(run["rate"])
+    if folder is None or "+" in method:
+        return None
     near = min(RATES, key=lambda r: abs(r - rate))
-    changes = [] if kind != "depth" or method == "depth" else [f"prune.method={method}"]
-    changes += [] if folder else [f"model.name={base or 'YOUR/MODEL'}"]
-    changes += [] if method == SPARSE or (folder and f"{rate:.3g}" == f"{near:.3g}") else [f"prune.rate={rate:.3g}"]
+    changes = [] if method in ("depth", "width", SPARSE) else [f"prune.method={method}"]
+    changes += [] if method == SPARSE or f"{rate:.3g}" == f"{near:.3g}" else [f"prune.rate={rate:.3g}"]
     changes.append(f"train.tokens={int(run['tokens'])}")
-    recipe = f"{folder}/{kind}" + (f"-{near:.2f}" if kind != "2of4" else "") if folder else f"quickstart/{kind}"
-    return " ".join(["p2zoo run", recipe, *(f"--set {change}" for change in changes)])
+    kind = "2of4" if method == SPARSE else f"{method if method == 'width' else 'depth'}-{near:.2f}"
+    return " ".join([f"p2zoo run {folder}/{kind}", *(f"--set {change}" for change in changes)])

@@ -17,7 +17,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, sn
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from leaderboard.errors import P2Error, RunFailed
-from zoo.contents import Content, hashes, missing
+from zoo.contents import Content, as_bytes, hashes, missing
 from zoo.finished import refuse_tokens
 from zoo.patience import Patience
 from zoo.runfolder import new_folder
@@ -25,6 +25,7 @@ from zoo.runfolder import new_folder
 KEPT = ("run.json", "log.jsonl", ".work/pruned", ".work/checkpoints")
 RESULTS = ("run.json", "log.parquet", "log.jsonl", "recipe.yaml", "curve.png")
 PUBLISHED = "published.json"
+TEXTS = ("run.json", "log.jsonl", "recipe.yaml", PUBLISHED)  # these must hold no token
 _SMALL = 2**20  # bytes; larger files are never changed in place, so a link is a copy
 
 
@@ -94,7 +95,7 @@ class Backup:
             shutil.rmtree(held)
 
     def _commit(self, files: Mapping[str, Content], message: str) -> None:
-        refuse_tokens((name, c) for name, c in files.items() if isinstance(c, bytes))
+        refuse_tokens((name, as_bytes(files[name])) for name in TEXTS if name in files)
         self.insist(f"job: {self.repo}", lambda: self._commit_once(files, message))
 
     def _commit_once(self, files: Mapping[str, Content], message: str) -> None:

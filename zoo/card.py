@@ -250,7 +250,8 @@ def _by_source(run: FinishedRun) -> list[str]:
         for name, one in now.items()
         if name in before
     ]
-    heads = ("source", "tokens predicted", "before pruning (l0)", "this model")
+    first = "random weights" if run.pretrained else "before pruning (l0)"
+    heads = ("source", "tokens predicted", first, "this model")
     return ["By source of the held-out text:", _markdown(heads, rows)] if rows else []
 
 

@@ -61,11 +61,20 @@ def describe(spec: ModelSpec, beside: Path) -> Source | None:
         made = describe(load_recipe(beside / spec.made_by).model, beside)
         return None if made is None else replace(made, label=spec.label)
     if spec.local:
-        folder = (beside / spec.name).resolve()
+        folder = _model_folder((beside / spec.name).resolve())
         config = _read_config(folder / "config.json", f"model.name: {spec.name}")
         return _source(spec, config, _hash_folder(folder), folder)
     bundled = bundled_config(spec.name)
     return None if bundled is None else _source(spec, bundled, spec.revision, None)
+
+
+def _model_folder(named: Path) -> Path:
+    """Of a run folder its model. That by itself is refused: the log would name every such base `model`."""
+    if named.name == "model" and (named.parent / "run.json").is_file():
+        raise P2Error(
+            f"model.name: {named} is what a run made; name the run's folder, {named.parent}, whose name it has."
+        )
+    return named / "model" if (named / "run.json").is_file() else named
 
 
 def resolve(spec: ModelSpec, beside: Path, accept: Callable[[Source], None] = lambda found: None) -> Source:
@@ -76,7 +85,7 @@ def resolve(spec: ModelSpec, beside: Path, accept: Callable[[Source], None] = la
     if spec.made_by is not None:
         raise P2Error(
             f"model.name: {spec.name} makes a base model that is not there yet: `p2zoo pretrain` it, then name the "
-            "result with --set model.name=/PATH/OF/RUN/model; `p2zoo sweep` does both by itself."
+            "result with --set model.name=/PATH/OF/RUN; `p2zoo sweep` does both by itself."
         )
     if spec.local:
         found = describe(spec, beside)

@@ -91,7 +91,7 @@ def read_run(path: Path) -> FinishedRun:
 
 
 def portable(recipe: Recipe) -> Recipe:
-    """The recipe with local paths cut to their last part."""
+    """The recipe with local paths cut to their last part, and without the machine it ran on."""
     data = recipe.data
     texts = {
         part: replace(spec, file=PurePosixPath(spec.file).name) if spec.file else spec
@@ -103,7 +103,7 @@ def portable(recipe: Recipe) -> Recipe:
         model = replace(model, scratch=replace(scratch, tokenizer=own))
     elif model.local:
         model = replace(model, name=f"./{model.label}")
-    return replace(recipe, model=model, data=replace(data, **texts))
+    return replace(recipe, model=model, data=replace(data, **texts), hardware=None)
 
 
 def weights_sha256(folder: Path) -> str:

@@ -126,13 +126,20 @@ def plan(
 
 
 def default_name(run: FinishedRun, licence: Licence) -> str:
-    """E.g. Llama-3.2-1B-depth-0.25: base, method, rate, after the prefix that the licence asks for."""
+    """E.g. Llama-3.2-1B-depth-0.25: base, method, rate, after the prefix that the licence asks for.
+
+    What else tells the runs of one sweep apart follows: noise, an objective other than the next token, a seed.
+    """
     base = run.columns["base_model"].split("/")[-1].removeprefix("Meta-")
     if run.pretrained:
         return base
     method = run.columns["method"].replace("2:4", "2of4").replace("+", "-")
     asked = run.columns["rate_requested"]
     name = f"{base}-{method}-{run.columns['rate'] if asked is None else asked:.2f}"
+    train, noise = run.recipe.train, run.recipe.data.train.noise
+    name += f"-noise-{noise:g}" if noise else ""
+    name += f"-{train.objective}" if train.objective != "clm" else ""
+    name += f"-seed{train.seed}" if train.seed else ""
     return name if name.startswith(licence.prefix) else f"{licence.prefix}-{name}"
 
 

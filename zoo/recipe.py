@@ -52,6 +52,7 @@ class ScratchSpec:
 class ModelSpec:
     """The model before pruning: a Hub id, or a folder beside the recipe written with a leading `./` or `../`.
 
+    Of a run folder it is the model that the run made.
     Such a path to a recipe file means the base model that recipe makes, which has `scratch` and a name of its own.
     """
 
@@ -79,15 +80,10 @@ class ModelSpec:
 
     @property
     def label(self) -> str:
-        """The name that goes into the log: a Hub id, or a folder's own name; of /.../RUN/model and RUN.yaml it is RUN.
-
-        A relative path may be rewritten, so there only the last part counts.
-        """
+        """The name that goes into the log: a Hub id, or the last part of a path, which no rewriting changes."""
         path = PurePosixPath(self.name)
         if not self.local:
             return self.name
-        if path.is_absolute() and path.name == "model":
-            return path.parent.name
         return path.stem if self.made_by else path.name
 
 

@@ -33,7 +33,7 @@ class Stop:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """SIGTERM is only noted while this block runs."""
+        """SIGTERM is only noted while this block runs, which looks at `asked` itself."""
         self.later = True
         try:
             yield

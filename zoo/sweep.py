@@ -23,6 +23,7 @@ from zoo.catalog import recipe_names, recipes_folder
 from zoo.dryrun import Estimate, estimate
 from zoo.recipe_file import default_name, load_recipe
 from zoo.runfolder import FINISHED, disk, read_state
+from zoo.stop import Preempted, heed_sigterm
 
 NEW, UNFINISHED, REFUSED, FAILED, RUNNING = "new", "unfinished", "refused", "failed", "running"
 _POLL_S = 0.2
@@ -86,22 +87,23 @@ class Outcome:
 def plan(where: str, out: Path, overrides: Sequence[str] = (), corpus: Path | None = None) -> list[Item]:
     """The recipes of a folder, a pattern or a bundled group as items, in order of their names. Starts nothing.
 
-    Base models come first, those in `where` and those that its recipes name. `overrides` are for what is pruned.
+    Base models come first, those in `where` and those that its recipes name. `overrides` are for what is pruned, and
+    for base models where `where` has nothing else.
     """
     text = ("--corpus", str(corpus.resolve())) if corpus else ()
     words = (*(word for change in overrides for word in ("--set", change)), *text)
-    bases: dict[Path, Item] = {}
+    paths = find_recipes(where)
+    named = [path for path in paths if _is_base(path)]
+    own = (overrides, words) if named == paths else ((), text)
+    bases = {path.resolve(): _base(path, out, *own, corpus) for path in named}
     items: list[Item] = []
-    for path in find_recipes(where):
-        if _is_base(path):
-            bases.setdefault(path.resolve(), _base(path, out, text, corpus))
-            continue
+    for path in (path for path in paths if path not in named):
         item = replace(_item(path, out, overrides, corpus), words=words)
         if item.planned is not None and (made_by := item.planned.recipe.model.made_by) is not None:
             maker = item.planned.recipe.path(made_by)
             if maker not in bases:
-                bases[maker] = _base(maker, out, text, corpus)
-            made = f"model.name={(bases[maker].folder / 'model').resolve()}"
+                bases[maker] = _base(maker, out, (), text, corpus)
+            made = f"model.name={bases[maker].folder.resolve()}"
             item = replace(item, needs=bases[maker].name, words=(*words, "--set", made))
         items.append(item)
     items = [*bases.values(), *items]
@@ -135,9 +137,9 @@ def _is_base(path: Path) -> bool:
         return False
 
 
-def _base(path: Path, out: Path, words: tuple[str, ...], corpus: Path | None) -> Item:
+def _base(path: Path, out: Path, overrides: Sequence[str], words: tuple[str, ...], corpus: Path | None) -> Item:
     """The item of a base model, in a folder with the name that its runs will log."""
-    item = _item(path, out / "bases", (), corpus, path.stem)
+    item = _item(path, out / "bases", overrides, corpus, path.stem)
     if item.planned is not None and item.planned.recipe.model.name != path.stem:
         why = (
             f"{path}: model.name: got {item.planned.recipe.model.name!r}, allowed is the file's own name, {path.stem}."
@@ -168,16 +170,19 @@ def carry_out(
 ) -> list[Outcome]:
     """Run what is not finished, `jobs` at a time, with `extra` words added to `p2zoo run`.
 
-    `watch(item, status, row)` hears of every start and end, and of the newest row of each running item's log.
+    `watch(item, status, row)` hears of every start and end, and of the newest row of each running item's log. SIGTERM
+    stops the children, which save what they have, and raises Preempted.
     """
     done = {item.name: Outcome(item, item.status, item.why) for item in items if item.status in (FINISHED, REFUSED)}
     for outcome in done.values():
         watch(outcome.item, outcome.status, newest_row(outcome.item.folder))
     waiting = [item for item in items if item.name not in done]
     running: dict[str, tuple[Item, subprocess.Popen[bytes]]] = {}
-    with ExitStack() as stack:
+    with heed_sigterm() as stop, stop.training(), ExitStack() as stack:
         stack.callback(_stop, running)
         while waiting or running:
+            if stop.asked:
+                raise Preempted("sweep: stopped by SIGTERM; the same command goes on.")
             for item in [one for one in waiting if one.needs in done and done[one.needs].status != FINISHED]:
                 waiting.remove(item)
                 why = f"its base model {item.needs} was not made: {done[str(item.needs)].why}"

@@ -30,17 +30,19 @@ def measured(state: dict[str, Any], model: Path) -> Results:
 def measure(run_dir: Path, tasks: Sequence[str]) -> Results:
     """Measure the tasks that are not measured yet, add them to run.json, and return all.
 
-    A task is a name that lm-eval knows, or the YAML file of one of your own, named as the task in it.
+    A task is a name that lm-eval knows, of a group too, or the YAML file of one of your own, named as the task in it.
     Raises P2Error where lm-eval is not installed or does not know a task.
     """
     model = run_dir / "model"
     state = read_state(run_dir)
     known = measured(state, model)
-    wanted = [task for task in tasks if Path(task).stem not in known]
+    groups = set(state[KEY].get("groups", ())) if known else set()  # their results stand under their tasks
+    wanted = [task for task in tasks if Path(task).stem not in groups | set(known)]
     if wanted:
         known = known | _evaluate(model, wanted)
+        groups |= {Path(task).stem for task in wanted} - set(known)
         kept = {"weights_sha256": weights_sha256(model), "lm_eval": importlib.metadata.version("lm_eval")}
-        state |= {KEY: kept | {"results": known}}
+        state |= {KEY: kept | {"groups": sorted(groups), "results": known}}
         write_atomic(run_dir / "run.json", json.dumps(state, indent=2, allow_nan=False) + "\n")
     return known
 

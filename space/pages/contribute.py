@@ -123,7 +123,7 @@ def _wanted(board: Board) -> str:
     rows = records(board.wanted.head(SHOWN))
     for row in rows:
         row["base"] = row["base_model"] or f"a {row['family']} of {words.count(row['n0'])}"
-        row["line"] = f"<code>{words.text(command(row))}</code>"
+        row["line"] = f"<code>{words.text(line)}</code>" if (line := command(row)) else ""
     columns = (
         Column("Base model", "base"), Column("Method", "method"), number("Rate", "rate", words.share),
         number("Tokens", "tokens", words.count), number("Narrower", "narrower", words.share),

@@ -1,4 +1,4 @@
-"""The command of a wanted run is one that `p2zoo run` takes, and names the own recipe of a base that has one."""
+"""The command of a wanted run is one that `p2zoo run` takes, by its base's own recipe; a base without one has none."""
 
 import shlex
 
@@ -6,14 +6,13 @@ import pytest
 
 from leaderboard.bases import BASES
 from leaderboard.recipes import FOLDERS, command
-from zoo.catalog import find_recipe, recipe_names
+from zoo.catalog import find_recipe
 from zoo.recipe_file import load_recipe
 
-BUNDLED = recipe_names()
 CASES = [
     (base, method, rate)
-    for base in ("", "p2lab/llama-3-s3", *BASES)
-    for method, rate in (("depth", 0.25), ("depth", 0.4), ("width", 0.2), ("2:4", 0.39))
+    for base in BASES
+    for method, rate in (("depth", 0.25), ("depth", 0.4), ("width", 0.2), ("2:4", 0.39), ("unstructured", 0.3))
 ]
 
 
@@ -26,12 +25,14 @@ def test_a_command_is_one_that_run_takes(base, method, rate):
     words = shlex.split(command({"base_model": base, "method": method, "rate": rate, "tokens": 30_000_000}))
     assert words[:2] == ["p2zoo", "run"]
     assert words[3::2] == ["--set"] * len(words[3::2])
-    name, changes = words[2], words[4::2]
-    if base in FOLDERS:
-        assert name.split("/")[0] == FOLDERS[base]
-        if name not in BUNDLED:
-            pytest.skip(f"{name} is not bundled yet")
-    recipe = load_recipe(find_recipe(name), changes)
-    assert (recipe.model.name, recipe.prune.method) == (base or "YOUR/MODEL", method)
+    recipe = load_recipe(find_recipe(words[2]), words[4::2])
+    assert (recipe.model.name, recipe.prune.method) == (base, method)
     assert recipe.train.tokens == 30_000_000
     assert recipe.prune.rate == (None if method == "2:4" else rate)
+
+
+@pytest.mark.parametrize(
+    ("base", "method"), [("", "depth"), ("p2lab/llama-3-s3", "depth"), ("Qwen/Qwen2.5-0.5B", "depth+2:4")]
+)
+def test_what_no_recipe_makes_has_no_command(base, method):
+    assert command({"base_model": base, "method": method, "rate": 0.25, "tokens": 30_000_000}) is None

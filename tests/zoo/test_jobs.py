@@ -19,7 +19,7 @@ from huggingface_hub.cli._uv_script_header import parse_uv_script_header
 
 from leaderboard.errors import P2Error
 from leaderboard.hardware import FLAVORS
-from zoo.backup import Backup
+from zoo.backup import RESULTS, Backup
 from zoo.catalog import find_recipe
 from zoo.dryrun import estimate
 from zoo.hub import client_env, serve
@@ -141,6 +141,14 @@ def test_a_save_survives_the_end_of_the_run(hub, tmp_path):
     assert said == ["job: checkpoint after step 8 is on the Hub"]
     assert ".work/checkpoints/checkpoint-8/model.safetensors" in hub.list_repo_files("me/state")
     assert [path.name for path in tmp_path.iterdir() if "run" in path.name] == ["run"]
+
+
+def test_a_state_that_holds_a_token_stays_here(hub, tmp_path):
+    for name in RESULTS:
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "run.json").write_text(json.dumps({"said": "hf_" + "a" * 34}))
+    with pytest.raises(P2Error, match=r"run\.json: holds a Hub access token"):
+        Backup(hub, "me/state").finish(tmp_path, {})
 
 
 def start(command, recipe, out, hub, tmp_path):

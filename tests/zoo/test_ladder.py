@@ -109,8 +109,8 @@ def test_bases_come_first_and_their_runs_wait_for_them(toy, tmp_path):
     assert base.folder == tmp_path / "bases" / "toy"
     assert "train.seed=1" in depth.words
     assert "train.seed=1" not in base.words
-    assert depth.words[-1] == f"model.name={(base.folder / 'model').resolve()}"
-    given = load_recipe(toy / "depth.yaml", ["model.name=/elsewhere/toy/model"])
+    assert depth.words[-1] == f"model.name={base.folder.resolve()}"
+    given = load_recipe(toy / "depth.yaml", ["model.name=/elsewhere/toy"])
     assert given.sha256 == load_recipe(toy / "depth.yaml").sha256  # wherever the base was made
     with pytest.raises(P2Error, match="makes a base model that is not there yet"):
         resolve(load_recipe(toy / "depth.yaml").model, toy)

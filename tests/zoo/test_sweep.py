@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,22 @@ def test_recipes_are_found_by_folder_pattern_and_group(where, said, tmp_path, mo
             plan(where, tmp_path)
 
 
+def test_changes_reach_base_models_only_where_all_are(tmp_path):
+    change = ["train.tokens=8_192_000"]
+    bases = plan("ladder/bases", tmp_path, change)
+    assert {item.planned.tokens for item in bases} == {8_192_000}
+    assert all("train.tokens=8_192_000" in item.words for item in bases)
+    base, pruned = plan("recipes/ladder/mistral-s2-2of4.yaml", tmp_path, change)
+    assert (base.words, base.planned.tokens > 50_000_000) == ((), True)
+    assert pruned.planned.tokens == 8_192_000
+
+
+def test_where_to_publish_is_refused_without_publish(tmp_path):
+    done = p2zoo("sweep", "quickstart", "--to", "me", "--out", tmp_path, "--dry-run")
+    assert done.returncode == 2
+    assert "go with --publish" in done.stderr
+
+
 def test_laws_are_ranked_in_the_report_where_the_runs_can_test_them():
     frame = load_logs().frame.query("family == 'llama-3' and method in ('depth', 'none')")
     report = gather(frame, "Ladder")
@@ -108,3 +125,20 @@ def test_laws_are_ranked_in_the_report_where_the_runs_can_test_them():
     assert report.next_run is not None
     assert report.law == report.laws["law"].iloc[0]
     assert f"<td>{report.law}</td><td>1</td>" in page(report)
+
+
+def test_a_sweep_that_is_told_to_leave_stops_its_runs(bench_folder, tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "long.yaml").write_text(f"extends: {bench_folder / 'recipe.yaml'}\nname: long\n")
+    command = [sys.executable, "-m", "zoo", "sweep", tmp_path / "recipes", "--out", tmp_path / "out"]
+    command += ["--set", "train.tokens=12_288"]
+    cache = {"P2ZOO_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(command, env=os.environ | cache, stderr=subprocess.PIPE, start_new_session=True) as sweep:
+        while not (tmp_path / "out" / "long" / "run.json").exists() and sweep.poll() is None:
+            time.sleep(0.1)
+        sweep.terminate()
+        _, said = sweep.communicate()
+    assert sweep.returncode == 75, said
+    assert "stopped by SIGTERM" in (tmp_path / "out" / "long.log").read_text()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(sweep.pid, 0)

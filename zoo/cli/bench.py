@@ -22,7 +22,7 @@ def bench_sparse(
 
     Only the model's config is read. Exit code 1 where no GPU here has 2:4 kernels: nothing is measured then.
 
-    Examples: `p2zoo bench-sparse meta-llama/Llama-3.2-1B`, `p2zoo bench-sparse runs/mine/model --json`
+    Examples: `p2zoo bench-sparse meta-llama/Llama-3.2-1B`, `p2zoo bench-sparse runs/mine --json`
     """
     try:
         import torch

@@ -80,6 +80,7 @@ def wanted(
     - `p2zoo wanted my-logs/ --gpu a100 --base meta-llama/Llama-3.1-8B=2.05 --json`
     """
     from leaderboard import load_logs
+    from leaderboard.recipes import command
     from leaderboard.userlaw import find_law
     from leaderboard.wanted import wanted as most_wanted
 
@@ -90,39 +91,12 @@ def wanted(
         table = most_wanted(
             read.frame, gpu=gpu, family=family, bases=_bases(base, read.frame), eval_data=eval_data, law=chosen
         )
-    recipes = _recipes()
     named = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
-    rows = [row | {"command": run_command(row, recipes)} for row in named]
+    rows = [row | {"command": command(row)} for row in named]
     if as_json:
         _print_json({"data": _data(read), "gpu": gpu, "runs": rows})
     else:
         _show_wanted(rows, gpu)
-
-
-def run_command(row: dict[str, Any], recipes: dict[tuple[str, str], str]) -> str | None:
-    """The `p2zoo run` line for a candidate, by the recipe of its base and method, or of its base; None without one."""
-    own = (row["base_model"], row["method"])
-    if "+" in row["method"]:
-        return None  # its rate counts what both parts take, a recipe's that of the first alone
-    name = recipes.get(own) or next((n for (base, _), n in recipes.items() if base == row["base_model"]), None)
-    if name is None:
-        return None
-    changes = [] if own in recipes else [f"prune.method={row['method']}"]
-    changes += ["prune.rate=null" if row["method"] == "2:4" else f"prune.rate={row['rate']:g}"]
-    changes += [f"train.tokens={row['tokens']}"]
-    return " ".join([f"p2zoo run {name}", *(f"--set {change}" for change in changes)])
-
-
-def _recipes() -> dict[tuple[str, str], str]:
-    """Names of the bundled recipes by base model, as logs name it, and method."""
-    from zoo.catalog import find_recipe, recipe_names
-    from zoo.recipe_file import load_recipe
-
-    found = {}
-    for name in recipe_names():
-        recipe = load_recipe(find_recipe(name), [])
-        found[recipe.model.label, recipe.prune.method] = name
-    return found
 
 
 def _bases(words: list[str] | None, frame: "pd.DataFrame") -> "list[Base]":

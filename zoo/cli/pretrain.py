@@ -38,7 +38,7 @@ def pretrain(
 
     - `CORPUS=text.txt.xz p2zoo pretrain ladder/bases/llama-3-s1`
 
-    - `p2zoo run my.yaml --set model.name=$PWD/runs/llama-3-s1/model`
+    - `p2zoo run my.yaml --set model.name=$PWD/runs/llama-3-s1`
     """
     from zoo.catalog import find_recipe
     from zoo.recipe_file import load_recipe

@@ -26,7 +26,8 @@ def sweep(
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value in every recipe.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a value in every recipe; in bases if all are."),
     ] = None,
     corpus: Corpus = None,
     on: Annotated[
@@ -35,6 +36,9 @@ def sweep(
     publish: Annotated[bool, typer.Option("--publish", help="Publish each finished run, see p2zoo publish.")] = False,
     to: Annotated[str | None, typer.Option(metavar="NAMESPACE", help="Where to publish; default: you.")] = None,
     logs: Annotated[str | None, typer.Option(metavar="DATASET", help="Log data set for the pull requests.")] = None,
+    license_: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="Licence of base models unknown to p2zoo.")
+    ] = None,
     gpu: Annotated[str, typer.Option(help="GPU to count hours on in --dry-run.")] = "h100",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and what they cost, and stop.")] = False,
     endpoint: Endpoint = None,
@@ -58,6 +62,8 @@ def sweep(
 
     from zoo.sweep import carry_out, plan
 
+    if (to or logs or license_) and not publish:
+        raise P2Error("p2zoo sweep: --to, --logs and --license go with --publish; add it, or drop them.")
     folder = out or Path("runs") / (Path(where).name if not set(where) & set("*?[") else "sweep")
     card = _card(on, gpu)
     items = plan(where, folder, set_ or [], corpus)
@@ -67,7 +73,7 @@ def sweep(
         rows = [item.as_dict(card) for item in items]
         print(json.dumps({"runs": rows}, indent=2) if as_json else listing(items, card))
         raise typer.Exit(1 if any(row["status"] == "refused" for row in rows) else 0)
-    target = _target(to, logs) if publish else []
+    target = _target(to, logs, license_) if publish else []
     extra = ["--on", on, *target] if on else []
     console = Console(stderr=as_json)
     with View(console, items) as view:
@@ -169,14 +175,14 @@ def _card(on: str | None, gpu: str) -> str:
     return flavor_of(on).gpu
 
 
-def _target(to: str | None, logs: str | None) -> list[str]:
-    """`--to` and `--logs` for `p2zoo publish`; the user's own name where none is given."""
+def _target(to: str | None, logs: str | None, licence: str | None) -> list[str]:
+    """`--to`, `--logs` and `--license` for `p2zoo publish`; the user's own name where none is given."""
     if to is None:
         from zoo.cli.endpoint import hub
         from zoo.patience import Patience
 
         to = str(Patience()("sweep --publish: signing in", lambda: hub(None).whoami()["name"]))
-    return ["--to", to, *(["--logs", logs] if logs else [])]
+    return ["--to", to, *(["--logs", logs] if logs else []), *(["--license", licence] if licence else [])]
 
 
 def _publish(outcomes: "list[Outcome]", target: list[str], console: "Console") -> dict[str, dict[str, Any]]:

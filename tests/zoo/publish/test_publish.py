@@ -21,10 +21,13 @@ from leaderboard.remote import read_dataset
 from leaderboard.submit import title
 from tests.zoo.publish.conftest import LOGS, USERS
 from zoo.card import numbers_of
+from zoo.catalog import find_recipe
 from zoo.cli.publish import listing
-from zoo.finished import read_run
+from zoo.finished import portable, read_run
 from zoo.hub import client_env
-from zoo.publish import plan, publish
+from zoo.licences import LICENCES
+from zoo.publish import default_name, plan, publish
+from zoo.recipe_file import load_recipe, to_yaml
 
 APACHE = {"licence": "apache-2.0"}
 
@@ -145,6 +148,25 @@ def test_eval_results_are_the_hubs_own(published, as_user, runs, tmp_path):
     (entry,) = parse_eval_result_entries(yaml.safe_load(Path(path).read_text()))
     assert isinstance(entry, EvalResultEntry)
     assert (entry.dataset_id, entry.task_id, entry.value) == (LOGS, "heldout_loss", read_run(runs()).loss)
+
+
+def test_neither_machine_nor_a_base_that_was_never_pruned_is_told_of(copy):
+    assert "hardware" not in to_yaml(portable(load_recipe(find_recipe("quickstart/depth"), ["hardware.gpus=8"])))
+    folder = copy()
+    one = {"web": {"loss": 2.5, "tokens": 1200}}
+    edit_json(folder / "run.json", l0_by_source=one, loss_by_source=one)
+    planned = plan(folder, "ann", **APACHE)
+    base = dataclasses.replace(planned.run, recipe=load_recipe(find_recipe("ladder/bases/llama-3-s1")))
+    card = dataclasses.replace(planned, run=base).card().decode()
+    assert "| source | tokens predicted | random weights | this model |" in card
+
+
+def test_the_runs_of_one_sweep_have_names_of_their_own(runs):
+    run = read_run(runs())
+    changes = [[], ["train.seed=1"], ["train.objective=distill"], ["data.train.noise=0.25"], ["data.train.noise=0.5"]]
+    recipes = [load_recipe(find_recipe("quickstart/depth"), change) for change in changes]
+    names = [default_name(dataclasses.replace(run, recipe=recipe), LICENCES["apache-2.0"]) for recipe in recipes]
+    assert [name.removeprefix(names[0]) for name in names] == ["", "-seed1", "-distill", "-noise-0.25", "-noise-0.5"]
 
 
 def test_no_path_of_this_machine_leaves_it(published, as_user, tmp_path):

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from zoo.finished import weights_sha256
 from zoo.publish import plan
+from zoo.tasks import measure
 
 TASK = """
 task: colours
@@ -47,6 +49,13 @@ def test_results_stand_on_the_card_of_the_weights_they_were_measured_on(folder):
     assert "arc_easy" not in plan(folder, "ann", licence="apache-2.0").card().decode()
 
 
+def test_a_group_that_was_measured_is_not_measured_again(folder):
+    state = json.loads((folder / "run.json").read_text())
+    kept = {"weights_sha256": weights_sha256(folder / "model"), "groups": ["glue"], "results": {"cola": {}, "mnli": {}}}
+    (folder / "run.json").write_text(json.dumps(state | {"tasks": kept}))
+    assert measure(folder, ["glue", "cola"]) == kept["results"]
+
+
 def test_without_lm_eval_it_says_what_to_install(folder):
     script = f"import sys; sys.modules['lm_eval'] = None; sys.argv[1:] = {['publish', str(folder), '--to', 'me']!r}"
     script += "; sys.argv += ['--tasks', 'arc_easy']; from zoo.cli import main; main()"
@@ -61,6 +70,7 @@ def test_a_task_of_ones_own_is_measured_once(folder, tmp_path):
     pytest.importorskip("lm_eval", reason="in the extra [tasks]")
     questions = [{"question": f"light number {i} is", "answer": i % 2} for i in range(10)]
     (tmp_path / "colours.jsonl").write_text("\n".join(map(json.dumps, questions)))
+    (tmp_path / "light.yaml").write_text("group: light\ntask: [colours]\n")
     (tmp_path / "colours.yaml").write_text(TASK.replace("DATA", str(tmp_path / "colours.jsonl")))
     script = f"""
         import json, pathlib
@@ -70,6 +80,11 @@ def test_a_task_of_ones_own_is_measured_once(folder, tmp_path):
         measure(run, [{str(tmp_path / "colours.yaml")!r}])
         before = (run / "run.json").read_text()
         again = measure(run, [{str(tmp_path / "colours.yaml")!r}])
+        assert (run / "run.json").read_text() == before
+        measure(run, [{str(tmp_path / "light.yaml")!r}])
+        before = (run / "run.json").read_text()
+        assert json.loads(before)["tasks"]["groups"] == ["light"]
+        assert measure(run, [{str(tmp_path / "light.yaml")!r}]) == again
         assert (run / "run.json").read_text() == before
         try:
             measure(run, ["arc_eazy"])
