@@ -10,8 +10,11 @@ class Share(gr.Slider):
     def preprocess(self, payload: float | None) -> float:
         """The share, within the slider's range."""
         return min(max(self.minimum if payload is None else payload, self.minimum), self.maximum)
-    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
