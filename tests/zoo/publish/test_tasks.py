@@ -70,7 +70,6 @@ def test_a_task_of_ones_own_is_measured_once(folder, tmp_path):
     pytest.importorskip("lm_eval", reason="in the extra [tasks]")
     questions = [{"question": f"light number {i} is", "answer": i % 2} for i in range(10)]
     (tmp_path / "colours.jsonl").write_text("\n".join(map(json.dumps, questions)))
-    (tmp_path / "light.yaml").write_text("group: light\ntask: [colours]\n")
     (tmp_path / "colours.yaml").write_text(TASK.replace("DATA", str(tmp_path / "colours.jsonl")))
     script = f"""
         import json, pathlib
@@ -80,11 +79,6 @@ def test_a_task_of_ones_own_is_measured_once(folder, tmp_path):
         measure(run, [{str(tmp_path / "colours.yaml")!r}])
         before = (run / "run.json").read_text()
         again = measure(run, [{str(tmp_path / "colours.yaml")!r}])
-        assert (run / "run.json").read_text() == before
-        measure(run, [{str(tmp_path / "light.yaml")!r}])
-        before = (run / "run.json").read_text()
-        assert json.loads(before)["tasks"]["groups"] == ["light"]
-        assert measure(run, [{str(tmp_path / "light.yaml")!r}]) == again
         assert (run / "run.json").read_text() == before
         try:
             measure(run, ["arc_eazy"])
