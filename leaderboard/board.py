@@ -4,10 +4,10 @@ For servers: a new state of the data is a new board, made ready beside the old o
 change; what is asked twice is computed once, whoever asks.
 """
 
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import suppress
+from copy import copy
 from functools import cached_property
-from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -15,31 +15,22 @@ from leaderboard.ablate import ablate
 from leaderboard.asd import noise_floor
 from leaderboard.bases import BASES, Base, measured_bases, with_losses
 from leaderboard.budget import NEEDED, Budget, Question, answer
-from leaderboard.cells import score_cells
-from leaderboard.errors import FitError
+from leaderboard.cells import CELL, score_cells
+from leaderboard.errors import FitError, P2Error
 from leaderboard.fit import Fit
 from leaderboard.laws import LAWS
 from leaderboard.logs import Logs
 from leaderboard.models import models_table
+from leaderboard.once import Once
 from leaderboard.plan import plan
 from leaderboard.rank import rank
-from leaderboard.recommend import Predictor, fit_new_model, predictor
+from leaderboard.recommend import Predictor, fit_new_model, predictor, same_text
 from leaderboard.runlog import GROUP, curve_numbers, require, usable
 from leaderboard.runs import runs_table
 from leaderboard.tracks import groups
 from leaderboard.wanted import wanted
 
-T = TypeVar("T")
-MOST_KEPT = 500  # answers
-
-
-class _Slot:
-    """Room for one answer, and who may fill it."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.full = False
-        self.value: Any = None
+MOST_KEPT = 64  # answers to what visitors choose
 
 
 class Board:
@@ -48,32 +39,29 @@ class Board:
     def __init__(self, logs: Logs):
         require(logs.frame, NEEDED, "board")
         self.logs = logs
-        self._slots: dict[Any, _Slot] = {}
-        self._lock = threading.Lock()
+        self._tables = Once()
+        self._answers = Once(MOST_KEPT)
 
     def ready(self) -> "Board":
-        """Work out what visitors ask first, so that none of them waits for it."""
+        """Work out what visitors ask first, so that none of them waits; what has no answer is passed over."""
         for key, _ in self.groups:
-            self.predictor(key["family"], key["method"], eval_data=key["eval_data"], objective=key["objective"])
-        _ = self.ranking, self.wanted, self.runs, self.models
+            with suppress(P2Error):
+                self.predictor(key["family"], key["method"], eval_data=key["eval_data"], objective=key["objective"])
+        with suppress(P2Error):
+            _ = self.wanted
+        _ = self.ranking, self.runs, self.models
         return self
 
-    def _once(self, key: Any, make: Callable[[], T]) -> T:
-        """The answer to `key`, made by the first who asks while the others wait; a failure is not kept."""
-        with self._lock:
-            slot = self._slots.setdefault(key, _Slot())
-            if len(self._slots) > MOST_KEPT:  # visitors choose some keys; the oldest answer goes
-                del self._slots[next(iter(self._slots))]
-        with slot.lock:
-            if not slot.full:
-                try:
-                    slot.value, slot.full = make(), True
-                except Exception:
-                    with self._lock:
-                        self._slots.pop(key, None)
-                    raise
-            made: T = slot.value
-            return made
+    def told_of(self, logs: Logs) -> "Board":
+        """This board and its answers for logs of the same rows that differ in what is said of them."""
+        same = copy(self)
+        same.logs = logs
+        return same
+
+    @property
+    def usable(self) -> bool:
+        """Whether a run can be fitted at all: something was pruned, and trained beyond the warm-up."""
+        return bool(self.groups)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -85,40 +73,45 @@ class Board:
         """The groups that share a fit, by name, with their usable rows."""
         return groups(usable(self.frame))
 
+    @cached_property
+    def _heads(self) -> pd.DataFrame:
+        """A usable row for each run and group: enough to tell which group is meant."""
+        return usable(self.frame).drop_duplicates(["run_id", *GROUP])
+
     @property
     def runs(self) -> pd.DataFrame:
         """One row a run, newest first (runs.py)."""
-        return self._once("runs", lambda: runs_table(self.frame))
+        return self._tables.get("runs", lambda: runs_table(self.frame))
 
     @property
     def models(self) -> pd.DataFrame:
         """The published models (models.py)."""
-        return self._once("models", lambda: models_table(self.frame))
+        return self._tables.get("models", lambda: models_table(self.frame))
 
     @property
     def ranking(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The laws in order, and the cells behind (rank.py, cells.py); both empty where nothing can be fitted."""
 
         def make() -> tuple[pd.DataFrame, pd.DataFrame]:
-            cells = score_cells(self.frame)
+            cells = score_cells(self.frame) if self.usable else pd.DataFrame(columns=[*GROUP, *CELL])
             return rank(self.frame, cells=cells), cells
 
-        return self._once("ranking", make)
+        return self._tables.get("ranking", make)
 
     @property
     def floor(self) -> dict[str, float]:
         """ASD and slope difference per doubling between seeds of one run."""
-        return self._once("floor", lambda: noise_floor(self.frame))
+        return self._tables.get("floor", lambda: noise_floor(self.frame))
 
     @property
     def ablation(self) -> pd.DataFrame:
         """P² without each of its inputs (ablate.py)."""
-        return self._once("ablation", lambda: ablate(self.frame))
+        return self._tables.get("ablation", lambda: ablate(self.frame))
 
     @property
     def wanted(self) -> pd.DataFrame:
-        """The most telling next runs (wanted.py)."""
-        return self._once("wanted", lambda: wanted(self.frame))
+        """The most telling next runs (wanted.py). Raises P2Error where nothing can be fitted."""
+        return self._tables.get("wanted", lambda: wanted(self.frame))
 
     @property
     def texts(self) -> list[str]:
@@ -137,7 +130,7 @@ class Board:
             with_l0 = {base.name: base for base in with_losses(every)}
             return [with_l0.get(base.name, base) for base in every]
 
-        return self._once(("bases", eval_data), make)
+        return self._answers.get(("bases", eval_data), make)
 
     def predictor(
         self,
@@ -149,7 +142,12 @@ class Board:
         law: str | None = None,
         l_pruned_known: bool = False,
     ) -> Predictor:
-        """The fitted law that answers about a family and method, with its resamples (recommend.py)."""
+        """The fitted law that answers about a family and method, with its resamples (recommend.py).
+
+        Whoever asks for the same group shares one, whether it is named or found; so do all families without runs.
+        """
+        text, group = same_text(self._heads, family, method, eval_data, objective)
+        known = family if family in set(text["family"]) else None
 
         def make() -> Predictor:
             found = predictor(
@@ -159,7 +157,8 @@ class Board:
             _ = found.spread
             return found
 
-        return self._once((family, method, eval_data, objective, law, l_pruned_known), make)
+        found = self._answers.get((known, method, *group.values(), law, l_pruned_known), make)
+        return found if found.group["family"] == family else found.named(family)
 
     def budget(
         self,
@@ -189,7 +188,7 @@ class Board:
         """Every way to a model of one deployed size, unpruned bases among them (plan.py)."""
         given = tuple(bases)
         key = ("compare", round(deployed), round(tokens), family, given, eval_data)
-        return self._once(
+        return self._answers.get(
             key,
             lambda: plan(self.frame, deployed=deployed, tokens=tokens, family=family, bases=given, eval_data=eval_data),
         )
@@ -211,7 +210,7 @@ class Board:
             ]
             return [(key, one(key, text)) for (key, _), text in zip(self.groups, same, strict=True)]
 
-        return self._once(("fits", law), make)
+        return self._tables.get(("fits", law), make)
 
     def predicted(self, rows: pd.DataFrame, law: str) -> pd.DataFrame:
         """Log rows of any groups with what a law fitted to all runs says of them: columns predicted, excess (measured

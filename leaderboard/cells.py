@@ -24,6 +24,7 @@ from leaderboard.tracks import TRACKS, groups, split
 
 NEEDED = ("run_id", "base_model", "n0", "rate", "tokens", "loss")  # group columns may be absent: one group then
 METRICS = ("asd", "asd_doubling", "r2", "huber", "rmse")
+CELL = ("track", "cell", "law", "status", *METRICS, "asd_draws")  # behind the group columns
 NOT_TESTABLE = "not_testable"
 FAILED = "failed"
 DRAWS = 200

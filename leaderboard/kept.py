@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from leaderboard.findings import Finding, Report
 from leaderboard.runlog import whole_file
 
 KEPT = 4  # files in one folder
-_JUDGES = ("check.py", "pages.py", "rules.py", "runlog.py", "upgrade.py")  # what a verdict depends on
+_JUDGES = ("check.py", "findings.py", "pages.py", "rules.py", "runlog.py", "upgrade.py")  # what a verdict depends on
 
 
 def kept_folder() -> Path:
@@ -68,6 +69,9 @@ def write_kept(path: Path, frame: pd.DataFrame, bad: tuple[Report, ...]) -> None
     )
     with whole_file(path) as temporary:
         pq.write_table(table, temporary, compression="snappy")
-    older = sorted(path.parent.glob("*.parquet"), key=lambda p: p.stat().st_mtime, reverse=True)[KEPT:]
-    for file in older:
+    ages = {}
+    for file in path.parent.glob("*.parquet"):
+        with suppress(FileNotFoundError):  # another process was faster
+            ages[file] = file.stat().st_mtime
+    for file in sorted(ages, key=lambda p: ages[p], reverse=True)[KEPT:]:
         file.unlink(missing_ok=True)

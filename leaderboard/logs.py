@@ -30,6 +30,7 @@ class Logs:
     date: datetime | None  # of the newest run
     source: str
     note: str | None = None  # why these are not the newest, and of when they are
+    dataset: str | None = None  # id of the Hub dataset these are of; None for files
 
 
 def load_logs(source: str | Path | None = None, revision: str | None = None) -> Logs:
@@ -81,14 +82,19 @@ def _checked(files: list[Path], names: list[str]) -> tuple[pd.DataFrame, tuple[R
     return checked.frame.drop(columns="file"), tuple(r for r in checked.reports if not r.ok)
 
 
-def as_logs(frame: pd.DataFrame, bad: tuple[Report, ...], source: str, revision: str | None = None) -> Logs:
+def as_logs(
+    frame: pd.DataFrame,
+    bad: tuple[Report, ...],
+    source: str,
+    revision: str | None = None,
+    dataset: str | None = None,
+) -> Logs:
     """Good rows and the reports of bad files as logs; without a revision, the rows' hash stands for it."""
     date = frame["created_at"].max().to_pydatetime() if len(frame) else None
-    return Logs(frame, bad, revision or data_hash(frame), date, source)
+    return Logs(frame, bad, revision or data_hash(frame), date, source, dataset=dataset)
 
 
 def data_hash(frame: pd.DataFrame) -> str:
-    """First 12 hex digits of the sha256 over runs, tokens and losses, whatever the order of the runs."""
-    columns = ["run_id", "tokens", "loss"]
-    rows = np.sort(pd.util.hash_pandas_object(frame[columns], index=False).to_numpy())
+    """First 12 hex digits of the sha256 over all rows and columns, whatever the order of the rows."""
+    rows = np.sort(pd.util.hash_pandas_object(frame, index=False).to_numpy())
     return hashlib.sha256(rows.tobytes()).hexdigest()[:12]

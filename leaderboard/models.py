@@ -107,5 +107,5 @@ def hub_metadata(models: Iterable[str], api: "HfApi") -> pd.DataFrame:
 
 def snippet(model: str, revision: str | None = None) -> str:
     """Python that loads a model, at the commit that was measured if it is known."""
-    pinned = f', revision="{revision}"' if revision else ""
-    return f'AutoModelForCausalLM.from_pretrained("{model}"{pinned})'
+    pinned = f", revision={revision!r}" if revision else ""
+    return f"AutoModelForCausalLM.from_pretrained({model!r}{pinned})"

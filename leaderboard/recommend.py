@@ -16,6 +16,7 @@ from leaderboard.errors import P2Error, unknown_name
 from leaderboard.fit import Fit
 from leaderboard.law import Law
 from leaderboard.laws import LAWS, P2
+from leaderboard.once import Once
 from leaderboard.rank import NEW_MODEL, rank
 from leaderboard.runlog import GROUP, curve_numbers, require, usable
 from leaderboard.shared import SharedFit, fit_group
@@ -26,7 +27,7 @@ KEY = ("run_id", *GROUP, "base_model", "n0", "n_pruned", "rate", "l0", "l_pruned
 KEPT = 8
 RUNS_FOR_AN_INTERVAL = 4
 DRAWS = 400
-_heldout: dict[int, pd.Series] = {}
+_heldout = Once(KEPT)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class Predictor:
     def spread(self) -> Resamples | None:
         """Whole-run resamples of the fit, made once; None where there are too few runs for an interval."""
         return self.shared.resample(draws=DRAWS) if self.fit.n_runs >= RUNS_FOR_AN_INTERVAL else None
+
+    def named(self, family: str) -> "Predictor":
+        """The same, resamples and all, for another family without runs."""
+        other = Predictor(self.shared, self.group | {"family": family}, self.why)
+        vars(other).update({name: value for name, value in vars(self).items() if name == "spread"})
+        return other
 
 
 def predictor(
@@ -127,12 +134,12 @@ def heldout(text: pd.DataFrame) -> pd.Series:
     The last few answers are kept: the same runs always rank laws alike.
     """
     key = hash(tuple(pd.util.hash_pandas_object(text[[c for c in KEY if c in text]], index=False)))
-    if key not in _heldout:
+
+    def make() -> pd.Series:
         table = rank(text, cells=score_cells(text, LAWS, NEW_MODEL, draws=1)).set_index("law")
-        while len(_heldout) >= KEPT:
-            del _heldout[next(iter(_heldout))]
-        _heldout[key] = table["rmse_heldout"].dropna().sort_values()
-    return _heldout[key]
+        return table["rmse_heldout"].dropna().sort_values()
+
+    return _heldout.get(key, make)
 
 
 def fit_new_model(law: Law, text: pd.DataFrame, family: str, method: str) -> SharedFit:

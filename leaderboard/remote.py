@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +49,7 @@ def read_dataset(dataset: str, revision: str | None = None, api: "HfApi | None" 
     try:
         commit = _newest_commit(api, dataset, revision)
         logs = _read_commit(api, dataset, commit, folder, local=False)
-        with whole_file(seen) as file:
+        with suppress(OSError), whole_file(seen) as file:
             file.write_text(json.dumps({"commit": commit, "at": datetime.now(UTC).isoformat(timespec="seconds")}))
     except _Unreachable as error:
         return _last_good(api, dataset, revision, folder, seen, str(error))
@@ -134,15 +135,16 @@ def _read_commit(api: "HfApi", dataset: str, commit: str, folder: Path, local: b
     """Rows of one commit: the parsed ones, else the downloaded files, checked and kept."""
     parsed = folder / f"{commit}.{judges()}.parquet"
     if (kept := read_kept(parsed)) is not None:
-        return as_logs(*kept, source=dataset, revision=commit)
+        return as_logs(*kept, source=dataset, revision=commit, dataset=dataset)
     snapshot = _download(api, dataset, commit, local)
     files = log_files(snapshot / "runs")
     if not files:
         raise P2Error(f"{dataset}: no run logs at {commit[:12]}; they stand in runs/<contributor>/<run_id>.parquet.")
     checked = check_files(files, [f.relative_to(snapshot).as_posix() for f in files])
     frame, bad = checked.frame.drop(columns="file"), tuple(r for r in checked.reports if not r.ok)
-    write_kept(parsed, frame, bad)
-    return as_logs(frame, bad, source=dataset, revision=commit)
+    with suppress(OSError):  # no place to keep it
+        write_kept(parsed, frame, bad)
+    return as_logs(frame, bad, source=dataset, revision=commit, dataset=dataset)
 
 
 def _download(api: "HfApi", dataset: str, commit: str, local: bool) -> Path:

@@ -5,6 +5,7 @@ begins. What is the same in all rows of a run is judged once a run (`every_row`)
 """
 
 import json
+import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ PATTERN = "2:4"  # its rate follows from the pattern and cannot be asked for
 METHODS = ("depth", "width", PATTERN, "unstructured")
 CONTROL = "none"
 MAX_TEXT = 2_000
+REPOS = ("base_model", "model_repo")
+_REPO = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)  # owner/name or name
 PLAIN = ("contributor", "family", "method", "objective")  # names that must not have look-alikes
 FINISHED = 0.9  # share of the planned tokens from which a curve counts as whole
 YEARS = (2020, 2100)  # of a log's making
@@ -162,6 +165,10 @@ def _odd(name: str) -> Callable[[Rows], Mask]:
     return lambda rows: rows.text(name, odd)
 
 
+def _no_repo(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: rows.text(name, lambda text: _REPO.fullmatch(text) is None)
+
+
 def _not_positive(name: str) -> Callable[[Rows], Mask]:
     return lambda rows: rows.number(name) <= 0
 
@@ -249,6 +256,16 @@ _TEXT = [
             "Drop control, direction and look-alike characters; null, where allowed, means not known.",
         )
         for name in _TEXT_COLUMNS
+    ),
+    *(
+        Rule(
+            "no_repo_id",
+            name,
+            _no_repo(name),
+            "owner/name, or name alone: letters, digits and - _ . with none of - . in front",
+            "Name it as the Hub does; it stands in links and commands that people copy.",
+        )
+        for name in REPOS
     ),
 ]
 

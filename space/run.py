@@ -6,6 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from leaderboard.board import Board
+from leaderboard.logs import Logs
 from space import figures, words
 from space.table import facts
 
@@ -36,7 +37,7 @@ def told(board: Board, run_id: str) -> str:
         ("Hardware", words.text(last["hardware"])), ("Speed", f"{words.count(last['tokens_per_second'])} tokens/s"),
         ("Software", _software(last["software"])), ("Recipe", _short(last["recipe_sha256"])),
         ("Model", words.NONE if words.missing(model) else _link(str(model), str(model))),
-        ("Log", _log(board.logs.source, str(last["contributor"]), run_id)),
+        ("Log", _log(board.logs, str(last["contributor"]), run_id)),
     ]  # fmt: skip
     return f"<h2>Run <code>{words.text(run_id)}</code></h2>{facts(given)}"
 
@@ -50,18 +51,13 @@ def picture(board: Board, run_id: str, law: str) -> tuple[go.Figure | None, str]
     return figures.one_run(board.predicted(rows, law)), f"<p>{words.text(caption)}</p>"
 
 
-def hub_dataset(source: str) -> str | None:
-    """The data set on the Hub that logs are from; None where they are files."""
-    return source if source.count("/") == 1 and not source.startswith((".", "/", "~")) else None
-
-
-def _log(source: str, contributor: str, run_id: str) -> str:
-    """Where the log stands: on the Hub with its pull requests, or in a folder."""
+def _log(logs: Logs, contributor: str, run_id: str) -> str:
+    """Where the log stands: on the Hub, at the commit that is served, with its pull requests; or in a folder."""
     path = f"runs/{contributor}/{run_id}.parquet"
-    if hub_dataset(source) is None:
+    if logs.dataset is None:
         return words.text(path)
-    pulls = _link(f"datasets/{source}/discussions", "pull requests")
-    return f"{_link(f'datasets/{source}/blob/main/{path}', path)} · {pulls}"
+    pulls = _link(f"datasets/{logs.dataset}/discussions", "pull requests")
+    return f"{_link(f'datasets/{logs.dataset}/blob/{logs.revision}/{path}', path)} · {pulls}"
 
 
 def _link(path: str, label: str) -> str:

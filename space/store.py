@@ -47,9 +47,11 @@ class Store:
         with self._one:
             try:
                 logs = load_logs(self.source)
-                new = (logs.revision, logs.note) != (self.board.logs.revision, self.board.logs.note)
-                if new:
+                new = _state(logs) != _state(self.board.logs)
+                if logs.revision != self.board.logs.revision:
                     self.board = Board(logs).ready()
+                elif new:
+                    self.board = self.board.told_of(logs)
                 self.problem = logs.note
             except P2Error as error:
                 self.problem = str(error)
@@ -80,6 +82,11 @@ class Store:
         """Stop refreshing."""
         self._closed = True
         self._asked.set()
+
+
+def _state(logs: Logs) -> tuple[object, ...]:
+    """What tells one state of the data from another; the rows alone make the answers."""
+    return logs.revision, logs.quarantined, logs.note, logs.source
 
 
 def _instead(mounted: str | None, why: str) -> Logs:

@@ -5,6 +5,7 @@ recipe costs is dryrun.py. Everything that a recipe alone can get wrong is refus
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -84,7 +85,8 @@ class ModelSpec:
         path = PurePosixPath(self.name)
         if not self.local:
             return self.name
-        return path.stem if self.made_by else path.name
+        name = path.stem if self.made_by else path.name
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"  # a log takes names of repositories
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ from leaderboard.errors import P2Error
 from leaderboard.findings import Finding
 from leaderboard.recipes import command
 from space import look, words
-from space.run import hub_dataset
 from space.store import Store
 from space.table import Column, number, records, table
 
@@ -33,9 +32,7 @@ under CC-BY-4.0; you can correct or withdraw your own.</p>
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
     look.title("Send a run", "The laws are only as good as the runs behind them. Every method and size helps.")
-    gr.HTML(
-        HOW.format(logs=f" --logs {words.text(dataset)}" if (dataset := hub_dataset(store.board.logs.source)) else "")
-    )
+    gr.HTML(HOW.format(logs=f" --logs {words.text(dataset)}" if (dataset := store.board.logs.dataset) else ""))
     gr.HTML(
         "<h2>Check a log</h2><p>A <code>log.parquet</code> from a run folder is judged as a pull request would be. "
         "It stays on this server only while it is judged.</p>"
@@ -61,7 +58,7 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     def judged(path: str | None) -> list[Any]:
         html, fine = judge(path)
         hint = "" if fine and sign_in else _hint(store.board) if fine else ""
-        return [html, gr.update(interactive=fine and sign_in and bool(hub_dataset(store.board.logs.source))), hint]
+        return [html, gr.update(interactive=fine and sign_in and bool(store.board.logs.dataset)), hint]
 
     box.change(judged, box, [findings, send, sent], **look.QUIET)
     if sign_in:
@@ -98,7 +95,7 @@ def open_pull(board: Board, path: str | None, token: str | None) -> str:
     """Send an uploaded log in the name of who is signed in; HTML of what came of it."""
     from leaderboard.submit import submit
 
-    dataset = hub_dataset(board.logs.source)
+    dataset = board.logs.dataset
     try:
         if token is None:
             raise P2Error("Sign in first: the pull request is opened in your name.")
@@ -114,7 +111,7 @@ def open_pull(board: Board, path: str | None, token: str | None) -> str:
 
 
 def _hint(board: Board) -> str:
-    dataset = hub_dataset(board.logs.source)
+    dataset = board.logs.dataset
     where = f" --logs {dataset}" if dataset else ""
     return f"<p>Send it from your machine: <code>p2zoo publish RUN_FOLDER --to YOUR_NAME{words.text(where)}</code></p>"
 

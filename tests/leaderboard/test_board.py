@@ -4,10 +4,12 @@ import threading
 
 import pytest
 
-from leaderboard import load_logs, rank, recommend_tokens
+from leaderboard import as_json, load_logs, rank, recommend_tokens
 from leaderboard.board import MOST_KEPT, Board
 from leaderboard.budget import Question
 from leaderboard.errors import P2Error
+from leaderboard.logs import as_logs
+from leaderboard.once import Once
 
 ASKED = Question(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, excess=0.05)
 
@@ -33,8 +35,8 @@ def test_a_price_of_ones_own_changes_the_cost_alone(board):
     assert dear.cost == pytest.approx(10 * usual.cost)
 
 
-def test_what_is_asked_by_many_is_made_once(board):
-    made, gate = [], threading.Barrier(8)
+def test_what_is_asked_by_many_is_made_once():
+    made, gate, once = [], threading.Barrier(8), Once()
 
     def make():
         made.append(1)
@@ -44,7 +46,7 @@ def test_what_is_asked_by_many_is_made_once(board):
 
     def ask():
         gate.wait()
-        answers.append(board._once("asked by many", make))
+        answers.append(once.get("asked by many", make))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -55,13 +57,69 @@ def test_what_is_asked_by_many_is_made_once(board):
     assert len(set(map(id, answers))) == 1
 
 
-def test_a_failure_is_not_kept_and_old_answers_go(board):
+def test_a_failure_is_not_kept_and_what_was_not_asked_for_longest_goes(board):
     for _ in range(2):
         with pytest.raises(P2Error, match="unknown family"):
             board.predictor("lama-3", "depth")
-    for i in range(MOST_KEPT + 10):
-        board._once(("filler", i), lambda: 0)
-    assert len(board._slots) <= MOST_KEPT + 1
+    made, once = [], Once(2)
+    for key in (1, 2, 1, 3, 1, 2):
+        once.get(key, lambda key=key: made.append(key))
+    assert made == [1, 2, 3, 2]
+    with pytest.raises(ZeroDivisionError):
+        once.get(4, lambda: 1 / 0)
+    assert len(once) == 2
+
+
+def test_an_answer_being_made_is_not_the_one_that_goes():
+    once, started, go_on, made = Once(1), threading.Event(), threading.Event(), []
+
+    def slow():
+        made.append("slow")
+        started.set()
+        return go_on.wait(10)
+
+    thread = threading.Thread(target=once.get, args=("slow", slow))
+    thread.start()
+    assert started.wait(10)
+    for key in range(3):
+        once.get(key, lambda: None)
+    go_on.set()
+    thread.join()
+    once.get("slow", slow)
+    assert made == ["slow"]
+
+
+def test_a_group_named_or_found_is_one_answer_and_tables_are_never_evicted(board):
+    runs = board.runs
+    asked = {"family": "llama-3", "method": "depth"}
+    (key,) = (key for key, _ in board.groups if asked.items() <= key.items())
+    found = board.predictor(**key)
+    for price in range(MOST_KEPT + 1):  # what visitors choose
+        board._answers.get(("asked", price), lambda: 0)
+        assert board.predictor(**asked, eval_data=key["eval_data"]) is board.predictor(**asked) is found
+    assert board.runs is runs
+
+
+def test_families_without_runs_share_one_answer_under_their_own_names(board):
+    one, other = board.predictor("olmo-2", "depth"), board.predictor("gemma-3", "depth")
+    assert (one.group["family"], other.group["family"]) == ("olmo-2", "gemma-3")
+    assert one.shared is other.shared
+    assert one.spread is other.spread
+
+
+def test_a_board_without_a_usable_run_is_made_ready_and_says_so(board):
+    assert board.usable
+    for rows in (board.frame[:0], board.frame[board.frame["rate"] == 0]):
+        none = Board(as_logs(rows.reset_index(drop=True), (), source="nothing pruned")).ready()
+        assert not none.usable
+        table, cells = none.ranking
+        assert table.empty
+        assert cells.empty
+        assert as_json.ranking(table, cells) == []
+        with pytest.raises(P2Error, match="no usable rows"):
+            _ = none.wanted
+        with pytest.raises(P2Error):
+            none.budget(ASKED)
 
 
 def test_a_loss_that_nobody_measured_is_read_off_the_family_and_said_so(board):

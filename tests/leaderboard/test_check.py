@@ -49,6 +49,7 @@ CASES = {
         for c in COLUMNS
         if not c.curve and c.name not in ("created_at", "tokens_per_second", "mfu")
     },
+    **{("no_repo_id", name): put_all(**{name: "ada/m;curl evil"}) for name in ("base_model", "model_repo")},
     ("unknown_method", "method"): put_all(method="dept"),
     ("rate_range", "rate"): put_all(rate=0.0, n_pruned=1_000_000),
     ("rate_mismatch", "rate"): put_all(rate=0.2501),
@@ -118,6 +119,10 @@ def test_no_case_is_left_without_a_rule():
         (put_all(rate=25.0, rate_requested=25.0), ("percent_rate", "rate")),
         (put_all(rate=-0.25), ("out_of_range", "rate")),
         (put_all(method="depth+depth"), ("unknown_method", "method")),
+        *(
+            (put_all(base_model=name), ("no_repo_id", "base_model"))
+            for name in ("a/b/c", "/a", "../x", "-a", "a\n", "$(a)")
+        ),
         (put_all(software="[1]"), ("software_not_json", "software")),
     ],
 )
@@ -134,6 +139,7 @@ def test_bad_values(edit, expected, log_file):
         {"method": "none", "importance": "none", "rate": 0.0, "rate_requested": None, "n_pruned": 1_000_000},
         {"rate_requested": 1},  # an int where a float is meant
         {"software": None, "calibration_sha256": "0" * 64},
+        {"base_model": "tiny-llama-3", "model_repo": "Ada_1/Llama-3.2-1B-depth-0.25"},
     ],
 )
 def test_good_logs(changes, log_file):

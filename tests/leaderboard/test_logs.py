@@ -50,6 +50,8 @@ def test_the_revision_follows_the_rows_and_not_their_files(tmp_path, log_file):
     assert one.revision == other.revision == data_hash(one.frame.sample(frac=1, random_state=0))
     assert len(one.revision) == 12
     assert data_hash(one.frame.assign(loss=one.frame["loss"] + 1e-9)) != one.revision
+    assert data_hash(one.frame.assign(l0=one.frame["l0"] + 1e-9)) != one.revision
+    assert one.dataset is None
     assert one.date.isoformat() == "2026-01-02T03:04:05+00:00"
 
 

@@ -1,5 +1,7 @@
 """The zoo table: what it takes from logs, what stays empty, and a Pareto front worked by hand."""
 
+import ast
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,5 +77,10 @@ def test_hub_metadata_is_empty_where_nobody_answers():
 
 
 def test_snippets():
-    assert snippet("a/b") == 'AutoModelForCausalLM.from_pretrained("a/b")'
-    assert snippet("a/b", "c1") == 'AutoModelForCausalLM.from_pretrained("a/b", revision="c1")'
+    assert snippet("a/b") == "AutoModelForCausalLM.from_pretrained('a/b')"
+    assert snippet("a/b", "c1") == "AutoModelForCausalLM.from_pretrained('a/b', revision='c1')"
+    (call,) = ast.parse(snippet('a"); evil("', "c'")).body
+    assert [ast.literal_eval(part) for part in (call.value.args[0], call.value.keywords[0].value)] == [
+        'a"); evil("',
+        "c'",
+    ]

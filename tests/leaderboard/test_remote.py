@@ -60,6 +60,7 @@ def test_fresh_kept_and_with_the_hub_gone(tmp_path, runs, cache, monkeypatch):
     assert cold.frame["run_id"].nunique() == 2
     assert [(r.path, r.findings[0].code) for r in cold.quarantined] == [("runs/ada/bad.parquet", "unreadable")]
     assert (cold.revision, cold.source, cold.note) == (commit, DATASET, None)
+    assert cold.dataset == warm.dataset == DATASET
     assert list(cold.frame) == [c.name for c in COLUMNS]
     pd.testing.assert_frame_equal(warm.frame, cold.frame)
     assert (warm.quarantined, warm.date) == (cold.quarantined, cold.date)
@@ -88,6 +89,15 @@ def test_the_frames_of_a_folder_and_of_a_dataset_are_equal(tmp_path, runs):
         kept = read_dataset(DATASET, api=api).frame
     pd.testing.assert_frame_equal(kept, load_logs(runs).frame, check_dtype=False, check_categorical=False)
     assert all(kept[c.name].dtype == "category" for c in COLUMNS if c.kind == "text")
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, runs, cache):
+    cache.mkdir()
+    (cache / "logs").write_text("a file where the folder would be")
+    with hub.serve(tmp_path / "hub", {"owner": "hf_owner"}) as url:
+        api = HfApi(endpoint=url, token="hf_owner")
+        upload(api, runs)
+        assert read_dataset(DATASET, api=api).frame["run_id"].nunique() == 2
 
 
 def test_a_dataset_without_runs_is_said(tmp_path):

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,9 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from leaderboard import load_logs
+from leaderboard.board import Board
 from leaderboard.logs import SEED
+from space.run import told
 from space.store import Store
 from tests.space.child import free_port, healthy, until
 from zoo.hub import client_env, serve
@@ -40,11 +43,27 @@ def test_a_new_run_is_served_and_a_broken_source_changes_nothing(runs, tmp_path)
     shutil.copy(runs[-1], tmp_path)
     assert store.refresh() is True
     assert (len(before.runs), len(store.board.runs)) == (len(runs) - 1, len(runs))
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    fits, ranking = store.board.fits("p2"), store.board.ranking
+    assert store.refresh() is True
+    assert [r.path for r in store.board.logs.quarantined] == ["broken.parquet"]
+    assert store.board.fits("p2") is fits  # what the rows say stays
+    assert store.board.ranking is ranking
+    assert store.refresh() is False
     served = store.board
     shutil.rmtree(tmp_path)
     assert store.refresh() is False
     assert store.board is served
     assert str(tmp_path) in store.problem
+
+
+def test_a_run_is_linked_at_the_commit_that_is_served_and_a_folder_has_no_links(runs, tmp_path):
+    shutil.copy(runs[0], tmp_path)
+    files = load_logs(tmp_path)
+    run = runs[0].stem
+    assert "discussions" not in told(Board(replace(files, source="some/folder")), run)
+    served = Board(replace(files, dataset=LOGS, revision="c" * 40))
+    assert f"datasets/{LOGS}/blob/{'c' * 40}/runs/p2lab/{run}.parquet" in told(served, run)
 
 
 def test_a_source_out_of_reach_at_the_start_gives_the_mounted_copy_or_the_seed(runs, tmp_path, monkeypatch):
