@@ -72,8 +72,7 @@ def frame(page: "Page", store: Store, demo: gr.Blocks) -> None:
     with gr.Column(elem_id="page", elem_classes=f"page-{page.path or 'budget'}"):
         page.draw(store, demo)
     stamp = gr.HTML(stamp_words(store.board), elem_id="stamp")
-    if page.path:  # the first page renews it with its answer
-        demo.load(lambda: stamp_words(store.board), outputs=stamp, **QUIET)
+    demo.load(lambda: stamp_words(store.board), outputs=stamp, **QUIET)
 
 
 def _menu(page: "Page", pages: tuple["Page", ...]) -> str:

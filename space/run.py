@@ -43,9 +43,9 @@ def told(board: Board, run_id: str) -> str:
 
 
 def picture(board: Board, run_id: str, law: str) -> tuple[go.Figure | None, str]:
-    """The plot and its caption; no plot where there is no such run."""
+    """The plot and its caption; no plot where there is no such run, or none of its rows is trained."""
     rows = board.run(run_id)
-    if rows.empty:
+    if not (rows["tokens"] > 0).any():
         return None, ""
     caption = f"This run as measured and as {law}, fitted to all runs of its kind, predicts it; below, the difference."
     return figures.one_run(board.predicted(rows, law)), f"<p>{words.text(caption)}</p>"

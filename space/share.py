@@ -4,10 +4,10 @@ import gradio as gr
 
 
 class Share(gr.Slider):
-    """Gradio's slider; an emptied box counts as the lowest share, and one outside the range as its end."""
+    """Gradio's slider; an emptied box is None, and a share outside the range counts as its end."""
 
     is_template = True  # drawn as a slider
 
-    def preprocess(self, payload: float | None) -> float:
-        """The share, within the slider's range."""
-        return min(max(self.minimum if payload is None else payload, self.minimum), self.maximum)
+    def preprocess(self, payload: float | None) -> float | None:
+        """The share, within the slider's range; None where the box is empty."""
+        return None if payload is None else min(max(payload, self.minimum), self.maximum)

@@ -32,7 +32,7 @@ class Store:
     def open(cls, source: str | None, mounted: str | None = None) -> "Store":
         """Serve `source`; where it cannot be read, the copy `mounted` here or the bundled seed, with a note."""
         try:
-            return cls(source, Board(load_logs(source)))
+            return cls(source, _board(load_logs(source)))
         except P2Error as error:
             return cls(source, Board(_instead(mounted, str(error))), str(error))
 
@@ -49,7 +49,7 @@ class Store:
                 logs = load_logs(self.source)
                 new = _state(logs) != _state(self.board.logs)
                 if logs.revision != self.board.logs.revision:
-                    self.board = Board(logs).ready()
+                    self.board = _board(logs).ready()
                 elif new:
                     self.board = self.board.told_of(logs)
                 self.problem = logs.note
@@ -87,6 +87,14 @@ class Store:
 def _state(logs: Logs) -> tuple[object, ...]:
     """What tells one state of the data from another; the rows alone make the answers."""
     return logs.revision, logs.quarantined, logs.note, logs.source
+
+
+def _board(logs: Logs) -> Board:
+    """A board that has something to say; raises P2Error where no run can be fitted."""
+    board = Board(logs)
+    if not board.usable:
+        raise P2Error(f"{logs.source}: no run here can be fitted (tokens > warmup_tokens, something pruned).")
+    return board
 
 
 def _instead(mounted: str | None, why: str) -> Logs:

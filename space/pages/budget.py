@@ -1,6 +1,7 @@
 """Token budget: the question people come with. A form, the answer in a sentence, the predicted curve, and rivals."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -27,9 +28,10 @@ USUAL = {"excess": 0.05, "gain": 0.01}
 NO_GPU = "no GPU"
 DEFAULTS: dict[str, Any] = {
     "text": "", "base": "", "family": "", "n0": None, "l0": None, "method": "depth", "rate": 0.25, "l_pruned": None,
-    "goal": "excess", "value": 0.05, "gpu": "h100", "price": None,
+    "goal": "excess", "value": None, "gpu": "h100", "price": None,
 }  # fmt: skip
 NAMES = tuple(DEFAULTS)
+FOLLOWS = {"text": ("base", "l0"), "base": ("l0",), "method": (), "goal": ("value",), "gpu": ("price",)}  # made anew
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     def asked(*values: Any) -> list[Any]:
         return list(_answer(store.board, dict(zip(NAMES, values, strict=True))))
 
-    def chosen(*values: Any) -> list[Any]:
-        state = _complete(store.board, dict(zip(NAMES, values, strict=True)))
+    def chosen(name: str, *values: Any) -> list[Any]:
+        given = dict(zip(NAMES, values, strict=True)) | dict.fromkeys(FOLLOWS[name])
+        state = _complete(store.board, given)
         return [*_shown(store.board, state), *_answer(store.board, state)]
 
     def drawn(*values: Any) -> list[Any]:
@@ -83,11 +86,9 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     later = {"fn": drawn, "inputs": inputs, "outputs": [plot, caption, rivals], **look.QUIET}
     demo.load(opened, outputs=[*inputs, answer, address], **look.QUIET).then(**later)
     for name, part in form.items():
-        fills = name in ("base", "text", "method", "goal", "gpu")
-        reply = part.input(
-            chosen if fills else asked, inputs, [*inputs, answer, address] if fills else [answer, address],
-            trigger_mode="always_last", **look.QUIET,
-        )  # fmt: skip
+        fills = name in FOLLOWS
+        work, outputs = (partial(chosen, name), inputs) if fills else (asked, [])
+        reply = part.input(work, inputs, [*outputs, answer, address], trigger_mode="always_last", **look.QUIET)
         reply.then(**later, trigger_mode="always_last")
 
 
@@ -138,32 +139,36 @@ def _base(board: Board, state: links.Values) -> Base | None:
 
 
 def _complete(board: Board, state: links.Values) -> links.Values:
-    """The state with everything filled in that follows from a base model, a method or a goal."""
-    texts = board.texts
+    """The state with what is missing filled in: what follows from a base model, a method, a goal or a GPU."""
+    texts, methods = board.texts, _methods(board)
     state["text"] = state["text"] if state["text"] in texts else texts[0]
     names = [name for _, name in _base_names(board, state["text"])]
     given = state["n0"] is not None and state["base"] in ("", OWN)
     if state["base"] not in names:
         state["base"] = OWN if given else _usual_base(board, state["text"])
-    if state["method"] not in _methods(board):
-        state["method"] = _methods(board)[0]
+    state["method"] = state["method"] if state["method"] in methods else methods[0]
     if (base := _base(board, state)) is not None:
         state |= {"family": base.family, "n0": float(base.n0)}
-        state["l0"] = None if base.l0 is None else round(base.l0, 4)
+        measured = base.l0 is not None and not base.interpolated
+        if base.l0 is not None and (measured or state["l0"] is None):
+            state["l0"] = round(base.l0, 4)
         if state["method"] == "2:4":
             state["rate"] = round(sparse_rate(base.n0, base.n0_nonembedding), 4)
     state["family"] = state["family"] or _families(board)[0]
     state["goal"] = state["goal"] if state["goal"] in GOALS else "excess"
-    if state["value"] is None or (state["goal"] in USUAL and state["value"] in USUAL.values()):
-        state["value"] = USUAL.get(state["goal"])
-    if state["goal"] == "target_loss" and (state["value"] or 0) < 0.5 and state["l0"]:
-        state["value"] = round(state["l0"] + USUAL["excess"], 3)
-    elif state["goal"] in USUAL and (state["value"] or 0) > 1:
-        state["value"] = USUAL[state["goal"]]
+    if state["value"] is None:
+        state["value"] = _usual_value(state)
     state["gpu"] = state["gpu"] if state["gpu"] in GPUS else NO_GPU
     if state["price"] is None and state["gpu"] in GPUS:
         state["price"] = GPUS[state["gpu"]].price
     return state
+
+
+def _usual_value(state: links.Values) -> float | None:
+    """The goal's value where none is given; a target loss starts at the usual excess."""
+    if state["goal"] != "target_loss":
+        return USUAL[state["goal"]]
+    return None if state["l0"] is None else round(state["l0"] + USUAL["excess"], 3)
 
 
 def _usual_base(board: Board, text: str) -> str:
@@ -180,8 +185,10 @@ def _shown(board: Board, state: links.Values) -> list[Any]:
     unknown = base is not None and base.l0 is None
     hint = "Read off the family's power law, not measured" if guessed else "Nobody measured it" if unknown else ""
     changes: dict[str, dict[str, Any]] = {
+        "text": {"choices": board.texts, "visible": len(board.texts) > 1},
+        "method": {"choices": _methods(board)},
         "base": {"choices": _base_names(board, state["text"])},
-        "family": {"visible": own},
+        "family": {"choices": _families(board), "visible": own},
         "n0": {"interactive": own},
         "l0": {"info": hint or None, "interactive": own or guessed or unknown},
         "rate": {"interactive": not sparse, "info": "Follows from the 2:4 pattern" if sparse else None},
@@ -192,7 +199,10 @@ def _shown(board: Board, state: links.Values) -> list[Any]:
 
 def _ask(board: Board, state: links.Values) -> Asked:
     """The question of a state; raises P2Error in words of the form."""
-    for name, label in (("n0", "the number of parameters"), ("l0", "the loss before pruning"), ("value", "the goal")):
+    for name, label in (
+        ("n0", "the number of parameters"), ("l0", "the loss before pruning"), ("rate", "the share to remove"),
+        ("value", "the goal"),
+    ):  # fmt: skip
         if state[name] is None:
             raise P2Error(f"Give {label} to get an answer.")
     goal = {state["goal"]: state["value"]}
@@ -213,6 +223,8 @@ def _answer(board: Board, state: links.Values) -> tuple[str, str]:
         base = _base(board, told)
         told["l0"] = None if base and base.l0 and abs(base.l0 - (told["l0"] or 0)) < 1e-3 else told["l0"]
         told["rate"] = DEFAULTS["rate"] if told["method"] == "2:4" else told["rate"]
+    if told["goal"] in USUAL and told["value"] == USUAL[told["goal"]]:
+        told["value"] = None
     if told["gpu"] in GPUS and told["price"] == GPUS[told["gpu"]].price:
         told["price"] = None
     address = links.query(told, {**DEFAULTS, "text": board.texts[0]})

@@ -130,7 +130,8 @@ def _opened(board: Board, state: links.Values) -> tuple[links.Values, list[Any]]
 
 def _filtered(board: Board, state: links.Values) -> Filtered:
     chosen = {name: None if state[name] == ANY else state[name] for name in FACETS}
-    low, high = state["rate_from"] or None, None if (state["rate_to"] or 1.0) >= 1 else state["rate_to"]
+    low = state["rate_from"] or None
+    high = None if state["rate_to"] is None or state["rate_to"] >= 1 else state["rate_to"]
     return filter_runs(board.runs, search=state["search"] or "", rate_from=low, rate_to=high, **chosen)
 
 
@@ -166,7 +167,7 @@ def _picture(board: Board, state: links.Values) -> tuple[go.Figure | None, str]:
         found = _filtered(board, state).rows
     except P2Error:
         return None, ""
-    pruned = found[found["method"] != "none"]
+    pruned = found[(found["method"] != "none") & (found["tokens"] > 0)]
     if pruned.empty:
         return None, ""
     panels, left_out = figures.panels(board.frame, pruned)

@@ -78,7 +78,7 @@ def _link(row: dict[str, Any]) -> str:
 def _table(board: Board, state: links.Values) -> str:
     models = board.models
     said = "No model is published yet. The Contribute page says how to publish the first."
-    if state["search"]:
+    if state["search"] and len(models):
         every = models[["model", "base_model", "method", "contributor", "run_id"]].astype(str).agg(" ".join, axis=1)
         models = models[every.str.contains(state["search"], case=False, regex=False)]
         said = f"No model matches the search {state['search']!r}; {len(board.models)} are there without it."
