@@ -219,7 +219,7 @@ def package_folder(name: str) -> Path:
 
 
 def _ships(path: Path) -> bool:
-    return path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    return path.is_file() and path.suffix not in (".pyc", ".pyi") and not path.name.startswith(".")
 
 
 def _imports(path: Path) -> set[str]:

@@ -348,5 +348,5 @@ def test_models_lists_what_was_merged(runs, as_user, hub_url, tmp_path):
     assert set(rows) == {"ann/zoo-2", "ann/zoo-d"}
     row = rows["ann/zoo-2"]
     assert (row["licence"], row["gpu_hours"]) == ("apache-2.0", None)
-    assert row["snippet"].startswith('AutoModelForCausalLM.from_pretrained("ann/zoo-2", revision="')
+    assert row["snippet"].startswith("AutoModelForCausalLM.from_pretrained('ann/zoo-2', revision='")
     assert any(row["pareto"] for row in rows.values())
