@@ -41,6 +41,7 @@ class Board:
         self.logs = logs
         self._tables = Once()
         self._answers = Once(MOST_KEPT)
+        self._texts = Once(MOST_KEPT)
 
     def ready(self) -> "Board":
         """Work out what visitors ask first, so that none of them waits; what has no answer is passed over."""
@@ -146,7 +147,8 @@ class Board:
 
         Whoever asks for the same group shares one, whether it is named or found; so do all families without runs.
         """
-        text, group = same_text(self._heads, family, method, eval_data, objective)
+        asked = (family, method, eval_data, objective)
+        text, group = self._texts.get(asked, lambda: same_text(self._heads, *asked))
         known = family if family in set(text["family"]) else None
 
         def make() -> Predictor:

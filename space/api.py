@@ -28,6 +28,7 @@ from leaderboard.hardware import GPUS
 from leaderboard.models import snippet
 from leaderboard.outlook import losses_at
 from leaderboard.runs import filter_runs
+from space.blocks import Refused
 from space.store import Store
 
 logger = logging.getLogger(__name__)
@@ -37,26 +38,6 @@ LEAST_TOKENS = 1e3
 MOST_TOKEN_COUNTS = 1_000
 MOST_PRICE = 1e6
 MOST_TEXT = 300  # characters of a name or a search
-
-
-class Refused(gr.Error):
-    """A refusal whose text is the sentence itself; never printed as a traceback."""
-
-    def __init__(self, sentence: str):
-        super().__init__(sentence, print_exception=False)
-
-    def __str__(self) -> str:
-        return str(self.message)
-
-
-class Blocks(gr.Blocks):
-    """Gradio's, but a call by position that lacks values is refused in a sentence."""
-
-    def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
-        """Refuse fewer values than the function has parameters."""
-        if len(inputs) < (most := len(block_fn.inputs)):
-            by_name = f"send them by name to /gradio_api/call/v2/{block_fn.name}"
-            raise Refused(f"{block_fn.name}: {most} values are expected in order, {len(inputs)} came; or {by_name}.")
 
 
 def register(store: Store) -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from leaderboard.check import MAX_BYTES
 from space import api, look, routes
-from space.own_host import OwnHostOnly
+from space.blocks import Blocks
 from space.pages import PAGES
+from space.shell import Shell
 from space.store import Store
 
 STATIC = Path(__file__).parent / "static"
@@ -20,7 +22,8 @@ THREADS = 4  # at work at once: more only take turns on the cores, and each keep
 def build(store: Store, webhook_secret: str | None = None) -> FastAPI:
     """The whole app as ASGI, over whatever state `store` holds."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(OwnHostOnly)
+    app.add_middleware(Shell)
+    app.add_middleware(GZipMiddleware, minimum_size=10_000)
     routes.add(app, store, webhook_secret)
     app.mount("/look", StaticFiles(directory=STATIC), name="look")  # /static is Gradio's own
     demo = blocks(store)
@@ -47,7 +50,7 @@ def build(store: Store, webhook_secret: str | None = None) -> FastAPI:
 
 def blocks(store: Store) -> gr.Blocks:
     """The pages."""
-    demo = api.Blocks(title="p2zoo", analytics_enabled=False, fill_width=True)
+    demo = Blocks(title="p2zoo", analytics_enabled=False, fill_width=True)
     for page in PAGES:
         with demo.route(page.name, page.path) if page.path else demo:
             gr.Navbar(visible=False)  # the menu is ours

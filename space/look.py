@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 ACCENT, ACCENT_DARK = "#a8400f", "#f59a6b"  # 6.3:1 on paper, 8.6:1 on night
 PAPER, NIGHT = "#fbfaf7", "#171614"
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # a handler of a page, not of the API
-HEAD = """
-<meta name="description" content="How many post-training tokens does a pruned LLM need? Laws, curves and budgets.">
-<link rel="preload" href="look/inter.woff2" as="font" type="font/woff2" crossorigin>
-<link rel="preload" href="look/source-serif.woff2" as="font" type="font/woff2" crossorigin>
-<script src="look/page.js" defer></script>
-"""
+HEAD = '<script src="look/page.js" defer></script>'
 
 
 def theme() -> gr.themes.Base:
@@ -68,14 +63,16 @@ def frame(page: "Page", store: Store, demo: gr.Blocks) -> None:
     """The menu, the page, and which data it shows."""
     from space.pages import PAGES
 
-    gr.HTML(_menu(page, PAGES), elem_id="menu")
+    gr.HTML(menu(page, PAGES), elem_id="menu")
     with gr.Column(elem_id="page", elem_classes=f"page-{page.path or 'budget'}"):
+        gr.HTML(title(page))
         page.draw(store, demo)
     stamp = gr.HTML(stamp_words(store.board), elem_id="stamp")
     demo.load(lambda: stamp_words(store.board), outputs=stamp, **QUIET)
 
 
-def _menu(page: "Page", pages: tuple["Page", ...]) -> str:
+def menu(page: "Page", pages: tuple["Page", ...]) -> str:
+    """The links to all pages (HTML)."""
     links = "".join(
         f'<a href="{other.path or "."}"{" aria-current=page" if other is page else ""}>{other.name}</a>'
         for other in pages
@@ -85,6 +82,11 @@ def _menu(page: "Page", pages: tuple["Page", ...]) -> str:
         f'<nav aria-label="Pages">{links}</nav>'
         '<button type="button" class="dark-switch" aria-label="Switch between light and dark">◐</button></header>'
     )
+
+
+def title(page: "Page") -> str:
+    """A page's heading and its first sentence (HTML)."""
+    return f'<h1>{page.heading}</h1><p class="lead">{page.lead}</p>'
 
 
 def stamp_words(board: Board) -> str:
@@ -97,11 +99,6 @@ def stamp_words(board: Board) -> str:
         f"<code>{words.text(logs.revision[:12])}</code></span> · <span>newest run {words.day(logs.date)}</span> · "
         f'<a href="about">what this is</a></p>{note}</footer>'
     )
-
-
-def title(heading: str, lead: str) -> gr.HTML:
-    """A page's heading and its first sentence (HTML)."""
-    return gr.HTML(f'<h1>{heading}</h1><p class="lead">{lead}</p>')
 
 
 def warned(make: Callable[[], str]) -> str:

@@ -11,18 +11,37 @@ from space.store import Store
 
 @dataclass(frozen=True)
 class Page:
-    """`path` is relative to the app's root; the first page is the root itself."""
+    """`path` is relative to the app's root; the first page is the root itself. `lead` is its first sentence (HTML)."""
 
     name: str
     path: str
+    heading: str
+    lead: str
     draw: Callable[[Store, gr.Blocks], None]
 
 
 PAGES = (
-    Page("Token budget", "", budget.draw),
-    Page("Laws", "laws", laws.draw),
-    Page("Curves", "curves", curves.draw),
-    Page("Models", "models", models.draw),
-    Page("Contribute", "contribute", contribute.draw),
-    Page("About", "about", about.draw),
-)
+    Page(
+        "Token budget", "", "How many post-training tokens does a pruned model need?",
+        "Choose a model and how it is pruned. The answer comes from the loss curves of everybody's runs.", budget.draw,
+    ),
+    Page(
+        "Laws", "laws", "Which law predicts curves it has not seen?",
+        "Laws are ranked by ASD, the mean difference between the measured and the predicted slope of a held-out curve "
+        '(<a href="https://arxiv.org/abs/2411.10272">arXiv:2411.10272</a>). Laws share a rank where other runs could '
+        "have reversed them.", laws.draw,
+    ),
+    Page(
+        "Curves", "curves", "Every run's loss curve",
+        "Held-out loss over post-training tokens, as measured and as a law predicts it.", curves.draw,
+    ),
+    Page(
+        "Models", "models", "Pruned models, ready to load",
+        "Every model here has its loss log on this board. Losses compare within one held-out text.", models.draw,
+    ),
+    Page(
+        "Contribute", "contribute", "Send a run",
+        "The laws are only as good as the runs behind them. Every method and size helps.", contribute.draw,
+    ),
+    Page("About", "about", "About", "What is measured, which data this is, and what it cannot tell.", about.draw),
+)  # fmt: skip

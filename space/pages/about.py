@@ -53,7 +53,6 @@ signatures</a>; MCP at <code>/gradio_api/mcp/</code>. Typefaces: Inter and Sourc
 
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
-    look.title("About", "What is measured, which data this is, and what it cannot tell.")
     state = gr.HTML(elem_id="state", min_height=160)
     gr.HTML(METHOD)
     gr.HTML(CITE)

@@ -47,10 +47,6 @@ class Asked:
 
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
-    look.title(
-        "How many post-training tokens does a pruned model need?",
-        "Choose a model and how it is pruned. The answer comes from the loss curves of everybody's runs.",
-    )
     with gr.Row(elem_classes="ask"):
         with gr.Column(scale=2, min_width=300, elem_id="budget-form"):
             form = _form(store.board)

@@ -31,7 +31,6 @@ under CC-BY-4.0; you can correct or withdraw your own.</p>
 
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
-    look.title("Send a run", "The laws are only as good as the runs behind them. Every method and size helps.")
     gr.HTML(HOW.format(logs=f" --logs {words.text(dataset)}" if (dataset := store.board.logs.dataset) else ""))
     gr.HTML(
         "<h2>Check a log</h2><p>A <code>log.parquet</code> from a run folder is judged as a pull request would be. "

@@ -79,9 +79,6 @@ def draw(store: Store, demo: gr.Blocks) -> None:
 
 
 def _parts() -> Parts:
-    look.title(
-        "Every run's loss curve", "Held-out loss over post-training tokens, as measured and as a law predicts it."
-    )
     form = _form()
     one = gr.HTML(elem_id="run")
     with gr.Column(visible=False, elem_classes="figure") as one_figure:

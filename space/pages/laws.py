@@ -30,12 +30,6 @@ DEFAULTS: dict[str, Any] = {"track": OVERALL, "group": EVERY, "law": ""}
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
     board = store.board
-    look.title(
-        "Which law predicts curves it has not seen?",
-        "Laws are ranked by ASD, the mean difference between the measured and the predicted slope of a held-out curve "
-        '(<a href="https://arxiv.org/abs/2411.10272">arXiv:2411.10272</a>). Laws share a rank where other runs could '
-        "have reversed them.",
-    )
     with gr.Row():
         track = gr.Dropdown(
             [(name, key) for key, name in TRACK_NAMES.items()], value=OVERALL, label="Held out", elem_id="track"

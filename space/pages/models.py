@@ -31,10 +31,6 @@ DEFAULTS: dict[str, Any] = {"search": "", "sort": "Final loss", "columns": USUAL
 
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
-    look.title(
-        "Pruned models, ready to load",
-        "Every model here has its loss log on this board. Losses compare within one held-out text.",
-    )
     with gr.Row():
         search = gr.Textbox(label="Search", placeholder="name, base, method…", elem_id="search")
         sort = gr.Dropdown(list(SORTS), value="Final loss", label="Sort by", elem_id="sort")
