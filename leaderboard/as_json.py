@@ -37,7 +37,7 @@ def data(logs: Logs) -> dict[str, Any]:
         "source": logs.source,
         "revision": logs.revision,
         "date": logs.date.isoformat() if logs.date else None,
-        "runs": int(logs.frame["run_id"].nunique()),
+        "runs": len(logs.frame[["run_id", "contributor"]].drop_duplicates()),
         "note": logs.note,
         "quarantined": [r.as_dict() for r in logs.quarantined],
     }

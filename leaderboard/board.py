@@ -4,7 +4,6 @@ For servers: a new state of the data is a new board, made ready beside the old o
 change; what is asked twice is computed once, whoever asks.
 """
 
-from collections.abc import Iterable
 from contextlib import suppress
 from copy import copy
 from functools import cached_property
@@ -25,6 +24,7 @@ from leaderboard.once import Once
 from leaderboard.plan import plan
 from leaderboard.rank import rank
 from leaderboard.recommend import Predictor, fit_new_model, predictor, same_text
+from leaderboard.rivals import deployed_size, near_bases, priced
 from leaderboard.runlog import GROUP, curve_numbers, require, usable
 from leaderboard.runs import runs_table
 from leaderboard.tracks import groups
@@ -179,21 +179,19 @@ class Board:
         )  # fmt: skip
         return answer(found, asked, gpu, price), found
 
-    def compare(
-        self,
-        deployed: float,
-        tokens: float,
-        family: str | None,
-        bases: Iterable[Base] = (),
-        eval_data: str | None = None,
+    def rivals(
+        self, asked: Question, tokens: float, eval_data: str, gpu: str | None = None, price: float | None = None
     ) -> pd.DataFrame:
-        """Every way to a model of one deployed size, unpruned bases among them (plan.py)."""
-        given = tuple(bases)
-        key = ("compare", round(deployed), round(tokens), family, given, eval_data)
-        return self._answers.get(
-            key,
-            lambda: plan(self.frame, deployed=deployed, tokens=tokens, family=family, bases=given, eval_data=eval_data),
-        )
+        """Every way to the deployed size of `asked` after so many tokens, unpruned bases among them (rivals.py)."""
+        near, size = near_bases(self.bases(eval_data), asked), deployed_size(asked)
+
+        def make() -> pd.DataFrame:
+            return plan(
+                self.frame, deployed=size, tokens=tokens, family=asked.family, bases=near, eval_data=eval_data
+            )  # fmt: skip
+
+        key = ("plan", round(size), round(tokens), asked.family, tuple(near), eval_data)
+        return priced(self._answers.get(key, make), asked, gpu, price)
 
     def fits(self, law: str) -> list[tuple[dict[str, str], Fit | FitError]]:
         """A law fitted in every group, or why it cannot be."""
@@ -233,9 +231,12 @@ class Board:
             residual=rows["loss"] - said,
         )
 
-    def run(self, run_id: str, contributor: str | None = None) -> pd.DataFrame:
-        """The rows of one run, by tokens; empty where there is none of this id."""
+    def run(self, name: str) -> pd.DataFrame:
+        """The rows of the run `contributor/run_id`, by tokens; of a bare run_id, the first contributor's. Empty where
+        there is none of that name: two people may have made the same run.
+        """
+        contributor, _, run_id = name.rpartition("/")
         own = self.frame[(self.frame["run_id"] == run_id).to_numpy()]
-        own = own if contributor is None else own[(own["contributor"] == contributor).to_numpy()]
+        own = own[(own["contributor"] == contributor).to_numpy()] if contributor else own
         first = curve_numbers(own) == 0 if len(own) else slice(0)
         return own[first].sort_values("tokens", ignore_index=True)

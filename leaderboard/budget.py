@@ -12,14 +12,14 @@ from scipy.optimize import brentq
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.fit import Fit
 from leaderboard.hardware import GPUS, gpu_hours
-from leaderboard.law import Array, Law
+from leaderboard.law import Array, Columns, Law
 from leaderboard.recommend import RUNS_FOR_AN_INTERVAL, Predictor, predictor
 from leaderboard.runlog import GROUP, require
 from leaderboard.uncertainty import Resamples
 
 MOST_TOKENS = 1e13
 GRID = np.geomspace(1e3, MOST_TOKENS, 2001)
-COARSE = 10  # every tenth point carries the spread of draws, which is smooth in ln tokens
+COARSE = 25  # every 25th point carries the spread of draws, which is smooth in ln tokens
 NEEDED = ("run_id", *GROUP, "n0", "rate", "tokens", "loss")
 GAIN = 0.01  # nats that the next doubling must win to be worth it
 
@@ -110,17 +110,23 @@ class Question:
         above = f" ({self.excess:g} above l0)" if self.excess is not None else ""
         return f"a held-out loss of {self.target:.3f} nats per token{above}"
 
-    def curve(self, tokens: Array) -> pd.DataFrame:
+    def columns(self, tokens: Array) -> dict[str, Array]:
         """The run as law inputs at the given token counts."""
+        l_pruned = math.nan if self.l_pruned is None else self.l_pruned
         known = {"n0": self.n0, "rate": self.rate, "l0": self.l0, "n_pruned": self.n0 * (1 - self.rate)}
-        return pd.DataFrame({"tokens": tokens, **known, "l_pruned": self.l_pruned})
+        same = {name: np.full(len(tokens), value) for name, value in (known | {"l_pruned": l_pruned}).items()}
+        return {"tokens": tokens, **same}
 
-    def miss(self, predict: Callable[[pd.DataFrame], Array], tokens: Array) -> Array:
+    def curve(self, tokens: Array) -> pd.DataFrame:
+        """The same as a frame."""
+        return pd.DataFrame(self.columns(tokens))
+
+    def miss(self, predict: Callable[[Columns], Array], tokens: Array) -> Array:
         """How far predicted losses (..., n) are above the goal at token counts (n,); 0 or less meets it."""
-        here = predict(self.curve(tokens))
+        here = predict(self.columns(tokens))
         if self.target is not None:
             return here - self.target
-        return here - predict(self.curve(2 * tokens)) - (self.gain or GAIN)
+        return here - predict(self.columns(2 * tokens)) - (self.gain or GAIN)
 
 
 def recommend_tokens(
@@ -198,7 +204,7 @@ def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatu
         return 0, asked.l_pruned, BudgetStatus.ALREADY_MET
     met = np.flatnonzero(asked.miss(fitted.predict, GRID) <= 0)
     if not len(met):
-        losses = fitted.predict(asked.curve(GRID))
+        losses = fitted.predict(asked.columns(GRID))
         if np.isnan(losses).all():
             raise P2Error(
                 f"budget: the law {fitted.law.name} gives no finite loss so far from these runs; try another."
@@ -208,7 +214,7 @@ def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatu
     tokens = float(GRID[i])
     if i and asked.miss(fitted.predict, GRID[i : i + 1])[0] < 0:
         tokens = brentq(lambda d: float(asked.miss(fitted.predict, np.array([d]))[0]), GRID[i - 1], tokens, rtol=1e-10)
-    return math.ceil(tokens), float(fitted.predict(asked.curve(np.array([tokens])))[0]), BudgetStatus.REACHED
+    return math.ceil(tokens), float(fitted.predict(asked.columns(np.array([tokens])))[0]), BudgetStatus.REACHED
 
 
 def intervals(spread: Resamples, asked: Question) -> list[tuple[float, float] | None]:

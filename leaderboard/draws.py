@@ -12,7 +12,7 @@ from leaderboard.asd import Steps
 from leaderboard.curves import Curves, Members, plain
 from leaderboard.design import enters, fitted_rows
 from leaderboard.fit import Fit
-from leaderboard.law import BILLION, Array
+from leaderboard.law import BILLION, Array, Columns
 from leaderboard.problem import Problem
 
 WILD = 100.0  # nats: what a draw predicts where it runs away
@@ -76,7 +76,7 @@ def _merged_weight(members: Members, j: Array, slope: Array, weight: Array) -> t
     return w, w @ slope - own @ apart
 
 
-def predict_draws(fitted: Fit, drawn: Array, frame: pd.DataFrame) -> Array:
+def predict_draws(fitted: Fit, drawn: Array, frame: Columns) -> Array:
     """Losses (draws, n) of drawn parameters (draws, parameters)."""
     law = fitted.law
     x, p = law.read(frame), len(law.nonlinear)

@@ -16,7 +16,7 @@ from leaderboard.curves import Curves, compress, plain
 from leaderboard.descend import Solution
 from leaderboard.design import enters, fitted_rows
 from leaderboard.errors import FitError, unknown_name
-from leaderboard.law import Array, Law
+from leaderboard.law import Array, Columns, Law
 from leaderboard.problem import LOSSES, Problem
 from leaderboard.runlog import GROUP, usable
 from leaderboard.saved import load_fit, save_fit
@@ -53,7 +53,7 @@ class Fit:
     notes: tuple[str, ...]
     second: float | None  # objective of the next best basin that was found
 
-    def predict(self, frame: pd.DataFrame) -> Array:
+    def predict(self, frame: Columns) -> Array:
         """Loss in nats per token, shape (n,), from the law's input columns; NaN where the law is undefined."""
         _require(self.law, frame, ())
         return self.law.value(self.params, self.law.read(frame))
@@ -141,7 +141,7 @@ def _status(problem: Problem, best: Solution) -> Status:
     return Status.FLAT if best.condition > FLAT else Status.OK
 
 
-def _require(law: Law, frame: pd.DataFrame, also: tuple[str, ...]) -> None:
+def _require(law: Law, frame: Columns, also: tuple[str, ...]) -> None:
     missing = [c for c in (*law.inputs, *also) if c not in frame]
     if missing:
         raise FitError("missing_column", f"{law.name}: needs the columns {', '.join(missing)}; got {list(frame)}.")

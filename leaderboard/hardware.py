@@ -7,9 +7,10 @@
 import re
 from dataclasses import dataclass
 
-from leaderboard.errors import unknown_name
+from leaderboard.errors import P2Error, unknown_name
 
 MFU = 0.40  # TRL with compile and no gradient checkpointing: 39 % measured on an H100, 1.24 B parameters
+MOST_PRICE = 1_000_000  # US dollars a GPU-hour
 SPARSE_COMPUTE = {"2:4", "unstructured"}  # masked weights still cost dense compute in training
 
 
@@ -62,11 +63,14 @@ def gpu_hours(
 ) -> tuple[float, float]:
     """GPU-hours and cost in US dollars of post-training: 6 FLOPs a parameter and token at 40 % utilisation.
 
-    `price` is in US dollars an hour; None takes the GPU's typical one. For depth or width with 2:4 an upper bound: what
+    `price` is in US dollars an hour; None takes the GPU's typical one. Raises P2Error on an unknown GPU or a price that
+    is none. For depth or width with 2:4 an upper bound: what
     the structured part saves is not told by the total rate.
     """
     if gpu not in GPUS:
         raise unknown_name("gpu", gpu, GPUS, "budget")
+    if price is not None and not 0 <= price <= MOST_PRICE:
+        raise P2Error(f"budget: price is {price:g}; give US dollars a GPU-hour, 0 to {MOST_PRICE:,}.")
     parameters = n0 if SPARSE_COMPUTE & set(method.split("+")) else n0 * (1 - rate)
     hours = tokens * 6 * parameters / (GPUS[gpu].peak * MFU) / 3600
     return hours, hours * (GPUS[gpu].price if price is None else price)

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Columns = pd.DataFrame | Mapping[str, Array]  # columns by name, all of one length
 Mask = NDArray[np.bool_]
 BILLION = 1e9
 COUNTS = {"n0", "n_pruned", "tokens", "n0_nonembedding"}  # columns that laws see in billions
@@ -129,9 +130,9 @@ class Law:
         """All parameters, nonlinear before linear: the order of every parameter vector."""
         return (*self.nonlinear, *self.linear)
 
-    def read(self, frame: pd.DataFrame) -> Inputs:
+    def read(self, frame: Columns) -> Inputs:
         """The law's inputs from run-log columns, in the law's units. Raises KeyError on a missing column."""
-        columns = {name: frame[name].to_numpy(dtype=float) for name in self.inputs}
+        columns = {name: np.asarray(frame[name], dtype=float) for name in self.inputs}
         return Inputs({name: v / BILLION if name in COUNTS else v for name, v in columns.items()})
 
     def value(self, params: Mapping[str, float], x: Inputs) -> Array:

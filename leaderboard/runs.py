@@ -5,27 +5,31 @@ Losses are nats per token, rates shares of all parameters, counts counts.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.runlog import COLUMNS
+from leaderboard.runlog import COLUMNS, GROUP
 
 FACETS = ("family", "method", "base_model", "contributor", "eval_data")  # columns that a filter may name a value of
+USUAL_OBJECTIVE = "clm"
 RANGE = "rate"  # the column that a filter may bound
 SEARCH = ("run_id", "base_model", "family", "method", "contributor", "model_repo", "train_data", "eval_data")
 
 
 def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a run and contributor, newest first: every run-level column, with `tokens` and `loss` of its last row,
-    `points` (evaluations) and `recovered`, the share of the damage won back (NaN where there was none).
+    `points` (evaluations), `name` (contributor/run_id) and `recovered`, the share of the damage won back (NaN where
+    there was none).
     """
     last = frame.sort_values("tokens", kind="stable").drop_duplicates(["run_id", "contributor"], keep="last")
     points = frame.groupby(["run_id", "contributor"], observed=True).size().rename("points").reset_index()
     text = [c.name for c in COLUMNS if c.kind == "text" and c.name in last]
     table = last.astype(dict.fromkeys(text, object)).merge(points.astype({"run_id": object, "contributor": object}))
     damage = (table["l_pruned"] - table["l0"]).where(lambda d: d > 0)
-    table = table.assign(recovered=(table["l_pruned"] - table["loss"]) / damage)
+    name = table["contributor"] + "/" + table["run_id"]
+    table = table.assign(recovered=(table["l_pruned"] - table["loss"]) / damage, name=name)
     return table.sort_values(["created_at", "run_id"], ascending=[False, True], ignore_index=True)
 
 
@@ -98,3 +102,28 @@ def _all(masks: Mapping[str, pd.Series], table: pd.DataFrame, but: str = "") -> 
 
 def _blame(masks: Mapping[str, pd.Series], table: pd.DataFrame) -> dict[str, int]:
     return {name: int(_all(masks, table, but=name).sum()) for name in masks}
+
+
+MOST_CURVES = 9  # in a panel: more cannot be told apart
+
+
+def group_name(group: Mapping[Any, Any], text: bool = True) -> str:
+    """Family, method, held-out text and objective in words; the usual objective is not said."""
+    named = [group["family"], group["method"], *([group["eval_data"]] if text else [])]
+    return " · ".join(map(str, named + [group["objective"]] * (group["objective"] != USUAL_OBJECTIVE)))
+
+
+def panels(frame: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Rows of `frame` that are drawn, with the column `panel`, and how many of `runs` (`runs_table`) are left out.
+
+    A panel is a group; at most MOST_CURVES of its runs, evenly spread over sizes and rates.
+    """
+    picked = []
+    for _, own in runs.sort_values(["n0", "rate", "name"]).groupby(list(GROUP), sort=True):
+        step = max(1.0, len(own) / MOST_CURVES)
+        picked.append(own.iloc[[int(i * step) for i in range(min(len(own), MOST_CURVES))]])
+    chosen = pd.concat(picked)
+    many = chosen["eval_data"].nunique() > 1
+    panel = {row["name"]: group_name(row, many) for row in chosen.to_dict("records")}
+    of = (frame["contributor"].astype(str) + "/" + frame["run_id"].astype(str)).map(panel)
+    return frame[of.notna().to_numpy()].assign(panel=of.dropna().to_numpy()), len(runs) - len(chosen)

@@ -16,7 +16,7 @@ from leaderboard.design import fitted_rows
 from leaderboard.draws import predict_draws
 from leaderboard.errors import unknown_name
 from leaderboard.fit import Fit
-from leaderboard.law import Array
+from leaderboard.law import Array, Columns
 from leaderboard.problem import Problem
 from leaderboard.project import level_weight, project
 from leaderboard.solve import one_thread
@@ -44,7 +44,7 @@ class Resamples:
     run_sd: float
     row_sd: float
 
-    def predict(self, frame: pd.DataFrame) -> Array:
+    def predict(self, frame: Columns) -> Array:
         """Losses of every draw, shape (draws, n), already widened around the fit's own."""
         center = self.fit.predict(frame)
         return np.asarray(center + self.widen * (predict_draws(self.fit, self.drawn, frame) - center))
@@ -53,7 +53,7 @@ class Resamples:
         """Student's t for a two-sided interval."""
         return float(stdtrit(self.freedom, 0.5 + level / 2))
 
-    def interval(self, frame: pd.DataFrame, level: float = 0.9, new_run: bool = False) -> tuple[Array, Array]:
+    def interval(self, frame: Columns, level: float = 0.9, new_run: bool = False) -> tuple[Array, Array]:
         """Interval of the mean curve at each row, or of one evaluation of a new run; two arrays of shape (n,).
 
         Student's t on the spread of the draws: with few runs their percentiles are too narrow.

@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not asked.refresh >= 1:
         parser.error("--refresh: a number of seconds, 1 or more")
     env.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no request to anybody
+    env.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000")  # events; Gradio would sum all up after every one
     import uvicorn
 
     from space.app import build

@@ -36,12 +36,10 @@ class _Config(BlocksConfig):
 
     def __copy__(self) -> "_Config":
         own = _Config(self.root_block)
-        vars(own).update(vars(super().__copy__()))
+        own.__dict__.update(super().__copy__().__dict__)
         return own
 
-    def config_for_block(  # type: ignore[override]
-        self, _id: int, rendered_ids: list[int], block: Any, renderable: Any = None
-    ) -> dict[str, Any]:
+    def config_for_block(self, _id: int, rendered_ids: list[int], block: Any, renderable: Any = None) -> dict[str, Any]:
         """The component as the front end is told of it at the start."""
         if renderable is None and self is not self.root_block.default_config:
             return {}

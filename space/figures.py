@@ -11,14 +11,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from space import words
-from space.look import ACCENT
 
 PREDICTED, MEASURED, SOFT = "#c95a22", "#7d776c", "#a9a397"  # readable on paper and on night
 BAND = "rgba(201, 90, 34, 0.16)"
 METHODS = {"depth": "#3b6ea5", "width": "#b5852a", "2:4": "#7a5195"}  # apart for the colour-blind, and by marker
 MARKERS = {"depth": "circle", "width": "square", "2:4": "diamond"}
 FONT = "Inter, system-ui, sans-serif"
-__all__ = ["ACCENT", "budget", "curves", "one_run", "pareto", "residuals"]
 
 
 def _figure(height: int, **layout: object) -> go.Figure:
@@ -110,28 +108,7 @@ def _label(figure: go.Figure, x: float, y: float, text: str, color: str, side: s
     )
 
 
-MOST_CURVES = 9  # in a panel: more cannot be told apart
 COLUMNS = 3
-
-
-def panels(frame: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Which rows of `frame` are drawn where: columns row (index label) and panel, and how many runs are left out.
-
-    A panel is a family, method and text; at most MOST_CURVES of its runs, evenly spread over rates and sizes.
-    """
-    keys = ["family", "method", "eval_data"]
-    picked = []
-    for _, own in runs.sort_values(["n0", "rate", "run_id"]).groupby(keys, sort=True):
-        step = max(1.0, len(own) / MOST_CURVES)
-        picked.append(own.iloc[[int(i * step) for i in range(min(len(own), MOST_CURVES))]])
-    chosen = pd.concat(picked)[["run_id", "contributor", *keys]]
-    many = chosen["eval_data"].nunique() > 1
-    chosen = chosen.assign(
-        panel=chosen["family"] + " · " + chosen["method"] + (" · " + chosen["eval_data"] if many else "")
-    )
-    ids = frame[["run_id", "contributor"]].astype(str).reset_index(names="row")
-    drawn = ids.merge(chosen[["run_id", "contributor", "panel"]].astype(str), on=["run_id", "contributor"])
-    return drawn[["row", "panel"]], len(runs) - len(chosen)
 
 
 def curves(rows: pd.DataFrame) -> go.Figure:

@@ -22,6 +22,8 @@ from space.store import Store
 
 logger = logging.getLogger(__name__)
 MOST_BYTES = 1_000_000  # of a webhook's payload
+FORMULA = tuple("=+-@\t\r")  # how a spreadsheet's formula starts
+CALLS = "/gradio_api/"  # what programs call
 
 
 def add(app: FastAPI, store: Store, webhook_secret: str | None = None) -> None:
@@ -58,7 +60,7 @@ def add(app: FastAPI, store: Store, webhook_secret: str | None = None) -> None:
         if name == "ranking.json":
             content, media = json.dumps(functions(store)["rank"](), allow_nan=False), "application/json"
         elif table in TABLES and kind == "csv":
-            content, media = TABLES[table](store.board).to_csv(index=False), "text/csv; charset=utf-8"
+            content, media = _harmless(TABLES[table](store.board)).to_csv(index=False), "text/csv; charset=utf-8"
         else:
             known = ", ".join(["ranking.json", *(f"{one}.csv" for one in TABLES)])
             return JSONResponse({"error": f"download: unknown file {name!r}. Known: {known}."}, 404)
@@ -92,6 +94,12 @@ def _is_of(payload: Any, source: str | None) -> bool:
         return False  # not an event as the Hub sends them
 
 
+def _harmless(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before text that a spreadsheet would take for a formula (OWASP, CSV injection)."""
+    texts = table.select_dtypes(["object", "string"]).columns
+    return table.assign(**{n: table[n].map(lambda v: f"'{v}" if str(v)[:1] in FORMULA else v) for n in texts})
+
+
 def _cells(board: Board) -> pd.DataFrame:
     cells = board.ranking[1]
     ends = [asd_interval(draws) or [float("nan")] * 2 for draws in cells["asd_draws"]]
@@ -112,7 +120,11 @@ def refuse_calls_in_words(app: FastAPI) -> None:
     """Answer what Gradio cannot read (no such function, an argument too few or too many) with a sentence, not 500."""
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:
+        if CALLS not in request.url.path:
+            raise error
         unknown = isinstance(error, KeyError | FnIndexInferError)
+        if not unknown:
+            logger.warning("%s was refused", request.url.path, exc_info=error)
         words = f"there is no function at {request.url.path}" if unknown else str(error) or "it could not be read"
         return JSONResponse({"error": words}, 404 if unknown else 422)
 

@@ -13,14 +13,15 @@ from space.table import facts
 HUB = "https://huggingface.co"
 
 
-def told(board: Board, run_id: str) -> str:
+def told(board: Board, name: str) -> str:
     """A run's facts as HTML; what a log says is shown as text."""
-    if not run_id:
+    if not name:
         return ""
-    rows = board.run(run_id)
+    rows = board.run(name)
     if rows.empty:
-        return f'<p class="warning" role="alert">No run {words.text(run_id)} is on this board.</p>'
+        return f'<p class="warning" role="alert">No run {words.text(name)} is on this board.</p>'
     last = rows.iloc[-1]
+    run_id = str(last["run_id"])
     losses = ", ".join(words.loss(last[name]) for name in ("l0", "l_pruned", "loss"))
     model = last["model_repo"]
     given = [
@@ -42,9 +43,9 @@ def told(board: Board, run_id: str) -> str:
     return f"<h2>Run <code>{words.text(run_id)}</code></h2>{facts(given)}"
 
 
-def picture(board: Board, run_id: str, law: str) -> tuple[go.Figure | None, str]:
+def picture(board: Board, name: str, law: str) -> tuple[go.Figure | None, str]:
     """The plot and its caption; no plot where there is no such run, or none of its rows is trained."""
-    rows = board.run(run_id)
+    rows = board.run(name)
     if not (rows["tokens"] > 0).any():
         return None, ""
     caption = f"This run as measured and as {law}, fitted to all runs of its kind, predicts it; below, the difference."

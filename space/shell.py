@@ -49,7 +49,7 @@ class Shell:
                 await send(start)
                 await send({"type": "http.response.body", "body": whole})
 
-        await self.app(scope | {"headers": plain}, receive, collect)
+        await self.app({**scope, "headers": plain}, receive, collect)
 
 
 def inserted(html: str, page: Page) -> str:

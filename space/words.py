@@ -2,6 +2,7 @@
 
 import math
 from html import escape
+from urllib.parse import quote
 
 SCALES = ((1e12, "trillion", "T"), (1e9, "billion", "B"), (1e6, "million", "M"), (1e3, "thousand", "k"))
 NONE = "–"  # what was not measured stays empty
@@ -78,6 +79,6 @@ def text(value: object) -> str:
     return NONE if missing(value) or value == "" else escape(str(value))
 
 
-def run_link(run_id: object) -> str:
-    """A link to a run's page, from any page."""
-    return f'<a href="curves?run={text(run_id)}"><code>{text(run_id)}</code></a>'
+def run_link(name: object) -> str:
+    """A link to the page of a run `contributor/run_id`, from any page; only the id is shown."""
+    return f'<a href="curves?run={quote(str(name))}"><code>{text(str(name).rpartition("/")[2])}</code></a>'

@@ -12,7 +12,7 @@ from leaderboard.board import Board
 from leaderboard.budget import Budget, BudgetStatus, Question
 from leaderboard.errors import P2Error
 from leaderboard.forecast import sparse_rate
-from leaderboard.hardware import GPUS, gpu_hours
+from leaderboard.hardware import GPUS
 from leaderboard.outlook import SLACK, Beyond, beyond, nearest_runs, outlook
 from leaderboard.plan import UNPRUNED
 from leaderboard.recommend import Predictor
@@ -303,13 +303,11 @@ def _picture(board: Board, state: links.Values) -> tuple[go.Figure | None, str, 
     return figure, f"<p>{words.text(caption)}</p>", _rivals(board, asked, found)
 
 
-LEAST = 0.25  # of the deployed size: what is smaller is no rival
-MOST = 8  # times the deployed size: what is larger is not pruned to that
 _RIVALS = (
     Field("Base model", "base_model"), Field("Method", "method"), number("Rate", "rate", words.share),
     number("Parameters", "parameters", words.count), number("Tokens", "tokens", words.count),
     number("Predicted loss", "loss", words.loss, "Held-out, nats per token"),
-    number("90 % of new runs", "between", str), number("GPU time", "hours", words.hours),
+    number("90 % of new runs", "between", str), number("GPU time", "gpu_hours", words.hours),
     number("Cost", "cost", words.money),
     number("Outside data", "outside", str, "How many times size, rate or tokens lie outside the runs"),
     Field("Loss before", "before", help="The loss of the unpruned base: measured, or read off its family's sizes"),
@@ -318,40 +316,25 @@ _RIVALS = (
 
 def _rivals(board: Board, asked: Asked, found: Budget) -> str:
     """Other ways to the same deployed size."""
-    question = asked.question
-    deployed, tokens = question.n0 * (1 - question.rate), found.tokens or float(board.frame["tokens"].max())
-    near = [
-        base
-        for base in board.bases(asked.text)
-        if base.family == question.family and base.l0 is not None and LEAST <= base.n0 / deployed <= MOST
-    ]
+    question, tokens = asked.question, found.tokens or float(board.frame["tokens"].max())
+    own = (asked.base.name if asked.base else "", question.method)
 
     def make() -> str:
-        rows = board.compare(deployed, tokens, question.family, near, asked.text)
-        rivals = records(rows[rows["loss"].notna() & (rows["parameters"] >= LEAST * deployed)])
-        own = (asked.base.name if asked.base else "", question.method)
+        rows = records(board.rivals(question, tokens, asked.text, asked.gpu, asked.price))
         return table(
-            _RIVALS,
-            [_rival(row, asked) for row in rivals],
-            f"Ways to {words.count(deployed)} parameters",
+            _RIVALS, [_rival(row) for row in rows], "Ways to the same number of parameters",
             marked=lambda row: (row["base_model"], row["method"]) == own,
-        )
+        )  # fmt: skip
 
     return look.warned(make)
 
 
-def _rival(row: Row, asked: Asked) -> Row:
-    """A row of the comparison in words, with its GPU time."""
+def _rival(row: Row) -> Row:
+    """A row of the comparison in words."""
     known = not words.missing(row["loss_low"])
-    hours = cost = None
-    if asked.gpu and row["method"] != UNPRUNED:
-        n0 = row["parameters"] / (1 - row["rate"])
-        hours, cost = gpu_hours(row["tokens"], n0, row["rate"], row["method"], asked.gpu, asked.price)
     return row | {
         "between": f"{words.loss(row['loss_low'])} to {words.loss(row['loss_high'])}" if known else words.NONE,
         "outside": words.NONE if row["beyond"] < SLACK else f"{words.digits(row['beyond'], 2)} ×",
         "method": "unpruned" if row["method"] == UNPRUNED else row["method"],
-        "hours": hours,
-        "cost": cost,
         "before": "measured" if row["l0_from"] == "measured" else "read off smaller sizes",
     }

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from leaderboard.board import Board
 from leaderboard.errors import P2Error
 from leaderboard.laws import LAWS
-from leaderboard.runs import FACETS, Filtered, filter_runs
+from leaderboard.runs import FACETS, Filtered, filter_runs, panels
 from space import figures, links, look, run, words
 from space.share import Share
 from space.store import Store
@@ -133,7 +133,7 @@ def _filtered(board: Board, state: links.Values) -> Filtered:
 
 
 _COLUMNS = (
-    Column("Run", "run_id", words.run_link),
+    Column("Run", "name", words.run_link),
     Column("Base model", "base_model"), Column("Method", "method"), number("Rate", "rate", words.share),
     number("Parameters", "n_pruned", words.count, "kept"),
     number("Before", "l0", words.loss, "held-out loss before pruning"),
@@ -154,7 +154,9 @@ def _rows(board: Board, state: links.Values) -> tuple[pd.DataFrame, str]:
     few = rows if state["all"] else rows.head(PAGE)
     cut = "" if len(few) == len(rows) else f", the newest {PAGE} shown"
     said = f"<p>{len(rows):,} of {len(board.runs):,} runs{cut}.</p>"
-    html = table(_COLUMNS, few, "Runs", empty=found.words, marked=lambda row: row["run_id"] == state["run"])
+    html = table(
+        _COLUMNS, few, "Runs", empty=found.words, marked=lambda row: state["run"] in (row["name"], row["run_id"])
+    )
     return rows, said * bool(len(rows)) + html
 
 
@@ -167,8 +169,7 @@ def _picture(board: Board, state: links.Values) -> tuple[go.Figure | None, str]:
     pruned = found[(found["method"] != "none") & (found["tokens"] > 0)]
     if pruned.empty:
         return None, ""
-    panels, left_out = figures.panels(board.frame, pruned)
-    rows = board.frame.loc[panels["row"]].assign(panel=panels["panel"].to_numpy())
+    rows, left_out = panels(board.frame, pruned)
     rows = board.predicted(rows, state["law"])
     draw_ = figures.residuals if state["view"] == "residuals" else figures.curves
     what = "less predicted" if state["view"] == "residuals" else "(points) and predicted (lines)"

@@ -10,6 +10,7 @@ from leaderboard.board import Board
 from leaderboard.cells import asd_interval
 from leaderboard.fit import Fit
 from leaderboard.laws import LAWS
+from leaderboard.runs import group_name
 from leaderboard.tracks import TRACKS
 from space import links, look, words
 from space.store import Store
@@ -78,11 +79,6 @@ def _groups(board: Board) -> list[str]:
     return [group_name(key) for key, _ in board.groups]
 
 
-def group_name(key: dict[str, str]) -> str:
-    """A group in words; its text is named last, because most boards have one."""
-    return f"{key['family']} · {key['method']} · {key['eval_data']}"
-
-
 def _best(board: Board) -> str:
     table_, _ = board.ranking
     best = table_.loc[table_["recommended"], "law"]
@@ -109,7 +105,7 @@ def _ranking(board: Board, track: str, group: str) -> str:
     if track == OVERALL and group == EVERY:
         return _overall(board)
     _, cells = board.ranking
-    names = cells["family"] + " · " + cells["method"] + " · " + cells["eval_data"]
+    names = pd.Series([group_name(cell) for cell in cells.to_dict("records")], cells.index, dtype=object)
     chosen = cells[
         (cells["track"].isin(TRACKS[1:]) if track == OVERALL else cells["track"] == track)
         & (True if group == EVERY else names == group)

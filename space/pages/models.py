@@ -20,7 +20,7 @@ COLUMNS = {
         number("Recovered", "recovered", words.share, "share of the damage that was won back"),
         number("Tokens", "tokens", words.count), number("GPU-hours", "gpu_hours", words.number),
         Column("Contributor", "contributor"), Column("Held-out text", "eval_data"),
-        Column("Run", "run_id", words.run_link),
+        Column("Run", "name", words.run_link),
     )
 }  # fmt: skip
 USUAL = ["Base model", "Method", "Rate", "Non-zero parameters", "Final loss", "Recovered", "Tokens", "Run"]
@@ -81,7 +81,7 @@ def _table(board: Board, state: links.Values) -> str:
     key, up = SORTS[state["sort"]]
     rows = records(models.sort_values(key, ascending=up, na_position="last"))
     for row in rows:
-        row["link"] = _link(row)
+        row |= {"link": _link(row), "name": f"{row['contributor']}/{row['run_id']}"}
     columns = [Column("Model", "link", str), *(COLUMNS[name] for name in COLUMNS if name in state["columns"])]
     return table(columns, rows, "Published models", empty=said, marked=lambda row: bool(row["pareto"]))
 

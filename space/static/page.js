@@ -19,6 +19,7 @@
 
   // A plot is an image to those who cannot see it; the caption that follows it is its text.
   const describe = () => {
+    if (document.getElementById("page")) document.getElementById("shell")?.remove();
     for (const empty of document.querySelectorAll(".empty[aria-label]:not([role])")) empty.setAttribute("role", "img");
     for (const frame of document.querySelectorAll(".wide:not([tabindex])")) {
       frame.setAttribute("tabindex", "0");

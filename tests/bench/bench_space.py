@@ -205,6 +205,7 @@ def pages(folder: Path) -> dict[str, float]:
     source = many_runs(folder / "many")
     with server(folder, "--logs", str(source)) as one, sync_playwright() as play:
         one.ask("budget", rate=0.25, **ASK)
+        one.ask("rank")  # the rest is worked out too
         chromium = shutil.which("chromium")
         flags = ["--no-sandbox", "--disable-background-networking"]
         browser = play.chromium.launch(executable_path=chromium, args=flags)

@@ -137,6 +137,15 @@ def test_predicted_rows_are_those_of_the_groups_own_fits(board):
     assert (said["residual"] + said["predicted"]).to_numpy()[1:] == pytest.approx(rows["loss"].to_numpy()[1:])
 
 
+def test_ways_to_the_same_size_cost_what_their_own_tokens_cost(board):
+    rows = board.rivals(ASKED, 1e7, board.texts[0], gpu="h100", price=2.0)
+    unpruned = rows["method"] == "none"
+    assert set(unpruned) == {True, False}
+    assert rows.loc[unpruned, ["gpu_hours", "cost"]].isna().all(axis=None)
+    assert rows.loc[~unpruned, "cost"].to_numpy() == pytest.approx(2 * rows.loc[~unpruned, "gpu_hours"].to_numpy())
+    assert (rows["parameters"] >= 0.25 * ASKED.n0 * (1 - ASKED.rate)).all()
+
+
 def test_an_unknown_run_is_no_rows(board):
     assert board.run("0000000000000000").empty
 

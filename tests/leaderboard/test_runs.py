@@ -4,7 +4,7 @@ import pytest
 
 from leaderboard import load_logs
 from leaderboard.errors import P2Error
-from leaderboard.runs import filter_runs, runs_table
+from leaderboard.runs import filter_runs, panels, runs_table
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +54,14 @@ def test_the_filter_that_empties_the_table_is_named(table):
 def test_a_filter_that_cannot_be_meant_is_refused(table, chosen, words):
     with pytest.raises(P2Error, match=words):
         filter_runs(table, **chosen)
+
+
+def test_runs_of_two_objectives_are_drawn_in_two_panels(table):
+    frame = load_logs().frame
+    run_id = table["run_id"].iloc[0]
+    frame = frame.assign(objective=frame["objective"].astype(str).where(frame["run_id"] != run_id, "distill"))
+    rows, left_out = panels(frame, runs_table(frame))
+    assert rows.groupby("panel", observed=True)["objective"].nunique().eq(1).all()
+    assert set(rows.loc[rows["run_id"] == run_id, "panel"]) == {p for p in rows["panel"] if p.endswith("distill")}
+    drawn = rows[["run_id", "contributor"]].drop_duplicates()
+    assert len(drawn) + left_out == len(table)

@@ -88,6 +88,28 @@ def test_one_run_alone_is_shown_and_what_it_cannot_say_is_said(visit, few_runs, 
             page.close()
 
 
+def test_a_run_that_two_people_made_has_a_page_for_each(visit, few_runs):
+    run_id = few_runs["run_id"].iloc[0]
+    again = few_runs[few_runs["run_id"] == run_id].assign(contributor="ann")
+    with serving(board_of(pd.concat([few_runs, again.assign(seed=again["seed"] + 7)]))) as url:
+        page = visit(f"{url}/curves?search={run_id}")
+        expect(page.locator("#runs tbody tr")).to_have_count(2)
+        expect(page.locator("#stamp")).to_contain_text(f"{few_runs['run_id'].nunique() + 1} runs")
+        page.locator("#runs tbody a[href*='ann']").click()
+        expect(page.locator("#run .facts")).to_contain_text("ann")
+        expect(page.locator("#run .facts")).to_contain_text(f"Seed{again['seed'].iloc[0] + 7}")
+        expect(page.locator("#run-plot .js-plotly-plot")).to_have_attribute("aria-label", re.compile("This run"))
+        page.wait_for_load_state("networkidle")
+
+
+def test_a_table_for_a_spreadsheet_holds_no_formula(few_runs):
+    frame = few_runs.assign(base_model='=HYPERLINK("http://evil","x")')
+    with serving(board_of(frame)) as url:
+        read = pd.read_csv(f"{url}/download/runs.csv")
+    assert set(read["base_model"]) == {"'" + frame["base_model"].iloc[0]}
+    assert (read["rate"] > 0).all()
+
+
 def test_two_thousand_runs_are_listed_in_parts(visit, few_runs):
     many = pd.concat([few_runs.assign(run_id=few_runs["run_id"].astype(str).str[:-4] + f"{i:04x}") for i in range(125)])
     with serving(board_of(many)) as url:

@@ -3,6 +3,7 @@
 import html
 import re
 
+import httpx
 import pytest
 
 pytest.importorskip("gradio")
@@ -12,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from leaderboard import load_logs, recommend_tokens
-from space import words
+from space import pages, words
 from space.store import Store
 from tests.space.conftest import PHONE
 from tests.space.serving import serving
@@ -58,6 +59,25 @@ def test_a_page_on_a_phone_in_light_and_dark(path, url, visit, seed_board):
     assert_accessible(page)
 
 
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_arrives_with_its_menu_and_title_in_it(path, url):
+    sent = httpx.get(f"{url}/{path}")
+    page = next(page for page in pages.PAGES if page.path == path)
+    assert f"<title>{page.name} · p2zoo</title>" in sent.text
+    shell = sent.text[sent.text.index('<div id="shell">') : sent.text.index("<gradio-app")]
+    assert f"<h1>{page.heading}</h1>" in shell
+    assert shell.count("aria-current=page") == 1
+    assert sent.headers["content-encoding"] == "gzip"
+    assert sent.headers["content-security-policy"].startswith("default-src 'self'")
+
+
+def test_what_a_page_arrived_with_makes_way_for_the_page(url, visit):
+    page = visit(url)
+    page.locator(PAGES[""]).first.wait_for()
+    expect(page.locator("#shell")).to_have_count(0)
+    expect(page.locator("h1")).to_have_count(1)
+
+
 def test_wide_tables_and_plots_scroll_inside_on_a_phone(url, visit):
     page = visit(f"{url}/curves", width=PHONE)
     page.locator(PAGES["curves"]).wait_for()
@@ -94,6 +114,13 @@ def test_a_budget_is_what_recommend_tokens_says_and_its_link_asks_it_again(url, 
     plot = again.locator("#budget-plot .js-plotly-plot")
     expect(plot).to_have_attribute("aria-label", re.compile("Predicted loss over tokens"))
     expect(plot).to_have_attribute("role", "img")
+
+
+def test_a_price_that_is_none_is_refused_on_the_page(url, visit):
+    page = visit(url)
+    page.locator(PAGES[""]).first.wait_for()
+    fill(page, "price", "-1")
+    expect(page.locator("#answer [role=alert]")).to_contain_text("price is -1")
 
 
 def test_a_question_far_outside_the_data_is_warned_of_and_compared_with_unpruned_models(url, visit):
@@ -149,7 +176,7 @@ def test_runs_are_filtered_linked_to_and_opened(url, visit):
     expect(again.locator("#run h2")).to_contain_text(run_id)
     expect(again.locator("#run")).to_contain_text("p2lab/docs-heldout")
     expect(again.locator("#run-plot .js-plotly-plot")).to_have_attribute("aria-label", re.compile("This run"))
-    assert f"run={run_id}" in again.url
+    assert f"run=p2lab%2F{run_id}" in again.url
 
 
 def test_a_filter_that_empties_the_table_is_named(url, visit):
