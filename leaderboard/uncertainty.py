@@ -24,7 +24,8 @@ from leaderboard.solve import one_thread
 METHODS = ("runs", "wild")
 DRAWS = 1000
 NODES = 16  # a run in a resample: interpolation error far below sampling error
-BATCH = 100
+BATCH = 100  # draws at once, fewer where that would be more than so many values at once
+AT_ONCE = 200_000
 SETTLED = 1e-6
 LEAST_FREEDOM = 0.1
 
@@ -81,7 +82,7 @@ def resample(fitted: Fit, frame: pd.DataFrame, method: str = "wild", draws: int 
     rng = np.random.default_rng(seed)
     found = []
     with np.errstate(all="ignore"), one_thread():
-        for size in _batches(draws):
+        for size in _batches(draws, len(curves.loss)):
             theta = np.repeat(start, size, axis=1)
             if method == "runs":
                 share = np.sqrt(rng.exponential(size=(size, curves.runs)))[:, curves.run]
@@ -112,8 +113,9 @@ def run_leverage(fitted: Fit, rows: pd.DataFrame, held: Array) -> Array:
     return np.asarray((sums**2).sum(axis=0) / np.bincount(run))
 
 
-def _batches(draws: int) -> list[int]:
-    return [min(BATCH, draws - i) for i in range(0, draws, BATCH)]
+def _batches(draws: int, rows: int) -> list[int]:
+    most = max(1, min(BATCH, AT_ONCE // rows))
+    return [min(most, draws - i) for i in range(0, draws, most)]
 
 
 def _residuals(problem: Problem, fitted: Fit) -> Array:
