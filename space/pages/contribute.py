@@ -22,7 +22,7 @@ HOW = """
 <pre tabindex="0"><code># minutes on a CPU; the real recipes want a GPU
 p2zoo run quickstart/depth --set contributor=your-hub-name
 p2zoo check runs/quickstart-depth
-p2zoo publish runs/quickstart-depth --to your-hub-name{logs}</code></pre>
+p2zoo publish runs/quickstart-depth --to your-hub-name --logs {logs}</code></pre>
 <p><code>publish</code> uploads the model to a repository of yours and opens one pull request with its loss log. A
 maintainer merges it once the check is clean, and the run is on this board at the next refresh. Logs are published
 under CC-BY-4.0; you can correct or withdraw your own.</p>
@@ -31,14 +31,14 @@ under CC-BY-4.0; you can correct or withdraw your own.</p>
 
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
-    gr.HTML(HOW.format(logs=f" --logs {words.text(dataset)}" if (dataset := store.board.logs.dataset) else ""))
+    gr.HTML(HOW.format(logs=words.text(store.board.logs.dataset or "ORG/DATASET")))
     gr.HTML(
         "<h2>Check a log</h2><p>A <code>log.parquet</code> from a run folder is judged as a pull request would be. "
         "It stays on this server only while it is judged.</p>"
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            box = gr.File(label="log.parquet", file_types=[".parquet"], elem_id="log", height=120)
+            box = gr.File(label="log.parquet", file_types=[".parquet"], elem_id="log", height=150)
             sign_in = os.environ.get("OAUTH_CLIENT_ID") is not None
             if sign_in:
                 gr.LoginButton("Sign in with Hugging Face", elem_id="login")

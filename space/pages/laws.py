@@ -178,7 +178,8 @@ def _detail(board: Board, name: str) -> str:
     rows = [_fit_row(key, found) for key, found in fits]
     columns = (
         Column("Family", "family"), Column("Method", "method"), Column("Text", "eval_data"),
-        number("Runs", "runs", str), number("RMSE", "rmse", _four, "nats per token, in sample"),
+        number("Runs", "runs", str, "fitted to: own and, for pooled laws, lent ones"),
+        number("RMSE", "rmse", _four, "nats per token, in sample"),
         Column("Numbers, for parameters and tokens in billions", "numbers", str, wrap=True), Column("Status", "status"),
         Column("What these runs cannot tell", "held", wrap=True),
     )  # fmt: skip
