@@ -275,12 +275,15 @@ def _post_trained(job: Job, model: Any) -> Any:
         raise preempted(f" after {curve.saved:,} tokens, which are saved")
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), peak_memory_bytes=peak)
-    if not team.launched:
+    return _whole(job, model) if team.launched else model
+
+
+def _whole(job: Job, model: Any) -> Any:
+    """The model that several processes hold shards of, on the first of them; elsewhere the shards."""
+    weights = job.team.whole(model)
+    if job.team.rank:
         return model
-    weights = team.whole(model)
-    if team.rank:
-        return model
-    whole = checkpoint.load_model(folder.work / "pruned", spec.precision)
+    whole = checkpoint.load_model(job.folder.work / "pruned", job.recipe.train.precision)
     whole.load_state_dict(weights)
     return whole
 
