@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.errors import P2Error
+from zoo.amounts import dollars, machine_time
 from zoo.cli.endpoint import Endpoint, use_endpoint
 from zoo.cli.options import Corpus, DryRun, OnJobs, ResultJson
 
@@ -156,17 +157,18 @@ def listing(items: "list[Item]", gpu: str) -> str:
     from leaderboard.hardware import ORIGIN
 
     width = max(len(item.name) for item in items)
-    lines, hours, dollars = [], 0.0, 0.0
+    lines, hours, money = [], 0.0, 0.0
     for item in items:
         cost = item.cost(gpu)
         words = item.why
         if item.planned is not None:
             words = f"{item.planned.tokens:>15,} tokens"
-            words += f"  {cost[0]:8.3g} h  {cost[1]:8.2f} $" if cost else "  cost known once its model is downloaded"
+            figures = f"  {machine_time(cost[0]):>14s}  {dollars(cost[1])}" if cost else ""
+            words += figures or "  cost known once its model is downloaded"
         if cost and item.status in ("new", "unfinished"):
-            hours, dollars = hours + cost[0], dollars + cost[1]
+            hours, money = hours + cost[0], money + cost[1]
         lines.append(f"{item.name:{width}s}  {item.status:10s}  {words}")
-    lines.append(f"To do: {hours:.3g} hours of one {gpu}, about {dollars:.2f} $. {ORIGIN}.")
+    lines.append(f"To do: {machine_time(hours)} of one {gpu}, {dollars(money)}. {ORIGIN}.")
     return "\n".join([*lines, "Dry run: nothing was started."])
 
 
