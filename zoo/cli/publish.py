@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.errors import P2Error, RunFailed
+from zoo.amounts import machine_time, short_count
 from zoo.cli.endpoint import Endpoint, hub, use_endpoint
 
 if TYPE_CHECKING:
@@ -125,8 +126,11 @@ def pull(
     api = hub(endpoint)
     folder = out or Path(model.rstrip("/").split("/")[-1])
     try:
-        from zoo.pull import check_model, download
+        from zoo.progress import stage
 
+        with stage("loading PyTorch"):
+            from zoo.pull import check_model, download
+        print(f"downloading {model} ...", file=sys.stderr)  # with the bars of the Hub's client
         downloaded = download(api, model, folder, revision)
         checks = check_model(downloaded, measure=verify)
     except ModuleNotFoundError as error:
@@ -161,12 +165,12 @@ def _show(table: "pd.DataFrame") -> None:
     from leaderboard.models import snippet
 
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("", "model", "size", "l0", "loss", "won", "tokens", "GPU-h"):
+    for name in ("", "model", "size", "l0", "loss", "won", "tokens", "GPU time"):
         left = name in ("", "model")  # a long name goes on in the next line, nothing is cut
         shown.add_column(name, justify="left" if left else "right", no_wrap=name != "model", overflow="fold")
     for row in table.itertuples():
-        cells = [str(row.model), _short(row.parameters), _number(row.l0, ".4f"), _number(row.loss, ".4f")]
-        rest = [_number(row.recovered, ".0%"), _short(row.tokens), _number(row.gpu_hours, ".2f")]
+        cells = [str(row.model), _count(row.parameters), _number(row.l0, ".4f"), _number(row.loss, ".4f")]
+        rest = [_number(row.recovered, ".0%"), _count(row.tokens), _time(row.gpu_hours)]
         shown.add_row("*" if row.pareto else "", *cells, *rest)
     Console().print(shown)
     print("size: parameters that are not zero; won: share of the damage won back; *: none is smaller and better.")
@@ -174,14 +178,16 @@ def _show(table: "pd.DataFrame") -> None:
         print(snippet(str(row.model), row.revision if isinstance(row.revision, str) else None))
 
 
-def _short(count: Any) -> str:
-    """3,758,464 -> 3.76M; parameters and tokens."""
-    size, letter = next(((s, x) for s, x in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if count >= s), (1.0, ""))
-    return f"{count / size:.3g}{letter}"
-
-
 def _number(value: Any, form: str) -> str:
     return format(value, form) if value == value and value is not None else ""
+
+
+def _count(value: Any) -> str:
+    return short_count(value)
+
+
+def _time(hours: Any) -> str:
+    return machine_time(hours) if hours == hours and hours is not None else ""
 
 
 def register(app: typer.Typer) -> None:
