@@ -98,16 +98,19 @@ def carry_out(
     from rich.console import Console
 
     from zoo.dryrun import estimate, report
+    from zoo.progress import stage
 
+    first = os.environ.get("RANK", "0") == "0"
     if dry_run:
         planned = estimate(recipe)
         print(json.dumps(planned.as_dict(), indent=2) if as_json else report(planned))
         return
-    start = trainer()
+    with stage("loading PyTorch", quiet=not first):
+        start = trainer()
     if recipe.hardware and recipe.hardware.gpus > 1:
         _spread(recipe.hardware.gpus)
     result = start(recipe, folder, resume, Console(stderr=as_json))
-    if os.environ.get("RANK", "0") == "0":
+    if first:
         print(json.dumps(result, indent=2) if as_json else told(result, folder))
 
 
@@ -195,4 +198,4 @@ def copy(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folde
     """Copy the bundled recipes, with the quickstart's model and text, to change them."""
     from zoo.catalog import copy_recipes
 
-    print("\n".join(str(path) for path in copy_recipes(folder)))
+    print(f"{folder}: {len(copy_recipes(folder))} recipes; `p2zoo run {folder}/quickstart/depth.yaml` runs one")
