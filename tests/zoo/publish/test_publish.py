@@ -286,7 +286,7 @@ def test_a_plan_touches_no_network(runs, monkeypatch):
     [
         (lambda f: (f / "curve.png").unlink(), "curve.png missing"),
         (lambda f: (f / "model" / "model.safetensors").unlink(), "no .*safetensors weights"),
-        (lambda f: edit_json(f / "run.json", status="running"), "not finished"),
+        (lambda f: edit_json(f / "run.json", status="running"), "not finished; `p2zoo run RECIPE --out .* --resume`"),
         (lambda f: edit_json(f / "run.json", run_id="0" * 16), "not of one run"),
         (lambda f: (f / "log.parquet").write_bytes(b"PAR1"), "does not pass `p2zoo check`"),
         (lambda f: edit_text(f / "recipe.yaml", "0.001", "0.002"), "not of one run"),
