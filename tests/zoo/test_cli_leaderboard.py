@@ -171,7 +171,13 @@ def test_budget_in_words(p2zoo):
     code, out, _ = p2zoo("budget", *ASK, "--law", "damage-pooled", "--l-pruned", "3.4", "--target-loss", "3.5")
     assert "already meet" in out
     far = [a if a != "34e6" else "8e9" for a in ASK]
-    assert "size 236x" in p2zoo("budget", *far, "--law", "p2")[1]
+    out = p2zoo("budget", *far, "--law", "p2")[1]
+    assert out.startswith("A guess: ")
+    assert "size 8B is 236 times outside what was measured, 4.31M to 33.9M" in out.splitlines()[0]
+    new = [a if a != "llama-3" else "gemma" for a in ASK]
+    assert p2zoo("budget", *new, "--law", "damage-pooled", "--l-pruned", "3.4")[1].startswith(
+        "A guess: no run of the family gemma was measured"
+    )
 
 
 @pytest.mark.parametrize(
