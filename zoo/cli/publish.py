@@ -14,7 +14,7 @@ from zoo.cli.endpoint import Endpoint, hub, use_endpoint
 if TYPE_CHECKING:
     import pandas as pd
 
-    from zoo.publish import Plan
+    from zoo.publish import Plan, Standing
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -48,14 +48,15 @@ def publish(
     - `p2zoo publish runs/quickstart/depth --to me --logs org/p2-logs --tasks arc_easy,hellaswag`
     """
     api = hub(endpoint)
-    from zoo.publish import plan
+    from zoo.publish import look, plan
     from zoo.publish import publish as carry_out
 
     if tasks and not dry_run:
         _measure(run_dir, tasks)
     planned = plan(run_dir, to, logs, private=private, licence=license_, name=name)
     if dry_run:
-        print(json.dumps(planned.as_dict(), indent=2) if as_json else listing(planned))
+        there = look(api, planned)
+        print(json.dumps(planned.as_dict(there), indent=2) if as_json else listing(planned, there))
         return
     done = carry_out(api, planned)
     if as_json:
@@ -73,14 +74,18 @@ def _measure(run_dir: Path, tasks: str) -> None:
     measure(run_dir, [name.strip() for name in tasks.split(",") if name.strip()])
 
 
-def listing(planned: "Plan") -> str:
+def listing(planned: "Plan", there: "Standing") -> str:
     """Every commit of a plan with its files, for people."""
-    described = planned.as_dict()
+    described = planned.as_dict(there)
     lines = [f"licence  {described['licence']}, inherited from {planned.run.columns['base_model']}"]
     for number, commit in enumerate(described["commits"], 1):
         kind = "pull request" if commit.get("pull_request") else "commit"
         lines.append(f"{number}. {kind} on {commit['type']} {commit['repo']}: {commit['message']}")
-        lines += [f"     {size:>13,} bytes  {name}" for name, size in commit["files"].items()]
+        done = commit["published"]
+        for name, size in commit["files"].items():
+            lines.append(f"     {size:>13,} bytes  {name}{'  (published already)' if name in done else ''}")
+    if there.user is None:
+        lines.append(f"What is published already, and your Hub name, are not known: {there.why}.")
     return "\n".join([*lines, "Nothing was sent."])
 
 
