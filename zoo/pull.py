@@ -99,7 +99,7 @@ def _loss_check(folder: Path, claimed: Numbers, model: Any) -> Check:
     recipe = _recipe(folder, texts)
     with stage("verifying: measuring its held-out loss"):
         tokenizer = checkpoint.load_tokenizer(folder)
-        blocks, _ = heldout_blocks(recipe, tokenizer, str(claimed.eval_data_revision))
+        blocks, *_ = heldout_blocks(recipe, tokenizer, str(claimed.eval_data_revision))
         loss = heldout_loss(model, blocks)
     return Check(what, said, f"{loss:.4f}", math.isfinite(loss) and abs(loss - claimed.loss) <= TOLERANCE)
 
