@@ -162,6 +162,10 @@ def test_budget_as_json(p2zoo):
     assert answer["status"] == "reached"
     assert answer["law"] == "p2"
     assert answer["gpu_hours"] > 0
+    own = json.loads(
+        p2zoo("budget", *ASK, "--law", "p2", "--excess", "0.2", "--gpu", "h100", "--price", "7", "--json")[1]
+    )
+    assert own["cost"] == pytest.approx(7 * answer["gpu_hours"])
 
 
 def test_budget_in_words(p2zoo):
@@ -187,6 +191,7 @@ def test_budget_in_words(p2zoo):
         (["fit", "absent/folder/of/logs"], "neither an existing path nor a Hub dataset"),
         (["budget", *ASK, "--excess", "0.1", "--gain", "0.1"], "give one goal"),
         (["budget", *ASK, "--law", "damage"], "--l-pruned"),
+        (["budget", *ASK, "--price", "2"], "--price is that of a --gpu"),
         (["budget", *[a if a != "0.25" else "25" for a in ASK]], "0.25 for 25 %"),
     ],
 )

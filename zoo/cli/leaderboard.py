@@ -167,6 +167,9 @@ def budget(
     law: Annotated[str | None, typer.Option(help="Law, or FILE.py:NAME; default: the best predictor here.")] = None,
     eval_data: Annotated[str | None, typer.Option(help="Held-out text; default: the one with most runs.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Also GPU-hours and cost on this GPU, e.g. h100.")] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="With --gpu: US dollars an hour; default: typical.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """How many post-training tokens does this pruned model need?
@@ -181,6 +184,8 @@ def budget(
     from leaderboard.userlaw import find_law
 
     chosen = find_law(law, "budget") if law else None
+    if price is not None and gpu is None:
+        raise P2Error("budget: --price is that of a --gpu; name it too.")
     if gpu is not None and gpu not in GPUS:
         raise unknown_name("gpu", gpu, GPUS, "budget")
     asked = Question(
@@ -194,7 +199,7 @@ def budget(
         found = predictor(
             read.frame, family=family, method=method, eval_data=eval_data, law=chosen, l_pruned_known=known
         )
-        told = answer(found, asked, gpu)
+        told = answer(found, asked, gpu, price)
     if as_json:
         _print_json(told.as_dict())
     else:
