@@ -27,9 +27,18 @@ class FitError(P2Error):
         self.code = code
 
 
-def unknown_name(kind: str, got: object, known: Iterable[str], where: str) -> P2Error:
-    """The error for a name outside a closed set, with the nearest known name."""
+CLOSE = 3  # names told of a long list
+
+
+def unknown_name(kind: str, got: object, known: Iterable[str], where: str, listed_by: str = "") -> P2Error:
+    """The error for a name outside a closed set: the nearest name and all names.
+
+    Of a set too long to read only the nearest are told, and the command that lists it, `listed_by`.
+    """
     known = sorted(known)
-    near = difflib.get_close_matches(str(got), known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(str(got), known, n=CLOSE if listed_by else 1)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    if listed_by:
+        more = f"all {len(known)}" if not near else f"{len(known) - len(near)} others"
+        return P2Error(f"{where}: unknown {kind} {got!r}.{hint} `{listed_by}` lists {more}.")
     return P2Error(f"{where}: unknown {kind} {got!r}.{hint} Known: {', '.join(known) or 'none'}.")

@@ -53,6 +53,12 @@ class Fit:
     notes: tuple[str, ...]
     second: float | None  # objective of the next best basin that was found
 
+    @property
+    def held_words(self) -> str:
+        """Which parameters these runs could not fix, what each says, and why it was held; empty where none was."""
+        of = {q.name: q.pin.of for q in self.law.parameters if q.pin}
+        return "; ".join(f"{name}, how the loss depends on {of[name]}, {why}" for name, why in self.pinned.items())
+
     def predict(self, frame: Columns) -> Array:
         """Loss in nats per token, shape (n,), from the law's input columns; NaN where the law is undefined."""
         _require(self.law, frame, ())

@@ -1,7 +1,7 @@
-"""What GPUs do and cost, as data: bf16 peak, and a round on-demand price that you should replace by your own.
+"""What GPUs do and cost, as data: bf16 peak, and a typical list price an hour at the time of writing, late 2026.
 
-`FLAVORS` are the machines of Hugging Face Jobs by their names there, at the prices of the Hub's page on Jobs in late
-2026.
+Prices move and are nobody's offer: give your own with `--price`. `FLAVORS` are the machines of Hugging
+Face Jobs by their names there, at the prices of the Hub's page on Jobs then.
 """
 
 import re

@@ -146,6 +146,7 @@ def _interval(group: GroupFit, asked: pd.DataFrame) -> tuple[Array, Array]:
 
 
 def _note(group: GroupFit, fine: bool) -> str:
+    if not fine:
+        return "so far outside the runs that the law breaks down"
     few = f"{group.fit.n_runs} runs are too few for an interval" if group.fit.n_runs < RUNS_FOR_AN_INTERVAL else ""
-    held = f"held, not fitted: {', '.join(group.fit.pinned)}" if group.fit.pinned else ""
-    return "; ".join(filter(None, (few, held))) if fine else "so far outside the runs that the law breaks down"
+    return "; ".join(filter(None, (few, group.fit.held_words)))

@@ -99,15 +99,18 @@ def title(columns: dict[str, Any]) -> str:
     return f"Add run {columns['run_id']}: {columns['base_model']}, {columns['method']}, rate {columns['rate']:.3f}"
 
 
-def find(api: "HfApi", dataset: str, user: str, run_id: str) -> Pull | None:
-    """The user's pull request with this run: one that waits, else one that was merged; a draft is opened."""
+def find(api: "HfApi", dataset: str, user: str, run_id: str, *, look_only: bool = False) -> Pull | None:
+    """The user's pull request with this run: one that waits, else one that was merged.
+
+    A draft is opened, but for `look_only`, which changes nothing.
+    """
     listed = api.get_repo_discussions(dataset, author=user, discussion_type="pull_request", repo_type="dataset")
     alive = [one for one in listed if one.status != "closed"]
     mine = [one for one in alive if run_id in one.title] or _by_file(api, dataset, alive, log_path(user, run_id))
     if not mine:
         return None
     found = min(mine, key=lambda one: (one.status == "merged", -one.num))
-    if found.status == "draft":
+    if found.status == "draft" and not look_only:
         api.change_discussion_status(dataset, found.num, "open", repo_type="dataset")
     return Pull(found.num, found.status != "merged", _url(api, dataset, found.num))
 

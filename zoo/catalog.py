@@ -30,7 +30,7 @@ def find_recipe(name: str) -> Path:
     if path.exists() or path.suffix in (".yaml", ".yml"):
         return path
     if name not in recipe_names():
-        raise unknown_name("recipe", name, recipe_names(), "p2zoo run")
+        raise unknown_name("recipe", name, recipe_names(), "p2zoo run", listed_by="p2zoo recipes list")
     return recipes_folder() / f"{name}.yaml"
 
 

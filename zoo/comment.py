@@ -12,6 +12,7 @@ from zoo.submission import ADDED, CHANGED
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+    from zoo.effects import Effect
     from zoo.submissions import Verdict
 
 MARK = "<!-- p2zoo check -->"
@@ -49,7 +50,7 @@ def render(verdict: "Verdict") -> str:
         rows.append((code(change.path), "<br>".join([word, *map(_finding, report.findings)])))
     if verdict.effects:
         rows.append(("`load_dataset`", "reads it"))
-    rows += [(code(e.what), f"{code(e.before)} → {code(e.after)}") for e in verdict.effects]
+    rows += [(code(e.what), _change(e)) for e in verdict.effects]
     if len(rows) > MOST_ROWS:
         rows = [*rows[:MOST_ROWS], ("…", f"and {len(rows) - MOST_ROWS} rows more: `p2zoo check` shows them")]
     table = "\n".join(f"| {what} | {found} |" for what, found in rows)
@@ -63,6 +64,10 @@ def _sentence(verdict: "Verdict") -> str:
     kinds = {c.kind for c in verdict.submission.changes}
     thanks = " Thank you: a maintainer can merge it." if kinds & {ADDED, CHANGED} else ""
     return f"**p2zoo check: clean** {at}.{thanks}"
+
+
+def _change(effect: "Effect") -> str:
+    return code(effect.unchanged) if effect.unchanged else f"{code(effect.before)} → {code(effect.after)}"
 
 
 def _finding(finding: Finding) -> str:

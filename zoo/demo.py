@@ -41,7 +41,7 @@ def steps(out: Path) -> Iterator[Step]:
         )
     yield Step("Check the three loss logs", f"check {out}")
     yield Step(
-        "Draw them beside the 37 curves of the bundled seed; they are groups of their own, on other held-out text",
+        "Draw them beside the 37 bundled curves; they are groups of their own, on other held-out text",
         f"plot seed {out} --out {out / 'curves.png'}",
     )
     yield Step("Set up a log data set that begins with the seed's runs", f"dataset init {DATASET} --seed", OWNER)
@@ -58,7 +58,7 @@ def steps(out: Path) -> Iterator[Step]:
     yield Step("List the zoo", f"models {DATASET}", CONTRIBUTOR)
     yield Step("Read the data set back; fit and rank the laws on its groups", f"rank {DATASET}", CONTRIBUTOR)
     yield Step(
-        "How many tokens does a 34 M Llama-3 pruned by a quarter need to come within 0.05 nats? The seed's runs answer",
+        "How many tokens does a 34 M Llama-3 pruned by a quarter need to come within 0.05 nats? Bundled runs answer",
         f"budget {DATASET} {QUESTION}",
         CONTRIBUTOR,
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.lm_loss import IGNORE, LOGITS
+from zoo.lm_loss import IGNORE, ChunkedSum, chunk_rows, product_dtype
 
 
 def next_token_kl(
@@ -31,49 +31,26 @@ def next_token_kl(
 
 
 def kl_sum(
-    hidden: Tensor, weight: Tensor, wanted: Tensor, wanted_weight: Tensor, counted: Tensor, compiled: bool = False
+    hidden: Tensor,
+    weight: Tensor,
+    wanted: Tensor,
+    wanted_weight: Tensor,
+    counted: Tensor,
+    compiled: bool = False,
+    at_once: int | None = None,
 ) -> Tensor:
     """Sum of KL(teacher || student) over the rows that count.
 
     Shapes: hidden (rows, width), weight (vocab, width); of the teacher wanted (rows, its width), wanted_weight (vocab,
-    its width); counted (rows,) bool. Differentiable in hidden and weight.
+    its width); counted (rows,) bool. Differentiable in hidden and weight. `at_once`: logits held, of both together.
     """
-    return _KlSum.apply(hidden, weight, wanted, wanted_weight, counted, compiled)
+    low, step = product_dtype(hidden), _compiled_chunk() if compiled else _chunk
+    aim = wanted_weight.to(low)
 
+    def chunk(part: slice, logits: Tensor, _want_slope: bool) -> tuple[Tensor, Tensor]:
+        return step(logits, wanted[part].to(low) @ aim.T, counted[part, None])
 
-class _KlSum(torch.autograd.Function):
-    """Forward computes loss and gradients together, a chunk of rows at a time."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, wanted: Tensor, wanted_weight: Tensor, counted: Tensor, compiled: bool
-    ) -> Tensor:
-        kind = hidden.device.type
-        low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-        chunk = _compiled_chunk() if compiled else _chunk
-        with torch.autocast(kind, enabled=False):
-            matrix, aim = weight.to(low), wanted_weight.to(low)
-            want_hidden, want_weight = ctx.needs_input_grad[:2]
-            d_hidden = torch.empty_like(hidden) if want_hidden else None
-            d_weight = torch.zeros_like(weight) if want_weight else None
-            total = hidden.new_zeros((), dtype=torch.float64)
-            size = max(1, LOGITS.get(kind, LOGITS["cuda"]) // (2 * len(weight)))
-            for start in range(0, len(counted), size):
-                part = slice(start, start + size)
-                x = hidden[part].to(low)
-                loss, slope = chunk(x @ matrix.T, wanted[part].to(low) @ aim.T, counted[part, None])
-                total += loss
-                if d_hidden is not None:
-                    d_hidden[part] = slope @ matrix
-                if d_weight is not None:
-                    d_weight.addmm_(slope.T, x) if low == weight.dtype else d_weight.add_(slope.T @ x)
-        ctx.save_for_backward(d_hidden, d_weight)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = [None if d is None else d * grads[0] for d in ctx.saved_tensors]
-        return (*scaled, None, None, None, None)
+    return ChunkedSum.apply(hidden, weight, chunk, max(1, chunk_rows(hidden, weight, at_once) // 2))
 
 
 def _chunk(student: Tensor, teacher: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,9 @@ of the pruned model: the least that a training needs, and what it takes at the m
 from dataclasses import dataclass
 from typing import Any
 
+from zoo.amounts import short_count
 from zoo.checkpoint import Source, describe
+from zoo.enough import check_enough
 from zoo.grid import GRIDS
 from zoo.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.pruning.plan import Plan, plan
@@ -30,6 +32,7 @@ class Estimate:
     steps: int
     tokens: int
     evaluations: int
+    text_tokens: int | None  # about as many hold the training text, where text and tokenizer are at hand
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers for programs."""
@@ -46,6 +49,7 @@ class Estimate:
             "steps": self.steps,
             "tokens": self.tokens,
             "evaluations": self.evaluations,
+            "text_tokens": self.text_tokens,
         }
 
 
@@ -70,6 +74,7 @@ def estimate(recipe: Recipe) -> Estimate:
         steps=train.steps,
         tokens=train.planned_tokens,
         evaluations=len(grid_steps(recipe, train.steps)) + 2,  # l0 and l_pruned
+        text_tokens=check_enough(recipe, source.folder if source else None),
     )
 
 
@@ -93,6 +98,10 @@ def report(found: Estimate) -> str:
             "least (estimates)"
         )
     lines.append(f"tokens        {found.tokens:,} in {found.steps:,} steps of {found.recipe.train.batch_tokens:,}")
+    if found.text_tokens is not None:
+        times = found.text_tokens / found.tokens
+        held = short_count(found.text_tokens)
+        lines.append(f"text          holds about {held} tokens, {times:,.1f} times as many (by a sample)")
     lines.append(f"evaluations   {found.evaluations} on {found.recipe.evaluate.tokens:,} held-out tokens each")
     lines.append("Dry run: nothing was downloaded, pruned or trained.")
     return "\n".join(lines)

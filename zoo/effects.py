@@ -34,6 +34,13 @@ class Effect:
     before: str
     after: str
 
+    @property
+    def unchanged(self) -> str:
+        """That merging makes no difference, in words; empty where it makes one."""
+        if self.before != self.after:
+            return ""
+        return "no change" if self.after == NONE else f"no change, {self.after}"
+
 
 def effects(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Effect]:
     """The recommended law of each touched text, then one budget of each touched group."""

@@ -69,13 +69,13 @@ class FinishedRun:
 
 def read_run(path: Path) -> FinishedRun:
     """A finished run. Raises P2Error for what is missing or not finished, RunFailed for a log that fails the check."""
+    if (path / "run.json").is_file() and read_state(path)["status"] != FINISHED:
+        raise P2Error(f"{path}: this run is not finished; `p2zoo run RECIPE --out {path} --resume` goes on with it.")
     if missing := [name for name in FILES if not (path / name).is_file()]:
         raise P2Error(
             f"{path}: not a finished run, {', '.join(missing)} missing; `p2zoo run RECIPE --out DIR` makes one."
         )
     state = read_state(path)
-    if state["status"] != FINISHED:
-        raise P2Error(f"{path}: this run is not finished; go on with `p2zoo run ... --resume`.")
     (report,) = check_files([path / "log.parquet"]).reports
     if not report.ok:
         raise RunFailed(f"{path}/log.parquet does not pass `p2zoo check`: " + "; ".join(map(str, report.findings)))

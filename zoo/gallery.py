@@ -14,7 +14,8 @@ from leaderboard import LAWS, fit
 from leaderboard.errors import FitError
 from leaderboard.runlog import curve_numbers
 from leaderboard.tracks import groups
-from zoo.plot import INK, QUIET, short_count
+from zoo.amounts import short_count
+from zoo.plot import INK, QUIET
 
 RATES = LinearSegmentedColormap.from_list("rates", ["#8fc9e0", "#0b6e99", "#5b2a86"])
 RUNS_FOR_A_LAW = 4

@@ -4,6 +4,8 @@ Same blocks, same arithmetic (the dtype of the weights, no autocast, sdpa attent
 per predicted token: the sum over all of them divided by their number.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,26 +23,44 @@ def heldout_loss(model: Any, blocks: Blocks, team: Team | None = None) -> float:
 
     `team`: the processes that hold a shard of the model each; each measures its share of the blocks, all get the sum.
     """
-    was_training = model.training
-    model.eval()
-    total, count = torch.zeros((), dtype=torch.float64, device=model.device), 0
-    rows = max(1, _TOKENS // blocks.ids.shape[1])
     if team is not None and team.launched:
-        rows = min(rows, -(-len(blocks) // team.size))
-        return _sharded(model, blocks, team, rows, was_training)
-    with torch.no_grad(), torch.autocast(model.device.type, enabled=False), plain(model):
-        for start in range(0, len(blocks), rows):
-            inputs: dict[str, Any] = as_inputs(blocks, slice(start, start + rows))
+        return _sharded(model, blocks, team)
+    total, count = torch.zeros((), dtype=torch.float64, device=model.device), 0
+    with measuring(model), torch.autocast(model.device.type, enabled=False):
+        for part in passes(blocks):
+            inputs: dict[str, Any] = as_inputs(blocks, part)
             count += int((inputs["labels"][:, 1:] != IGNORE).sum())
             total += next_token_nll(model, **{k: v.to(model.device) for k, v in inputs.items()})
-    model.train(was_training)
     return float(total) / count
 
 
-def _sharded(model: Any, blocks: Blocks, team: Team, rows: int, was_training: bool) -> float:
+@contextmanager
+def measuring(model: Any) -> Iterator[None]:
+    """The model as losses are measured with it; afterwards it is as it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), plain(model):
+            yield
+    finally:
+        model.train(was_training)
+
+
+def passes(blocks: Blocks) -> list[slice]:
+    """The blocks of each forward pass."""
+    rows = _rows(blocks)
+    return [slice(start, start + rows) for start in range(0, len(blocks), rows)]
+
+
+def _rows(blocks: Blocks) -> int:
+    return max(1, _TOKENS // blocks.ids.shape[1])
+
+
+def _sharded(model: Any, blocks: Blocks, team: Team) -> float:
     """The same by several processes. All pass through the model equally often; those without blocks count nothing."""
+    rows = min(_rows(blocks), -(-len(blocks) // team.size))
     total, count = torch.zeros((), dtype=torch.float64, device=model.device), 0
-    with torch.no_grad(), plain(model):
+    with measuring(model):
         for start in range(0, len(blocks), rows * team.size):
             own = slice(start + rows * team.rank, start + rows * (team.rank + 1))
             counted = own.start < len(blocks)
@@ -49,6 +69,5 @@ def _sharded(model: Any, blocks: Blocks, team: Team, rows: int, was_training: bo
             if counted:
                 total += nll
                 count += int((inputs["labels"][:, 1:] != IGNORE).sum())
-    model.train(was_training)
     summed, tokens = team.total(float(total), count)
     return summed / tokens

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from leaderboard.errors import P2Error, RunFailed, unknown_name
 from leaderboard.hardware import FLAVORS, ORIGIN, Flavor, gpu_hours
+from zoo.amounts import dollars, machine_time
 from zoo.catalog import recipe_names, recipes_folder
 from zoo.dryrun import Estimate
 from zoo.licences import licence_of
@@ -181,8 +182,8 @@ def _check_memory(plan: Plan, train: TrainSpec, on: str, flavor: Flavor) -> None
 def describe(asked: Request) -> str:
     """The request for people: what is sent, how long, how much, and where the figures come from."""
     flavor = FLAVORS[asked.flavor]
-    long = "known once the model's config is at hand" if asked.hours is None else f"{asked.hours:.2g} h"
-    much = "" if asked.cost is None else f", about {asked.cost:.2f} $ at {flavor.price:.2f} $ an hour"
+    long = "known once the model's config is at hand" if asked.hours is None else machine_time(asked.hours)
+    much = "" if asked.cost is None else f", {dollars(asked.cost)} at {flavor.price:.2f} $ an hour"
     return "\n".join(
         [
             f"machine      {asked.flavor}: {flavor.count} x {flavor.gpu}, stopped after {asked.timeout}, up to "

@@ -25,6 +25,7 @@ class Licence:
     shown: str = ""  # stands prominently in the card
     notice: str = ""  # stands in a NOTICE file
     commercial: bool = True
+    text_in: str = ""  # a repository of the Hub that has its text, where that does not ship with p2zoo
 
 
 def _llama(version: str, prefix: str = "Llama", made_with: str = "Llama") -> Licence:
@@ -45,6 +46,7 @@ def _qwen(kind: str, card_name: str, model: str, commercial: bool) -> Licence:
         id="other",
         title=f"{kind} AGREEMENT",
         link=f"https://huggingface.co/Qwen/{model}/blob/main/LICENSE",
+        text_in=f"Qwen/{model}",
         card_name=card_name,
         shown="Built with Qwen",
         notice=f"Qwen is licensed under the {kind} AGREEMENT, Copyright (c) Alibaba Cloud. All Rights Reserved.",
@@ -126,9 +128,11 @@ def travelling(licence: Licence, folder: Path) -> dict[str, Path | bytes]:
     if not any(name.startswith("LICENSE") for name in found):
         bundled = TERMS / f"{licence.id}.txt"
         if not bundled.is_file():
+            copy = f"copy the LICENSE file of the base model to {folder / 'LICENSE'}"
+            fetch = f"`hf download {licence.text_in} LICENSE --local-dir {folder}` fetches it"
             raise P2Error(
-                f"{folder}: the {licence.title} must travel with the model; copy the base model's LICENSE file there "
-                f"(its text: {licence.link})."
+                f"{folder}: has no LICENSE file, and the text of the {licence.title} must travel with the model; "
+                f"{fetch if licence.text_in else copy}, then publish again. Its text: {licence.link}"
             )
         found["LICENSE"] = bundled
     if licence.notice:

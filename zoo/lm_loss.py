@@ -6,6 +6,7 @@ nothing is computed twice and memory stays flat. Losses are sums in nats; the so
 sum over rows in float64. Shapes never depend on the labels and nothing waits for the device.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -19,13 +20,20 @@ IGNORE = -100  # label of a position that predicts nothing
 LOGITS = {"cpu": 2**24, "cuda": 2**28}  # fp32 logits held at once: 64 MiB, 1 GiB
 
 
-def nll_sum(hidden: Tensor, weight: Tensor, labels: Tensor, compiled: bool = False) -> Tensor:
+def nll_sum(
+    hidden: Tensor, weight: Tensor, labels: Tensor, compiled: bool = False, at_once: int | None = None
+) -> Tensor:
     """Sum of -log p(label) over rows whose label is not IGNORE.
 
     Shapes: hidden (rows, width), weight (vocab, width), labels (rows,) int64. Differentiable in hidden
-    and weight. Under autocast the products are in its dtype, the softmax always in fp32.
+    and weight. Under autocast the products are in its dtype, the softmax always in fp32. `at_once`: logits held.
     """
-    return _NllSum.apply(hidden, weight, labels, compiled)
+    chunk = _compiled_chunk() if compiled else _chunk
+
+    def step(part: slice, logits: Tensor, want_slope: bool) -> tuple[Tensor, Tensor]:
+        return chunk(logits, labels[part, None], want_slope)
+
+    return ChunkedSum.apply(hidden, weight, step, chunk_rows(hidden, weight, at_once))
 
 
 def next_token_nll(model: Any, input_ids: Tensor, labels: Tensor, compiled: bool = False, **inputs: Tensor) -> Tensor:
@@ -49,25 +57,39 @@ def as_inputs(blocks: Blocks, rows: Any) -> dict[str, Tensor]:
     return inputs
 
 
-class _NllSum(torch.autograd.Function):
-    """Forward computes loss and gradients together, a chunk of rows at a time."""
+def chunk_rows(hidden: Tensor, weight: Tensor, at_once: int | None = None) -> int:
+    """Rows whose logits are at hand together."""
+    return max(1, (at_once or LOGITS.get(hidden.device.type, LOGITS["cuda"])) // len(weight))
+
+
+def product_dtype(hidden: Tensor) -> torch.dtype:
+    """In which the output layer is applied: autocast's where that is on."""
+    kind = hidden.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+
+
+class ChunkedSum(torch.autograd.Function):
+    """A loss summed over rows of logits, `size` rows at a time; forward takes loss and gradients together.
+
+    `chunk(part, logits, want_slope)` gives the loss of the rows in the slice `part` and, where it is wanted, its slope
+    in their logits, in their dtype. Differentiable in hidden and weight.
+    """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, compiled: bool) -> Tensor:
-        kind = hidden.device.type
-        low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-        chunk = _compiled_chunk() if compiled else _chunk
-        with torch.autocast(kind, enabled=False):
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, chunk: Callable[..., tuple[Tensor, Tensor]], size: int
+    ) -> Tensor:
+        low = product_dtype(hidden)
+        with torch.autocast(hidden.device.type, enabled=False):
             matrix = weight.to(low)
             want_hidden, want_weight = ctx.needs_input_grad[:2]
             d_hidden = torch.empty_like(hidden) if want_hidden else None
             d_weight = torch.zeros_like(weight) if want_weight else None
             total = hidden.new_zeros((), dtype=torch.float64)
-            size = max(1, LOGITS.get(kind, LOGITS["cuda"]) // len(weight))
-            for start in range(0, len(labels), size):
+            for start in range(0, len(hidden), size):
                 part = slice(start, start + size)
                 x = hidden[part].to(low)
-                loss, slope = chunk(x @ matrix.T, labels[part, None], want_hidden or want_weight)
+                loss, slope = chunk(part, x @ matrix.T, want_hidden or want_weight)
                 total += loss
                 if d_hidden is not None:
                     d_hidden[part] = slope @ matrix
@@ -77,15 +99,8 @@ class _NllSum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        d_hidden, d_weight = ctx.saved_tensors
-        (scale,) = grads
-        return (
-            None if d_hidden is None else d_hidden * scale,
-            None if d_weight is None else d_weight * scale,
-            None,
-            None,
-        )
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return (*(None if d is None else d * grads[0] for d in ctx.saved_tensors), None, None)
 
 
 def _chunk(logits: Tensor, labels: Tensor, want_slope: bool) -> tuple[Tensor, Tensor]:

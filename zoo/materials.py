@@ -34,25 +34,29 @@ class Materials:
 
 def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path) -> Materials:
     """Tokenize what the recipe names; `commits` pin Hub data sets, `cache` keeps the training blocks."""
-    heldout, sha256 = heldout_blocks(recipe, tokenizer, commits["heldout"])
+    heldout, sha256, lengths = heldout_blocks(recipe, tokenizer, commits["heldout"])
     return Materials(
         heldout=heldout,
         heldout_sha256=sha256,
         train=_train(recipe, tokenizer, commits["train"], cache),
         calibration=_calibration(recipe, tokenizer, commits["train"]) if recipe.prune.needs_calibration else [],
-        sources=heldout_sources(recipe, tokenizer),
+        sources=heldout_sources(recipe, lengths),
     )
 
 
-def heldout_blocks(recipe: Recipe, tokenizer: Any, commit: str) -> tuple[Blocks, str]:
-    """The held-out tokens of a run, the same for everybody with this recipe, tokenizer and text; the text's hash."""
+def heldout_blocks(recipe: Recipe, tokenizer: Any, commit: str) -> tuple[Blocks, str, list[int]]:
+    """The held-out tokens of a run, the same for everybody with this recipe, tokenizer and text.
+
+    With them the text's hash, and the tokens of each of its documents.
+    """
     texts = Hashed(documents(recipe.data.heldout, recipe.folder, "data.heldout", commit=commit))
     train, wanted = recipe.train, recipe.evaluate.tokens
-    blocks = pack(tokenize(texts, tokenizer), train.seq_len, train.packing, _EVERYTHING)
+    tokenized = list(tokenize(texts, tokenizer))
+    blocks = pack(tokenized, train.seq_len, train.packing, _EVERYTHING)
     rows = max(1, wanted // train.seq_len)
     if len(blocks) < rows:
         raise _too_short("heldout", recipe.data.heldout, blocks, wanted, "evaluate.tokens")
-    return blocks.spread(rows), texts.sha256
+    return blocks.spread(rows), texts.sha256, [len(ids) for ids in tokenized]
 
 
 def _train(recipe: Recipe, tokenizer: Any, commit: str, cache: Path) -> Blocks:

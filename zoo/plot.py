@@ -8,6 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from zoo.amounts import short_count
+
 INK, CURVE, QUIET = "#1f2933", "#0b6e99", "#7b8794"
 
 
@@ -40,11 +42,3 @@ def draw_curve(path: Path, rows: Sequence[dict[str, Any]], l0: float, l_pruned: 
     axes.grid(axis="y", color="#e4e7eb", linewidth=0.8)
     axes.set_axisbelow(True)
     figure.savefig(path, format="png")
-
-
-def short_count(count: float) -> str:
-    """1,000 -> 1k, 2,500,000 -> 2.5M."""
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:g}{unit}"
-    return f"{count:g}"

@@ -1,10 +1,24 @@
 """What a person sees while a run works: a line for each station and evaluation, a bar while it trains."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def stage(words: str, quiet: bool = False) -> Iterator[None]:
+    """Says on stderr what is under way and may take a while: a spinner on a terminal, a line elsewhere. Not nested."""
+    console = Console(stderr=True, quiet=quiet)
+    if console.is_terminal:
+        with console.status(words):
+            yield
+    else:
+        console.print(f"{words} ...", highlight=False, markup=False, soft_wrap=True)
+        yield
 
 
 class TrainingBar:

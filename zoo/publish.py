@@ -7,7 +7,7 @@ it again. The log names the commit with the weights; a second commit links the c
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,15 @@ class Plan:
     def log_path(self, contributor: str) -> str:
         return submit.log_path(contributor, self.run.run_id)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Every commit with its files and their sizes in bytes; the card's is without the link to come."""
+    def as_dict(self, there: "Standing | None" = None) -> dict[str, Any]:
+        """Every commit with its files and their sizes in bytes, and which of them the Hub has as they are.
+
+        The card's size is without the link to come.
+        """
+        there = there or Standing()
         sizes = {CARD: len(self.card())} | {name: size_of(content) for name, content in self.files.items()}
         model = {"repo": self.repo, "type": "model", "message": self.message, "private": self.private}
-        commits: list[dict[str, Any]] = [model | {"files": sizes}]
+        commits: list[dict[str, Any]] = [model | {"files": sizes, "published": sorted(there.model)}]
         if self.logs:
             log = {
                 "repo": self.logs,
@@ -66,10 +70,25 @@ class Plan:
                 "pull_request": True,
             }
             size = size_of(self.run.path / "log.parquet")
-            commits.append(log | {"files": {self.log_path(YOU): size}})
+            path = self.log_path(there.user or YOU)
+            commits.append(log | {"files": {path: size}, "published": [path] if there.pull else []})
             link = {"repo": self.repo, "type": "model", "message": "Link the log's pull request"}
-            commits.append(link | {"files": {CARD: len(self.card())}})
+            commits.append(link | {"files": {CARD: len(self.card())}, "published": [CARD] if there.linked else []})
         return {"model": self.repo, "logs": self.logs, "licence": self.licence.title, "commits": commits}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the Hub has of a plan: files of the model as they are, the log's pull request, a card that links to it.
+
+    `user` is who is signed in; without one nothing is known, and `why` says so.
+    """
+
+    user: str | None = None
+    model: frozenset[str] = field(default_factory=frozenset)
+    pull: Pull | None = None
+    linked: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,6 +160,29 @@ def default_name(run: FinishedRun, licence: Licence) -> str:
     name += f"-{train.objective}" if train.objective != "clm" else ""
     name += f"-seed{train.seed}" if train.seed else ""
     return name if name.startswith(licence.prefix) else f"{licence.prefix}-{name}"
+
+
+def look(api: HfApi, planned: Plan) -> Standing:
+    """What the Hub has of a plan, asked once; nothing is changed there."""
+    if not isinstance(api.token, str) and get_token() is None:
+        return Standing(why="not signed in")
+    try:
+        return Patience(attempts=1)("publish", lambda: _look(api, planned))
+    except P2Error as error:
+        return Standing(why=str(error))
+
+
+def _look(api: HfApi, planned: Plan) -> Standing:
+    user, pull, has, card = str(api.whoami()["name"]), None, frozenset[str](), None
+    if planned.logs is not None:
+        pull = submit.find(api, planned.logs, user, planned.run.run_id, look_only=True)
+    if api.repo_exists(planned.repo):
+        info = api.model_info(planned.repo, files_metadata=True)
+        has, card = frozenset(planned.files) - frozenset(missing(info, planned.files)), hashes(info).get(CARD)
+    linked = pull is not None and card == git_sha(planned.card(pull.url))
+    if linked or card == git_sha(planned.card()):
+        has |= {CARD}
+    return Standing(user, has, pull, linked)
 
 
 def publish(api: HfApi, planned: Plan, patience: Patience | None = None) -> Published:

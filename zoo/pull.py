@@ -20,6 +20,7 @@ from zoo.card import Numbers, numbers_of
 from zoo.catalog import recipes_folder
 from zoo.finished import MODEL_FILES, weights_sha256
 from zoo.patience import Patience
+from zoo.progress import stage
 from zoo.quiet import quiet
 from zoo.recipe import Recipe
 from zoo.recipe_file import parse_recipe
@@ -66,9 +67,10 @@ def _checks(folder: Path, claimed: Numbers, measure: bool) -> Iterator[Check]:
     from zoo.pruning.prune import count
     from zoo.pruning.sparsity import sparse_linears
 
-    sha = weights_sha256(folder)
+    with stage("reading the weights"):
+        sha = weights_sha256(folder)
+        model = checkpoint.load_model(folder, "fp32")
     yield Check("weights, sha256", claimed.weights_sha256[:12], sha[:12], sha == claimed.weights_sha256)
-    model = checkpoint.load_model(folder, "fp32")
     kept, _ = count(model)
     parts, matrices = claimed.method.split("+"), [linear.weight for _, _, linear in sparse_linears(model)]
     if "2:4" in parts:
@@ -95,9 +97,10 @@ def _loss_check(folder: Path, claimed: Numbers, model: Any) -> Check:
     if texts is None:
         return Check(what, said, f"not measured: put {recipe.data.heldout.file} into {folder}", None)
     recipe = _recipe(folder, texts)
-    tokenizer = checkpoint.load_tokenizer(folder)
-    blocks, _ = heldout_blocks(recipe, tokenizer, str(claimed.eval_data_revision))
-    loss = heldout_loss(model, blocks)
+    with stage("verifying: measuring its held-out loss"):
+        tokenizer = checkpoint.load_tokenizer(folder)
+        blocks, *_ = heldout_blocks(recipe, tokenizer, str(claimed.eval_data_revision))
+        loss = heldout_loss(model, blocks)
     return Check(what, said, f"{loss:.4f}", math.isfinite(loss) and abs(loss - claimed.loss) <= TOLERANCE)
 
 

@@ -20,6 +20,7 @@ from leaderboard.rank import rank
 from leaderboard.shift import Shift, shift
 from leaderboard.tracks import HELD_OUT, groups
 from leaderboard.wanted import wanted
+from zoo.amounts import machine_time
 from zoo.runfolder import read_state
 
 LEAST_CLEAN = 3  # runs from which a law is fitted to compare noisy ones with
@@ -225,6 +226,7 @@ def next_words(row: Mapping[str, Any]) -> str:
     """The wanted run in words."""
     base = row["base_model"] or f"a base of {row['n0']:,.0f} parameters"
     return (
-        f"{base}, {row['method']} at rate {row['rate']:.3f}, {row['tokens']:,.0f} tokens: about {row['gpu_hours']:.2g} "
-        f"H100-hours, and budgets of its family and method {row['narrower']:.0%} narrower"
+        f"{base}, {row['method']} at rate {row['rate']:.3f}, {row['tokens']:,.0f} tokens: "
+        f"{machine_time(row['gpu_hours'])} of one H100, and budgets of its family and method "
+        f"{row['narrower']:.0%} narrower"
     )

@@ -13,8 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from zoo.amounts import short_count
 from zoo.gallery import gallery
-from zoo.plot import INK, QUIET, short_count
+from zoo.plot import INK, QUIET
 from zoo.report import Report, device, next_words
 from zoo.runfolder import write_atomic
 
@@ -105,7 +106,7 @@ def _tiles(report: Report, unit: str) -> str:
     figures = [
         (f"{len(runs)}", "run" if len(runs) == 1 else "runs"),
         (f"{len(report.failed)}", "failed"),
-        (short_count(float(f"{runs['tokens'].sum():.3g}")), "post-training tokens"),
+        (short_count(runs["tokens"].sum()), "post-training tokens"),
         (f"{hours:.3g}" if hours else "–", unit),
         ("–" if math.isnan(won) else f"{won:.0%}", "of the damage won back, median"),
         (html.escape(str(ranked["law"].iloc[0])) if len(ranked) else "–", "law that predicts best"),

@@ -7,6 +7,7 @@ the last one. Everything that can be refused is refused in the first two station
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ from zoo.materials import Materials, gather
 from zoo.memory import check_fits, check_shared, this_machine
 from zoo.posttrain import post_train, tokens_after
 from zoo.pretrain import initial_model
-from zoo.progress import TrainingBar
+from zoo.progress import TrainingBar, stage
 from zoo.pruning.masks import MaskKeeper
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.prune import prune
@@ -61,6 +62,10 @@ class Job:
     def say(self, message: str) -> None:
         """Tell the person who watches."""
         _say(self.console, message)
+
+    def stage(self, words: str) -> AbstractContextManager[None]:
+        """Tell what is under way; nothing is said inside it."""
+        return stage(words, quiet=self.console.quiet)
 
 
 def run(
@@ -99,6 +104,8 @@ def _stations(
 ) -> dict[str, Any]:
     """The way through a run. Of several processes the first prunes, saves and finishes; all of them train."""
 
+    stop.kept = "l_pruned" in folder.state
+
     def prepare() -> Job:
         return _prepare(recipe, folder, console, saved, team, stop)
 
@@ -109,6 +116,7 @@ def _stations(
     if (model := team.first(lambda: _pruned_model(job))) is None:
         folder.refresh()
         model = _pruned_model(job)
+    stop.kept = True
     model = _post_trained(job, model)
 
     def end() -> dict[str, Any]:
@@ -130,14 +138,15 @@ def _prepare(
 ) -> Job:
     """Find the model and the text, pin them, plan the pruning, tokenize."""
     pinned = folder.state.get("inputs", {})  # a resumed run goes on with the commits it began with
-    if recipe.model.scratch is None:
-        source = checkpoint.resolve(
-            _at(recipe.model, pinned.get("model")), recipe.folder, lambda found: _check_fits(recipe, found, team)
-        )
-    commits = {
-        part: text.fingerprint(_at(spec, pinned.get(part)), recipe.folder, f"data.{part}")
-        for part, spec in (("train", recipe.data.train), ("heldout", recipe.data.heldout))
-    }
+    with stage("finding the model and the text, downloading what is not here", console.quiet):
+        if recipe.model.scratch is None:
+            source = checkpoint.resolve(
+                _at(recipe.model, pinned.get("model")), recipe.folder, lambda found: _check_fits(recipe, found, team)
+            )
+        commits = {
+            part: text.fingerprint(_at(spec, pinned.get(part)), recipe.folder, f"data.{part}")
+            for part, spec in (("train", recipe.data.train), ("heldout", recipe.data.heldout))
+        }
     if recipe.model.scratch is not None:
         source = initial_model(recipe, commits["train"], folder.work / "initial")
     planned = plan(source.shape, recipe.prune)
@@ -146,7 +155,7 @@ def _prepare(
     _pin(folder, {"model": source.revision, **commits})
     assert source.folder is not None
     tokenizer = checkpoint.load_tokenizer(source.folder)
-    with disk(folder.work):
+    with stage("tokenizing the text", console.quiet), disk(folder.work):
         materials = gather(recipe, tokenizer, commits, folder.work / "train")
     _pin(folder, {"heldout_sha256": materials.heldout_sha256})
     _say(
@@ -196,19 +205,22 @@ def _pruned_model(job: Job) -> Any:
     if "l_pruned" in job.folder.state:
         return checkpoint.load_model(saved, job.recipe.train.precision)
     assert job.source.folder is not None
-    model = checkpoint.load_model(job.source.folder, job.recipe.train.precision)
-    l0 = heldout_loss(model, job.materials.heldout)
+    with job.stage("loading the model and measuring its held-out loss"):
+        model = checkpoint.load_model(job.source.folder, job.recipe.train.precision)
+        l0 = heldout_loss(model, job.materials.heldout)
+        l0_by_source = _by_source(job, model)
     pruning = job.recipe.prune.method != NONE
     job.say(f"before {'pruning  ' if pruning else 'training '} held-out {l0:.4f}")
-    l0_by_source = _by_source(job, model)
     key = f"{job.source.label}@{job.source.revision}"
-    pruned = prune(model, job.plan, job.materials.calibration, cache_folder(), key)
+    with job.stage("pruning" if pruning else "checking its parameters"):
+        pruned = prune(model, job.plan, job.materials.calibration, cache_folder(), key)
     if raised := pruned.removed.get("damping"):
         job.say(f"sparsegpt: {len(raised)} matrices took more damping than usual: `removed` in run.json names them")
-    with new_folder(saved) as folder:
-        checkpoint.save_model(pruned.model, folder)
-    report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method, job.plan.zeros)
-    l_pruned = heldout_loss(pruned.model, job.materials.heldout)
+    with job.stage("saving it, loading it back in a fresh process and measuring its loss"):
+        with new_folder(saved) as folder:
+            checkpoint.save_model(pruned.model, folder)
+        report = gate(pruned.model, saved, _probe(job), job.recipe.prune.method, job.plan.zeros)
+        l_pruned = heldout_loss(pruned.model, job.materials.heldout)
     if pruning:
         job.say(f"after pruning    held-out {l_pruned:.4f}   loads back in a fresh process")
     job.folder.update(
@@ -272,15 +284,18 @@ def _post_trained(job: Job, model: Any) -> Any:
                 _teacher(job),
             )
     if curve.stopped:
-        raise preempted(f" after {curve.saved:,} tokens, which are saved")
+        raise preempted(f"after {curve.saved:,} tokens, which are saved")
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), peak_memory_bytes=peak)
-    if not team.launched:
+    return _whole(job, model) if team.launched else model
+
+
+def _whole(job: Job, model: Any) -> Any:
+    """The model that several processes hold shards of, on the first of them; elsewhere the shards."""
+    weights = job.team.whole(model)
+    if job.team.rank:
         return model
-    weights = team.whole(model)
-    if team.rank:
-        return model
-    whole = checkpoint.load_model(folder.work / "pruned", spec.precision)
+    whole = checkpoint.load_model(job.folder.work / "pruned", job.recipe.train.precision)
     whole.load_state_dict(weights)
     return whole
 
@@ -322,12 +337,13 @@ def _save_final(job: Job, model: Any) -> None:
     config = job.source.config
     dtype = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")
     checkpoint.cast_weights(model.eval(), dtype)
-    with new_folder(job.folder.path / "model") as folder:
-        checkpoint.save_model(model, folder)
-        job.tokenizer.save_pretrained(folder)
-        checkpoint.copy_licences(job.source, folder)
-        report = gate(model, folder, _probe(job), job.recipe.prune.method, job.plan.zeros)
-    loss = heldout_loss(model.float(), job.materials.heldout)
+    with job.stage("saving model/, loading it back in a fresh process and measuring its loss"):
+        with new_folder(job.folder.path / "model") as folder:
+            checkpoint.save_model(model, folder)
+            job.tokenizer.save_pretrained(folder)
+            checkpoint.copy_licences(job.source, folder)
+            report = gate(model, folder, _probe(job), job.recipe.prune.method, job.plan.zeros)
+        loss = heldout_loss(model.float(), job.materials.heldout)
     job.folder.update(loss_by_source=_by_source(job, model))
     job.folder.update(gate_final=asdict(report), loss_saved=loss, dtype=str(dtype).removeprefix("torch."))
     job.say(f"model/ loads back in a fresh process ({job.folder.state['dtype']}, held-out {loss:.4f})")

@@ -20,16 +20,17 @@ class Preempted(RunFailed):
 
 
 class Stop:
-    """`asked` once SIGTERM came; `later` while somebody looks at it."""
+    """`asked` once SIGTERM came; `later` while somebody looks at it; `kept` once there is something to go on from."""
 
     def __init__(self) -> None:
         self.asked = False
         self.later = False
+        self.kept = False
 
     def __call__(self, *_: Any) -> None:
         self.asked = True
         if not self.later:
-            raise preempted("")
+            raise preempted("with what was done so far saved" if self.kept else None)
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -41,9 +42,11 @@ class Stop:
             self.later = False
 
 
-def preempted(saved: str) -> Preempted:
-    """The error to leave with."""
-    return Preempted(f"stopped by SIGTERM{saved}; the same command with --resume goes on.")
+def preempted(saved: str | None) -> Preempted:
+    """The error to leave with; None where nothing was saved yet."""
+    if saved is None:
+        return Preempted("stopped by SIGTERM before anything was saved; the same command with --resume starts anew.")
+    return Preempted(f"stopped by SIGTERM {saved}; the same command with --resume goes on.")
 
 
 @contextmanager

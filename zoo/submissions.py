@@ -225,7 +225,7 @@ def show(verdict: Verdict, as_json: bool) -> None:
         for finding in report.findings:
             print(f"  {_plain(str(finding))}")
     for effect in verdict.effects:
-        print(f"  {_plain(effect.what)}: {effect.before} -> {effect.after}")
+        print(f"  {_plain(effect.what)}: {effect.unchanged or f'{effect.before} -> {effect.after}'}")
     state = f"merged as {verdict.merged[:12]}" if verdict.merged else "clean" if verdict.ok else "refused"
     print(f"{s.dataset} #{s.num} by {_plain(s.author)}: {state}")
 

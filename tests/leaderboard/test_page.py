@@ -8,6 +8,7 @@ import pytest
 from leaderboard import LAWS, load_logs
 from leaderboard.ablate import ablate
 from leaderboard.crossval import cross_validate, summary
+from leaderboard.metric_choice import metric_choice
 
 PAGE = Path(__file__).parents[2] / "leaderboard" / "README.md"
 KINDS = {
@@ -56,3 +57,23 @@ def test_the_ablation_is_what_the_command_prints():
         ratio, low, high = map(float, re.findall(r"[\d.]+", cell))
         own = table.loc[names.get(without, without)]
         assert [ratio, low, high] == pytest.approx([own["asd_ratio"], own["low"], own["high"]], abs=0.006)
+
+
+@pytest.mark.slow
+def test_the_metrics_are_what_the_command_prints():
+    heading, *rows = _table("| chosen in sample by | ASD |")
+    table = metric_choice(load_logs().frame, LAWS).set_index("metric")
+    names = {
+        "ASD": "asd",
+        "ASD a doubling": "asd_doubling",
+        "R²": "r2",
+        "Huber": "huber",
+        "RMSE": "rmse",
+        "AICc": "aicc",
+    }
+    columns = {"best": ["hits", "low", "high"], "regret": ["regret", "regret_low", "regret_high"]}
+    assert set(map(names.get, heading[1:])) == set(table.index)
+    for row in rows:
+        for metric, cell in zip(heading[1:], row[1:], strict=True):
+            own = table.loc[names[metric], columns[row[0]]].tolist()
+            assert list(map(float, re.findall(r"[\d.]+", cell))) == pytest.approx(own, abs=0.006), (row[0], metric)

@@ -76,7 +76,7 @@ def test_what_lies_outside_the_runs_is_a_factor(seed, table):
     far = plan(seed, deployed=8e6, tokens=1e9, family="qwen-2.5", law=P2).set_index("method")
     assert far.loc["depth", "beyond_tokens"] == pytest.approx(1e9 / 9_994_240)
     assert far.loc["depth", "beyond_rate"] == pytest.approx(far.loc["depth", "rate"] / 0.225003, rel=1e-4)
-    assert "alpha" in far.loc["depth", "note"]
+    assert "alpha, how the loss depends on n0, held at 0.35: needs 3 values" in far.loc["depth", "note"]
 
 
 def test_a_base_of_ones_own_competes_with_its_loss(seed):

@@ -26,7 +26,8 @@ def told(bench_folder):
         changes = ["data.heldout.file=told.parquet", "data.heldout.skip=1", f"train.packing={packing}"]
         recipe = load_recipe(bench_folder / "recipe.yaml", changes)
         tokenizer = load_tokenizer(bench_folder / "model")
-        return tokenizer, heldout_blocks(recipe, tokenizer, "")[0], heldout_sources(recipe, tokenizer)
+        blocks, _, lengths = heldout_blocks(recipe, tokenizer, "")
+        return tokenizer, blocks, heldout_sources(recipe, lengths)
 
     return make
 

@@ -162,6 +162,10 @@ def test_budget_as_json(p2zoo):
     assert answer["status"] == "reached"
     assert answer["law"] == "p2"
     assert answer["gpu_hours"] > 0
+    own = json.loads(
+        p2zoo("budget", *ASK, "--law", "p2", "--excess", "0.2", "--gpu", "h100", "--price", "7", "--json")[1]
+    )
+    assert own["cost"] == pytest.approx(7 * answer["gpu_hours"])
 
 
 def test_budget_in_words(p2zoo):
@@ -171,7 +175,13 @@ def test_budget_in_words(p2zoo):
     code, out, _ = p2zoo("budget", *ASK, "--law", "damage-pooled", "--l-pruned", "3.4", "--target-loss", "3.5")
     assert "already meet" in out
     far = [a if a != "34e6" else "8e9" for a in ASK]
-    assert "size 236x" in p2zoo("budget", *far, "--law", "p2")[1]
+    out = p2zoo("budget", *far, "--law", "p2")[1]
+    assert out.startswith("A guess: ")
+    assert "size 8B is 236 times outside what was measured, 4.31M to 33.9M" in out.splitlines()[0]
+    new = [a if a != "llama-3" else "gemma" for a in ASK]
+    assert p2zoo("budget", *new, "--law", "damage-pooled", "--l-pruned", "3.4")[1].startswith(
+        "A guess: no run of the family gemma was measured"
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,6 +191,7 @@ def test_budget_in_words(p2zoo):
         (["fit", "absent/folder/of/logs"], "neither an existing path nor a Hub dataset"),
         (["budget", *ASK, "--excess", "0.1", "--gain", "0.1"], "give one goal"),
         (["budget", *ASK, "--law", "damage"], "--l-pruned"),
+        (["budget", *ASK, "--price", "2"], "--price is that of a --gpu"),
         (["budget", *[a if a != "0.25" else "25" for a in ASK]], "0.25 for 25 %"),
     ],
 )

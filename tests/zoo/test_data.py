@@ -9,6 +9,7 @@ from datasets.exceptions import DatasetNotFoundError
 
 from leaderboard.errors import P2Error
 from zoo.checkpoint import load_tokenizer
+from zoo.enough import check_enough
 from zoo.materials import gather
 from zoo.packing import PADDING, best_fit, load_blocks, pack, save_blocks
 from zoo.recipe import TextSpec
@@ -131,6 +132,20 @@ def test_text_too_short_for_what_is_asked(bench_folder, tmp_path, override, mess
     recipe = load_recipe(bench_folder / "recipe.yaml", [override])
     with pytest.raises(P2Error, match=message):
         gather(recipe, load_tokenizer(bench_folder / "model"), {"train": "", "heldout": ""}, tmp_path)
+
+
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_far_too_little_text_is_known_before_it_is_tokenized(bench_folder, at_hand):
+    """By a sample, or without a tokenizer by its bytes; what may be enough passes."""
+    path, model = bench_folder / "recipe.yaml", bench_folder / "model"
+    texts = documents(load_recipe(path).data.train, bench_folder, "data.train")
+    held = sum(map(len, tokenize(texts, load_tokenizer(model))))
+    known = model if at_hand else None
+    assert check_enough(load_recipe(path), known) == (pytest.approx(held, rel=0.02) if at_hand else None)
+    check_enough(load_recipe(path, [f"train.tokens={held - 128}"]), known)
+    for key in ("train.tokens", "evaluate.tokens"):
+        with pytest.raises(P2Error, match=rf"holds .* tokens, {key} asks for .* times as many"):
+            check_enough(load_recipe(path, [f"{key}={2 * held}"]), known)
 
 
 def test_a_data_set_that_is_gone_names_another(tmp_path, monkeypatch):

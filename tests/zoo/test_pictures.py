@@ -1,7 +1,6 @@
 """The pictures: files that image readers accept, with something drawn on them."""
 
 import pandas as pd
-import pytest
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
@@ -10,7 +9,7 @@ from leaderboard.errors import P2Error
 from leaderboard.logs import SEED
 from zoo.cli import app
 from zoo.gallery import draw_gallery
-from zoo.plot import draw_curve, short_count
+from zoo.plot import draw_curve
 
 ROWS = [{"tokens": tokens, "loss": 3 - tokens / 1e4} for tokens in (0, 100, 1_000, 4_000)]
 
@@ -58,8 +57,3 @@ def test_a_picture_that_cannot_be_written_and_a_law_that_is_none(tmp_path):
     assert "cannot be written" in str(result.exception)
     result = CliRunner().invoke(app, ["plot", log, "--law", "dammage"])
     assert "unknown law 'dammage'. Did you mean 'damage'" in str(result.exception)
-
-
-@pytest.mark.parametrize(("count", "text"), [(0, "0"), (999, "999"), (61_440, "61.44k"), (2.5e6, "2.5M"), (1e9, "1B")])
-def test_short_counts(count, text):
-    assert short_count(count) == text

@@ -1,6 +1,7 @@
 """Post-training: exact tokens, the lean loss against plain cross-entropy, refusals, and stopping on NaN."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from transformers import TrainerCallback
 from leaderboard.errors import P2Error, RunFailed
 from zoo.checkpoint import load_model, load_tokenizer
 from zoo.curve import FRESH, Curve, last_complete
-from zoo.lm_loss import IGNORE, LOGITS, as_inputs, next_token_nll, nll_sum
+from zoo.lm_loss import IGNORE, as_inputs, next_token_nll, nll_sum
 from zoo.packing import Blocks, pack
 from zoo.posttrain import post_train, tokens_after
 from zoo.pruning.masks import MaskKeeper, check_zeros
@@ -44,20 +45,21 @@ def curve(blocks, spec, rows, masks=None, **changes):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_chunked_loss_and_gradients_equal_cross_entropy(dtype, monkeypatch):
-    monkeypatch.setitem(LOGITS, "cpu", 7 * 11)  # chunks of 7 rows, the last one shorter
+def test_chunked_loss_and_gradients_equal_cross_entropy(dtype):
+    """In chunks of 7 rows, the last one shorter."""
     torch.manual_seed(0)
     hidden, weight = torch.randn(30, 5, dtype=dtype), torch.randn(11, 5, dtype=dtype)
     labels = torch.randint(0, 11, (30,))
     labels[::4] = IGNORE
     pairs = []
-    for loss in (nll_sum, lambda h, w, y: cross_entropy(h @ w.T, y, ignore_index=IGNORE, reduction="sum")):
+    ours = partial(nll_sum, at_once=7 * 11)
+    for loss in (ours, lambda h, w, y: cross_entropy(h @ w.T, y, ignore_index=IGNORE, reduction="sum")):
         h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
         value = loss(h, w, labels)
         (value * 0.5).backward()
         pairs.append((value.to(dtype), h.grad, w.grad))
-    for ours, reference in zip(*pairs, strict=True):
-        torch.testing.assert_close(ours, reference, rtol=1e-5, atol=1e-5)
+    for found, reference in zip(*pairs, strict=True):
+        torch.testing.assert_close(found, reference, rtol=1e-5, atol=1e-5)
 
 
 def test_a_packed_piece_has_the_loss_it_has_alone(small):

@@ -191,5 +191,8 @@ def test_recipes_copy_gives_working_recipes(tmp_path):
     assert estimate(load_recipe(tmp_path / "mine" / "quickstart" / "depth.yaml")).plan is not None
     with pytest.raises(P2Error, match="is not empty"):
         copy_recipes(tmp_path / "mine")
-    with pytest.raises(P2Error, match=r"unknown recipe 'quickstart/deph'\. Did you mean 'quickstart/depth'"):
+    with pytest.raises(P2Error, match=r"unknown recipe 'quickstart/deph'\. Did you mean 'quickstart/depth'") as error:
         find_recipe("quickstart/deph")
+    assert f"`p2zoo recipes list` lists {len(recipe_names()) - 3} others." in str(error.value)
+    with pytest.raises(P2Error, match=rf"'zzz'\. `p2zoo recipes list` lists all {len(recipe_names())}\."):
+        find_recipe("zzz")

@@ -1,7 +1,9 @@
 """A whole run on a four-layer model: what it leaves behind, and that a killed one ends the same to the last bit."""
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from zoo.heldout import heldout_loss
 from zoo.pruning.masks import check_zeros
 from zoo.recipe_file import load_recipe
 from zoo.run import run
+from zoo.stop import Preempted
 
 QUIET = Console(quiet=True)
 SPARSE = ["prune.method='depth+2:4'", "prune.importance=block-influence+sparsegpt"]  # both kinds of pruning at once
@@ -179,6 +182,39 @@ def test_killed_again_and_again_it_ends_the_same_to_the_last_bit(finished, recip
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
     weights = [(f / "model" / "model.safetensors").read_bytes() for f in (finished[0], folder)]
     assert weights[0] == weights[1]
+
+
+def test_the_command_tells_on_stderr_what_takes_a_while(bench_folder, tmp_path):
+    command = [sys.executable, "-m", "zoo", "run", bench_folder / "recipe.yaml", "--out", tmp_path / "run", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["status"] == "finished"
+    told = [line for line in done.stderr.splitlines() if line.endswith(" ...")]
+    assert [words.split()[0] for words in told] == [
+        "loading", "finding", "tokenizing", "loading", "pruning", "saving", "saving",
+    ]  # fmt: skip
+
+
+class Stopping(io.StringIO):
+    """A screen that sends this process SIGTERM once it shows some words."""
+
+    def __init__(self, words: str):
+        super().__init__()
+        self.words = words
+
+    def write(self, text: str) -> int:
+        if self.words in text:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().write(text)
+
+
+def test_stopped_early_it_says_whether_there_is_something_to_go_on_from(recipe, tmp_path):
+    folder = tmp_path / "stopped"
+    stops = (("before pruning", "before anything was saved"), ("model/ loads back", "with what was done so far saved"))
+    for resume, (words, said) in enumerate(stops):
+        with pytest.raises(Preempted, match=said) as stopped:
+            run(recipe, folder, resume=bool(resume), console=Console(file=Stopping(words), width=200))
+        assert stopped.value.exit_code == 75
+    assert run(recipe, folder, resume=True, console=QUIET)["status"] == "finished"
 
 
 def test_changed_text_stops_a_resume(recipe, bench_folder, tmp_path):

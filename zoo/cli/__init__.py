@@ -1,5 +1,6 @@
 """The `p2zoo` command. A command's module imports heavy things inside the command, so `--help` is quick."""
 
+import os
 import sys
 
 import typer
@@ -20,6 +21,8 @@ app = typer.Typer(
 def root(endpoint: Endpoint = None) -> None:
     """How many post-training tokens does a pruned LLM need? Prune, post-train, log, fit, rank, ask for a budget."""
     use_endpoint(endpoint)
+    if not sys.stderr.isatty():  # before the Hub's client is imported, which reads it then
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """`p2zoo hub`: a Hugging Face Hub on this machine, for development and tests."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +39,8 @@ def serve(
     from zoo.hub.webhook import Webhook
 
     hook = Webhook(webhook, webhook_secret) if webhook else None
-    server.run(folder, parse_users(user or []), hook, host=host, port=port, greet=greet)
+    users = parse_users(user or [])
+    server.run(folder, users, hook, host=host, port=port, greet=lambda url: greet(url, users))
 
 
 def parse_users(given: list[str]) -> dict[str, str]:
@@ -53,11 +56,12 @@ def parse_users(given: list[str]) -> dict[str, str]:
     return users
 
 
-def greet(url: str) -> None:
-    """Say what this is and what a client needs."""
+def greet(url: str, users: dict[str, str]) -> None:
+    """Say what this is, and what a client needs: on a terminal a line to copy, where there is one user."""
     print("A Hub for development and tests, no production server: no TLS, no quotas, one process.")
     if not url.startswith("http://127."):
         print("It listens beyond this machine: whoever reaches the port can read every public repository.")
-    print(f"export HF_ENDPOINT={url}")
-    print("export HF_HUB_DISABLE_XET=1")
-    print("export HF_TOKEN=...  # the token of one of its users", flush=True)
+    shown = sys.stdout.isatty() and len(users) == 1  # no token goes to a log
+    name, token = next(iter(users.items())) if shown else ("one of its users", "...")
+    print(f"In another terminal, sign in as {name}:")
+    print(f"export HF_ENDPOINT={url} HF_HUB_DISABLE_XET=1 HF_TOKEN={shlex.quote(token)}", flush=True)

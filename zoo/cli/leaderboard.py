@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leaderboard.errors import P2Error
+from leaderboard.errors import P2Error, unknown_name
 from leaderboard.findings import ERROR
+from zoo.amounts import dollars, machine_time, short_count
 from zoo.cli.endpoint import Endpoint
 from zoo.cli.quantities import Share, count_option
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from leaderboard.budget import Budget
     from leaderboard.findings import Report
     from leaderboard.logs import Logs as Read
+    from leaderboard.outlook import Beyond
 
 Logs = Annotated[str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -165,27 +167,43 @@ def budget(
     law: Annotated[str | None, typer.Option(help="Law, or FILE.py:NAME; default: the best predictor here.")] = None,
     eval_data: Annotated[str | None, typer.Option(help="Held-out text; default: the one with most runs.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Also GPU-hours and cost on this GPU, e.g. h100.")] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="With --gpu: US dollars an hour; default: typical.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """How many post-training tokens does this pruned model need?
 
     Example: `p2zoo budget --family llama-3 --method depth --rate 25% --n0 34M --l0 2.72 --excess 0.05 --gpu h100`
     """
-    from leaderboard import load_logs, recommend_tokens
+    from leaderboard import load_logs
+    from leaderboard.budget import Question, answer
+    from leaderboard.hardware import GPUS
+    from leaderboard.outlook import beyond
+    from leaderboard.recommend import predictor
     from leaderboard.userlaw import find_law
 
     chosen = find_law(law, "budget") if law else None
+    if price is not None and gpu is None:
+        raise P2Error("budget: --price is that of a --gpu; name it too.")
+    if gpu is not None and gpu not in GPUS:
+        raise unknown_name("gpu", gpu, GPUS, "budget")
+    asked = Question(
+        family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
+        target_loss=target_loss, excess=excess, gain=gain,
+    )  # fmt: skip
     read = load_logs(logs)
     _warn(read)
     with _status("ranking laws and fitting the best"):
-        answer = recommend_tokens(
-            read.frame, family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
-            target_loss=target_loss, excess=excess, gain=gain, law=chosen, eval_data=eval_data, gpu=gpu,
-        )  # fmt: skip
+        known = l_pruned is not None
+        found = predictor(
+            read.frame, family=family, method=method, eval_data=eval_data, law=chosen, l_pruned_known=known
+        )
+        told = answer(found, asked, gpu, price)
     if as_json:
-        _print_json(answer.as_dict())
+        _print_json(told.as_dict())
     else:
-        _show_budget(answer, read.source)
+        _show_budget(told, beyond(found, asked, told.tokens), read.source)
 
 
 def _data(read: "Read") -> dict[str, Any]:
@@ -268,22 +286,34 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
         print(f"Noise floor (two seeds): ASD {floor['asd']:.2f} nats/Gtoken, {floor['asd_doubling']:.4f} per doubling")
 
 
-def _show_budget(answer: "Budget", source: str) -> None:
+def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
+    """The answer for people; one that lies outside the data begins with that."""
+    if guess := _guess(answer, far):
+        print(f"A guess: {guess}.")
     tokens = "no number of" if answer.tokens is None else f"{answer.tokens:,}"
     verb = {"reached": "reach", "already_met": "already meet", "unreachable": "reach"}[answer.status]
     print(f"{tokens} tokens {verb} the goal: {answer.goal}.")
     print(f"  predicted loss {answer.loss:.4f} nats/token, by the law {answer.law} from {source}")
     if answer.tokens_80 and answer.tokens_95:
-        low, high = (f"{a:,.3g} to {b:,.3g}" for a, b in (answer.tokens_80, answer.tokens_95))
+        low, high = (f"{short_count(a)} to {short_count(b)}" for a, b in (answer.tokens_80, answer.tokens_95))
         print(f"  a new run: {low} tokens (80 %), {high} (95 %)")
     for line in answer.why:
         print(f"  {line}")
-    far = [f"{name} {v:.3g}x" for name, v in answer.extrapolation.items() if name != "family" and v > 1.1]
-    far += ["a family without data"] if answer.extrapolation["family"] else []
-    if far:
-        print(f"  Beyond the measured range: {', '.join(far)}. Treat the answer as a guess.")
-    if answer.gpu_hours is not None:
-        print(f"  {answer.gpu_hours:.3g} GPU-hours, about ${answer.cost:.2f}")
+    if answer.gpu_hours is not None and answer.cost is not None:
+        print(f"  {machine_time(answer.gpu_hours)} of GPU time, {dollars(answer.cost)}")
+
+
+def _guess(answer: "Budget", far: "list[Beyond]") -> str:
+    """In which ways the question lies outside the runs behind the answer."""
+    said = [f"no run of the family {answer.group['family']} was measured"] if answer.extrapolation["family"] else []
+    for out in far:
+        asked, low, high = (_amount(out.what, value) for value in (out.asked, out.low, out.high))
+        said.append(f"{out.what} {asked} is {out.factor:.3g} times outside what was measured, {low} to {high}")
+    return "; ".join(said)
+
+
+def _amount(what: str, value: float) -> str:
+    return f"{value:.3g}" if what == "rate" else short_count(value)
 
 
 def register(app: typer.Typer) -> None:

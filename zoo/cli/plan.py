@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.amounts import machine_time, short_count
 from zoo.cli.leaderboard import Json, Logs, _console, _data, _print_json, _status, _warn
 from zoo.cli.quantities import count_option
 
@@ -121,7 +122,7 @@ def _show_plan(table: "pd.DataFrame") -> None:
         far = _times(row["beyond"]) if row["beyond"] > INSIDE else ""
         rate = f"{row['rate']:.3f}" if row["rate"] else ""
         band = f"±{half:.3f}" if half == half else ""
-        shown.add_row(row["base_model"], row["method"], rate, _count(row["parameters"]), loss, band, far)
+        shown.add_row(row["base_model"], row["method"], rate, short_count(row["parameters"]), loss, band, far)
     _console().print(shown)
     print("\n".join(plan_words(table)))
 
@@ -158,14 +159,6 @@ def _times(factor: float) -> str:
     return f"{factor:.1f}x" if factor < 10 else f"{factor:,.0f}x"
 
 
-def _count(value: float) -> str:
-    """A count with three digits and a unit."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
-
-
 def _show_wanted(rows: list[dict[str, Any]], gpu: str) -> None:
     """A row a candidate, what is cheapest for its gain, and how to run those that a recipe knows."""
     from rich.box import SIMPLE_HEAD
@@ -173,25 +166,26 @@ def _show_wanted(rows: list[dict[str, Any]], gpu: str) -> None:
 
     shown = Table(box=SIMPLE_HEAD)
     shown.add_column("base model", overflow="fold")
-    for name in ("family", "method", "rate", "tokens", "narrower", f"{gpu} h"):
+    for name in ("family", "method", "rate", "tokens", "narrower", f"{gpu} time"):
         shown.add_column(name, no_wrap=True, justify="left" if name in ("family", "method") else "right")
     for row in rows[:SHOWN]:
         new = [word in row["new"] for word in ("base", "rate", "tokens")]
         marks = ["+" if beyond else "" for beyond in new]
-        figures = [f"{row['rate']:.3f}{marks[1]}", f"{_count(row['tokens'])}{marks[2]}"]
-        figures += [f"{row['narrower']:.0%}", f"{row['gpu_hours']:.2g}"]
+        figures = [f"{row['rate']:.3f}{marks[1]}", f"{short_count(row['tokens'])}{marks[2]}"]
+        figures += [f"{row['narrower']:.0%}", machine_time(row["gpu_hours"])]
         shown.add_row(_base(row) + marks[0], row["family"], row["method"], *figures)
     _console().print(shown)
     print("In the order of what they do for all budgets; narrower: the intervals of the run's own family and method.")
     print("+ lies beyond the runs so far. The law is taken for true: runs that test it are worth more than this says.")
     cheap = max(rows, key=lambda row: row["gain_per_gpu_hour"])
-    print(f"Most for a GPU-hour: {_base(cheap)}, {cheap['method']} at {cheap['rate']:.3f}, {_count(cheap['tokens'])}.")
+    tokens = short_count(cheap["tokens"])
+    print(f"Most for a GPU-hour: {_base(cheap)}, {cheap['method']} at {cheap['rate']:.3f}, {tokens} tokens.")
     for line in dict.fromkeys(row["command"] for row in rows[:SHOWN] if row["command"]):
         print(f"  {line}")
 
 
 def _base(row: dict[str, Any]) -> str:
-    return str(row["base_model"]) or f"any of {_count(row['n0'])}"
+    return str(row["base_model"]) or f"any of {short_count(row['n0'])}"
 
 
 def register(app: typer.Typer) -> None:

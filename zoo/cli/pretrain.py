@@ -6,27 +6,21 @@ from typing import Annotated, Any
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli.run import Corpus, Gpus, carry_out, with_gpus
+from zoo.cli.options import Corpus, DryRun, Gpus, Out, ResultJson, Resume, Sets
+from zoo.cli.run import carry_out, with_gpus
 
 
 def pretrain(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A recipe file whose model has `scratch`, or a bundled name.")
     ],
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Run folder; default runs/NAME, NAME the model's.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be given several times."),
-    ] = None,
+    out: Out = None,
+    set_: Sets = None,
     corpus: Corpus = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    resume: Resume = False,
     gpus: Gpus = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the resolved recipe and its cost, and stop.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; messages go to stderr.")] = False,
+    dry_run: DryRun = False,
+    as_json: ResultJson = False,
 ) -> None:
     """Train a small Llama-3-, Qwen-2.5- or Mistral-shaped model from random weights, as RECIPE says.
 

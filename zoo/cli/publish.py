@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.errors import P2Error, RunFailed
+from zoo.amounts import machine_time, short_count
 from zoo.cli.endpoint import Endpoint, hub, use_endpoint
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from zoo.publish import Plan
+    from zoo.publish import Plan, Standing
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -47,14 +48,15 @@ def publish(
     - `p2zoo publish runs/quickstart/depth --to me --logs org/p2-logs --tasks arc_easy,hellaswag`
     """
     api = hub(endpoint)
-    from zoo.publish import plan
+    from zoo.publish import look, plan
     from zoo.publish import publish as carry_out
 
     if tasks and not dry_run:
         _measure(run_dir, tasks)
     planned = plan(run_dir, to, logs, private=private, licence=license_, name=name)
     if dry_run:
-        print(json.dumps(planned.as_dict(), indent=2) if as_json else listing(planned))
+        there = look(api, planned)
+        print(json.dumps(planned.as_dict(there), indent=2) if as_json else listing(planned, there))
         return
     done = carry_out(api, planned)
     if as_json:
@@ -72,14 +74,18 @@ def _measure(run_dir: Path, tasks: str) -> None:
     measure(run_dir, [name.strip() for name in tasks.split(",") if name.strip()])
 
 
-def listing(planned: "Plan") -> str:
+def listing(planned: "Plan", there: "Standing") -> str:
     """Every commit of a plan with its files, for people."""
-    described = planned.as_dict()
+    described = planned.as_dict(there)
     lines = [f"licence  {described['licence']}, inherited from {planned.run.columns['base_model']}"]
     for number, commit in enumerate(described["commits"], 1):
         kind = "pull request" if commit.get("pull_request") else "commit"
         lines.append(f"{number}. {kind} on {commit['type']} {commit['repo']}: {commit['message']}")
-        lines += [f"     {size:>13,} bytes  {name}" for name, size in commit["files"].items()]
+        done = commit["published"]
+        for name, size in commit["files"].items():
+            lines.append(f"     {size:>13,} bytes  {name}{'  (published already)' if name in done else ''}")
+    if there.user is None:
+        lines.append(f"What is published already, and your Hub name, are not known: {there.why}.")
     return "\n".join([*lines, "Nothing was sent."])
 
 
@@ -125,8 +131,11 @@ def pull(
     api = hub(endpoint)
     folder = out or Path(model.rstrip("/").split("/")[-1])
     try:
-        from zoo.pull import check_model, download
+        from zoo.progress import stage
 
+        with stage("loading PyTorch"):
+            from zoo.pull import check_model, download
+        print(f"downloading {model} ...", file=sys.stderr)  # with the bars of the Hub's client
         downloaded = download(api, model, folder, revision)
         checks = check_model(downloaded, measure=verify)
     except ModuleNotFoundError as error:
@@ -161,12 +170,12 @@ def _show(table: "pd.DataFrame") -> None:
     from leaderboard.models import snippet
 
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("", "model", "size", "l0", "loss", "won", "tokens", "GPU-h"):
+    for name in ("", "model", "size", "l0", "loss", "won", "tokens", "GPU time"):
         left = name in ("", "model")  # a long name goes on in the next line, nothing is cut
         shown.add_column(name, justify="left" if left else "right", no_wrap=name != "model", overflow="fold")
     for row in table.itertuples():
-        cells = [str(row.model), _short(row.parameters), _number(row.l0, ".4f"), _number(row.loss, ".4f")]
-        rest = [_number(row.recovered, ".0%"), _short(row.tokens), _number(row.gpu_hours, ".2f")]
+        cells = [str(row.model), _count(row.parameters), _number(row.l0, ".4f"), _number(row.loss, ".4f")]
+        rest = [_number(row.recovered, ".0%"), _count(row.tokens), _time(row.gpu_hours)]
         shown.add_row("*" if row.pareto else "", *cells, *rest)
     Console().print(shown)
     print("size: parameters that are not zero; won: share of the damage won back; *: none is smaller and better.")
@@ -174,14 +183,16 @@ def _show(table: "pd.DataFrame") -> None:
         print(snippet(str(row.model), row.revision if isinstance(row.revision, str) else None))
 
 
-def _short(count: Any) -> str:
-    """3,758,464 -> 3.76M; parameters and tokens."""
-    size, letter = next(((s, x) for s, x in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if count >= s), (1.0, ""))
-    return f"{count / size:.3g}{letter}"
-
-
 def _number(value: Any, form: str) -> str:
     return format(value, form) if value == value and value is not None else ""
+
+
+def _count(value: Any) -> str:
+    return short_count(value)
+
+
+def _time(hours: Any) -> str:
+    return machine_time(hours) if hours == hours and hours is not None else ""
 
 
 def register(app: typer.Typer) -> None:

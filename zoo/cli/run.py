@@ -10,21 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.errors import P2Error
+from zoo.cli.options import Corpus, DryRun, Gpus, OnJobs, Out, ResultJson, Resume, Sets
 
 if TYPE_CHECKING:
-    from zoo.dryrun import Estimate
     from zoo.recipe import Recipe
 
-Corpus = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", envvar="CORPUS", exists=True, dir_okay=False,
-        help="Text file that stands in for every data set of the Hub in the recipe.",
-    ),
-]  # fmt: skip
-Gpus = Annotated[
-    int | None, typer.Option(min=1, help="GPUs to share the model and each step, by FSDP2; default: the recipe's.")
-]
 recipes = typer.Typer(help="The recipes that ship with p2zoo.", no_args_is_help=True)
 
 
@@ -32,19 +22,12 @@ def run(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A recipe file, or a bundled name (p2zoo recipes list).")
     ],
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Run folder; default runs/NAME, NAME the recipe's.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be given several times."),
-    ] = None,
+    out: Out = None,
+    set_: Sets = None,
     corpus: Corpus = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    resume: Resume = False,
     gpus: Gpus = None,
-    on: Annotated[
-        str | None, typer.Option(metavar="hf-jobs:FLAVOR", help="Run on Hugging Face Jobs, e.g. hf-jobs:h200.")
-    ] = None,
+    on: OnJobs = None,
     wheel: Annotated[
         str | None, typer.Option(metavar="FILE|URL", envvar="P2ZOO_WHEEL", help="With --on: p2zoo for the job.")
     ] = None,
@@ -55,10 +38,8 @@ def run(
     license_: Annotated[
         str | None, typer.Option("--license", metavar="ID", help="With --to: licence of a model unknown to p2zoo.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the resolved recipe and its cost, and stop.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; messages go to stderr.")] = False,
+    dry_run: DryRun = False,
+    as_json: ResultJson = False,
 ) -> None:
     """Prune a model, post-train it and log its held-out loss, as RECIPE says.
 
@@ -75,24 +56,29 @@ def run(
     - `p2zoo run qwen-2.5-0.5b/depth-0.25 --on hf-jobs:h200 --wheel dist/p2zoo-0.1.0-py3-none-any.whl --to me --dry-run`
     """
     from zoo.catalog import find_recipe
-    from zoo.dryrun import estimate
     from zoo.recipe_file import load_recipe
 
-    if on is not None and gpus is not None:
-        raise P2Error("p2zoo run: --gpus: with --on the flavor says how many GPUs there are; drop it.")
+    send = {"wheel": wheel, "to": to, "logs": logs, "licence": license_}
+    _check_where(on, gpus, corpus, send)
     path = find_recipe(recipe)
     found = load_recipe(path, with_gpus(set_, gpus), corpus)
     if found.model.scratch is not None:
         raise P2Error(f"p2zoo run: {recipe} trains a model from scratch; use `p2zoo pretrain {recipe}`.")
+    folder = out or Path("runs") / found.name
+    if on is None:
+        carry_out(found, folder, resume, dry_run, as_json, summary)
+    else:
+        _on_jobs(found, path, set_ or [], on, folder, send, dry_run, as_json)
+
+
+def _check_where(on: str | None, gpus: int | None, corpus: Path | None, send: dict[str, str | None]) -> None:
+    """Some options are for runs made here, some for those on Hugging Face Jobs."""
+    if on is None and (send["to"] or send["logs"] or send["licence"]):
+        raise P2Error("p2zoo run: --to, --logs and --license go with --on; `p2zoo publish` publishes a run made here.")
+    if on is not None and gpus is not None:
+        raise P2Error("p2zoo run: --gpus: with --on the flavor says how many GPUs there are; drop it.")
     if on is not None and corpus is not None:
         raise P2Error("p2zoo run: --corpus names a file of this machine, which a job with --on does not see; drop it.")
-    if on is not None:
-        send = {"wheel": wheel, "to": to, "logs": logs, "licence": license_}
-        _on_jobs(estimate(found), path, set_ or [], on, out or Path("runs") / found.name, send, dry_run, as_json)
-        return
-    if to or logs or license_:
-        raise P2Error("p2zoo run: --to, --logs and --license go with --on; `p2zoo publish` publishes a run made here.")
-    carry_out(found, out or Path("runs") / found.name, resume, dry_run, as_json, summary)
 
 
 def with_gpus(sets: list[str] | None, gpus: int | None) -> list[str]:
@@ -112,21 +98,24 @@ def carry_out(
     from rich.console import Console
 
     from zoo.dryrun import estimate, report
+    from zoo.progress import stage
 
+    first = os.environ.get("RANK", "0") == "0"
     if dry_run:
         planned = estimate(recipe)
         print(json.dumps(planned.as_dict(), indent=2) if as_json else report(planned))
         return
-    start = trainer()
+    with stage("loading PyTorch", quiet=not first):
+        start = trainer()
     if recipe.hardware and recipe.hardware.gpus > 1:
         _spread(recipe.hardware.gpus)
     result = start(recipe, folder, resume, Console(stderr=as_json))
-    if os.environ.get("RANK", "0") == "0":
+    if first:
         print(json.dumps(result, indent=2) if as_json else told(result, folder))
 
 
 def _on_jobs(
-    planned: "Estimate",
+    recipe: "Recipe",
     path: Path,
     sets: list[str],
     on: str,
@@ -136,8 +125,10 @@ def _on_jobs(
     as_json: bool,
 ) -> None:
     """Send a recipe to Hugging Face Jobs, follow it, and fetch its log."""
+    from zoo.dryrun import estimate
     from zoo.jobs import describe, follow, request, submit
 
+    planned = estimate(recipe)
     if dry_run:
         asked = request(planned, path, sets, on, namespace=send["to"] or "<you>", **send)
         print(json.dumps(asked.as_dict(), indent=2) if as_json else describe(asked))
@@ -207,4 +198,4 @@ def copy(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folde
     """Copy the bundled recipes, with the quickstart's model and text, to change them."""
     from zoo.catalog import copy_recipes
 
-    print("\n".join(str(path) for path in copy_recipes(folder)))
+    print(f"{folder}: {len(copy_recipes(folder))} recipes; `p2zoo run {folder}/quickstart/depth.yaml` runs one")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.errors import P2Error
+from zoo.amounts import dollars, machine_time
 from zoo.cli.endpoint import Endpoint, use_endpoint
-from zoo.cli.run import Corpus
+from zoo.cli.options import Corpus, DryRun, OnJobs, ResultJson
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,9 +31,7 @@ def sweep(
         typer.Option("--set", metavar="KEY=VALUE", help="Override a value in every recipe; in bases if all are."),
     ] = None,
     corpus: Corpus = None,
-    on: Annotated[
-        str | None, typer.Option(metavar="hf-jobs:FLAVOR", help="Run each on Hugging Face Jobs, see p2zoo run.")
-    ] = None,
+    on: OnJobs = None,
     publish: Annotated[bool, typer.Option("--publish", help="Publish each finished run, see p2zoo publish.")] = False,
     to: Annotated[str | None, typer.Option(metavar="NAMESPACE", help="Where to publish; default: you.")] = None,
     logs: Annotated[str | None, typer.Option(metavar="DATASET", help="Log data set for the pull requests.")] = None,
@@ -40,9 +39,9 @@ def sweep(
         str | None, typer.Option("--license", metavar="ID", help="Licence of base models unknown to p2zoo.")
     ] = None,
     gpu: Annotated[str, typer.Option(help="GPU to count hours on in --dry-run.")] = "h100",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and what they cost, and stop.")] = False,
+    dry_run: DryRun = False,
     endpoint: Endpoint = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; messages go to stderr.")] = False,
+    as_json: ResultJson = False,
 ) -> None:
     """Run every recipe of a folder, each in its own process; finished runs are skipped, cut-off ones go on.
 
@@ -58,12 +57,9 @@ def sweep(
     - `p2zoo sweep quickstart --publish --to me --logs org/p2-logs`
     """
     use_endpoint(endpoint)
-    from rich.console import Console
+    from zoo.sweep import plan
 
-    from zoo.sweep import carry_out, plan
-
-    if (to or logs or license_) and not publish:
-        raise P2Error("p2zoo sweep: --to, --logs and --license go with --publish; add it, or drop them.")
+    target = _target(to, logs, license_, publish, dry_run)
     folder = out or Path("runs") / (Path(where).name if not set(where) & set("*?[") else "sweep")
     card = _card(on, gpu)
     items = plan(where, folder, set_ or [], corpus)
@@ -73,21 +69,29 @@ def sweep(
         rows = [item.as_dict(card) for item in items]
         print(json.dumps({"runs": rows}, indent=2) if as_json else listing(items, card))
         raise typer.Exit(1 if any(row["status"] == "refused" for row in rows) else 0)
-    target = _target(to, logs, license_) if publish else []
-    extra = ["--on", on, *target] if on else []
-    console = Console(stderr=as_json)
-    with View(console, items) as view:
-        outcomes = carry_out(items, jobs, extra, view.watch)
-    published = _publish(outcomes, target, console) if publish and not on else {}
+    outcomes, published = _carry_out(items, jobs, on, target, as_json)
     report = _report(outcomes, folder, Path(where).name)
-    result: dict[str, Any] = {"runs": [one.as_dict() | published.get(one.item.name, {}) for one in outcomes]}
-    result["report"] = str(report[0]) if report else None
     if as_json:
-        print(json.dumps(result | {"summary": report and report[1].as_dict()}, indent=2, default=str))
+        _print_json(report, outcomes, published)
     else:
         _say(report, outcomes)
     bad = any(one.status != "finished" for one in outcomes) or any("why" in one for one in published.values())
     raise typer.Exit(1 if bad else 0)
+
+
+def _carry_out(
+    items: "list[Item]", jobs: int, on: str | None, target: list[str] | None, as_json: bool
+) -> "tuple[list[Outcome], dict[str, dict[str, Any]]]":
+    """Run what is not finished and publish it where there is a `target`: how each ended, and what became public."""
+    from rich.console import Console
+
+    from zoo.sweep import carry_out
+
+    console = Console(stderr=as_json)
+    extra = ["--on", on, *(target or [])] if on else []  # a job publishes by itself
+    with View(console, items) as view:
+        outcomes = carry_out(items, jobs, extra, view.watch)
+    return outcomes, {} if on or target is None else _publish(outcomes, target, console)
 
 
 class View:
@@ -153,17 +157,18 @@ def listing(items: "list[Item]", gpu: str) -> str:
     from leaderboard.hardware import ORIGIN
 
     width = max(len(item.name) for item in items)
-    lines, hours, dollars = [], 0.0, 0.0
+    lines, hours, money = [], 0.0, 0.0
     for item in items:
         cost = item.cost(gpu)
         words = item.why
         if item.planned is not None:
             words = f"{item.planned.tokens:>15,} tokens"
-            words += f"  {cost[0]:8.3g} h  {cost[1]:8.2f} $" if cost else "  cost known once its model is downloaded"
+            figures = f"  {machine_time(cost[0]):>14s}  {dollars(cost[1])}" if cost else ""
+            words += figures or "  cost known once its model is downloaded"
         if cost and item.status in ("new", "unfinished"):
-            hours, dollars = hours + cost[0], dollars + cost[1]
+            hours, money = hours + cost[0], money + cost[1]
         lines.append(f"{item.name:{width}s}  {item.status:10s}  {words}")
-    lines.append(f"To do: {hours:.3g} hours of one {gpu}, about {dollars:.2f} $. {ORIGIN}.")
+    lines.append(f"To do: {machine_time(hours)} of one {gpu}, {dollars(money)}. {ORIGIN}.")
     return "\n".join([*lines, "Dry run: nothing was started."])
 
 
@@ -175,8 +180,12 @@ def _card(on: str | None, gpu: str) -> str:
     return flavor_of(on).gpu
 
 
-def _target(to: str | None, logs: str | None, licence: str | None) -> list[str]:
-    """`--to`, `--logs` and `--license` for `p2zoo publish`; the user's own name where none is given."""
+def _target(to: str | None, logs: str | None, licence: str | None, publish: bool, dry_run: bool) -> list[str] | None:
+    """Options for `p2zoo publish`, the user's own name where none is given; None where nothing will be published."""
+    if not publish and (to or logs or licence):
+        raise P2Error("p2zoo sweep: --to, --logs and --license go with --publish; add it, or drop them.")
+    if not publish or dry_run:
+        return None
     if to is None:
         from zoo.cli.endpoint import hub
         from zoo.patience import Patience
@@ -218,6 +227,13 @@ def _report(outcomes: "list[Outcome]", folder: Path, name: str) -> Any:
         raise P2Error(f"sweep: {error.name} is missing; pip install 'p2zoo[train]'.") from error
     report = of_folders(finished, f"Sweep {name}", failed)
     return write_page(report, folder / "report.html"), report
+
+
+def _print_json(report: Any, outcomes: "list[Outcome]", published: dict[str, dict[str, Any]]) -> None:
+    """Every run, where the report is and what it says."""
+    runs = [one.as_dict() | published.get(one.item.name, {}) for one in outcomes]
+    said = {"report": str(report[0]), "summary": report[1].as_dict()} if report else {"report": None, "summary": None}
+    print(json.dumps({"runs": runs, **said}, indent=2, default=str))
 
 
 def _say(report: Any, outcomes: "list[Outcome]") -> None:

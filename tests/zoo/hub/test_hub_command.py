@@ -1,5 +1,6 @@
-"""`p2zoo hub serve`: what it says, what it refuses, and that no token is ever printed."""
+"""`p2zoo hub serve`: what it says, what it refuses, and that no token is printed but on a terminal."""
 
+import os
 import re
 import subprocess
 import sys
@@ -21,9 +22,11 @@ def start(folder: Path, *options: str) -> subprocess.Popen[str]:
 def test_serves_and_says_what_it_is_and_keeps_the_token_to_itself(tmp_path: Path):
     with start(tmp_path, "--port", "0", "--user", "owner:hf_very_secret") as process:
         assert process.stdout
-        lines = [process.stdout.readline() for _ in range(4)]
+        lines = [process.stdout.readline() for _ in range(3)]
         said = "".join(lines)
-        url = re.search(r"^export HF_ENDPOINT=(http://127\.0\.0\.1:\d+)$", said, re.M)
+        url = re.search(
+            r"^export HF_ENDPOINT=(http://127\.0\.0\.1:\d+) HF_HUB_DISABLE_XET=1 HF_TOKEN=\.\.\.$", said, re.M
+        )
         assert url
         answer = httpx.get(f"{url[1]}/api/whoami-v2", headers={"Authorization": "Bearer hf_very_secret"})
         httpx.get(f"{url[1]}/api/whoami-v2", headers={"Authorization": "Bearer hf_other_secret"})
@@ -31,9 +34,19 @@ def test_serves_and_says_what_it_is_and_keeps_the_token_to_itself(tmp_path: Path
         said += process.stdout.read()
     assert answer.json()["name"] == "owner"
     assert "no production server" in said
-    assert "export HF_HUB_DISABLE_XET=1" in said
     assert "secret" not in said
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hf_very_secret" in path.read_bytes()]
+
+
+def test_on_a_terminal_its_only_user_can_copy_the_line_that_signs_in(tmp_path: Path):
+    screen, terminal = os.openpty()
+    command = [sys.executable, "-m", "zoo", "hub", "serve", str(tmp_path), "--port", "0", "--user", "me:hf_me"]
+    with subprocess.Popen(command, stdout=terminal, stderr=subprocess.DEVNULL) as process, os.fdopen(screen) as said:
+        lines = [said.readline() for _ in range(3)]
+        process.terminate()
+    os.close(terminal)
+    assert "sign in as me" in lines[1]
+    assert re.fullmatch(r"export HF_ENDPOINT=http://127\S+ HF_HUB_DISABLE_XET=1 HF_TOKEN=hf_me\n", lines[2])
 
 
 @pytest.mark.parametrize(

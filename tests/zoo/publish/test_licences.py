@@ -89,8 +89,10 @@ def test_llama_name_notice_sentence_and_licence(runs):
 
 def test_a_llama_by_another_name_gets_the_prefix_and_qwen_says_non_commercial(runs):
     folder = runs("depth", "someone/tuned")
-    with pytest.raises(P2Error, match="must travel with the model; copy the base model's LICENSE"):
+    with pytest.raises(P2Error, match=r"must travel with the model; `hf download Qwen/Qwen2\.5-3B LICENSE --local-dir"):
         plan(folder, "ann", licence="qwen-research")
+    with pytest.raises(P2Error, match=r"copy the LICENSE file of the base model to .*/model/LICENSE, then publish"):
+        plan(folder, "ann", licence="mit")
     (folder / "model" / "LICENSE").write_text("terms")
     try:
         assert plan(folder, "ann", licence="llama3.2").repo == "ann/Llama-tuned-depth-0.20"

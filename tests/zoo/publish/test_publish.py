@@ -26,7 +26,7 @@ from zoo.cli.publish import listing
 from zoo.finished import portable, read_run
 from zoo.hub import client_env
 from zoo.licences import LICENCES
-from zoo.publish import default_name, plan, publish
+from zoo.publish import Standing, default_name, plan, publish
 from zoo.recipe_file import load_recipe, to_yaml
 
 APACHE = {"licence": "apache-2.0"}
@@ -277,7 +277,8 @@ def test_a_plan_touches_no_network(runs, monkeypatch):
     }
     assert model["files"]["model.safetensors"] == (runs() / "model" / "model.safetensors").stat().st_size
     assert list(link["files"]) == ["README.md"]
-    said = listing(planned)
+    said = listing(planned, Standing(why="not signed in"))
+    assert "your Hub name, are not known: not signed in." in said
     assert all(f"bytes  {name}\n" in said for commit in (model, log, link) for name in commit["files"])
 
 
@@ -286,7 +287,7 @@ def test_a_plan_touches_no_network(runs, monkeypatch):
     [
         (lambda f: (f / "curve.png").unlink(), "curve.png missing"),
         (lambda f: (f / "model" / "model.safetensors").unlink(), "no .*safetensors weights"),
-        (lambda f: edit_json(f / "run.json", status="running"), "not finished"),
+        (lambda f: edit_json(f / "run.json", status="running"), "not finished; `p2zoo run RECIPE --out .* --resume`"),
         (lambda f: edit_json(f / "run.json", run_id="0" * 16), "not of one run"),
         (lambda f: (f / "log.parquet").write_bytes(b"PAR1"), "does not pass `p2zoo check`"),
         (lambda f: edit_text(f / "recipe.yaml", "0.001", "0.002"), "not of one run"),
@@ -324,6 +325,11 @@ def test_the_command_and_that_no_token_is_left_anywhere(runs, hub_url, tmp_path)
     done = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=True)
     result = json.loads(done.stdout)
     assert (result["contributor"], result["model"]) == ("bob", "bob/model-2of4-0.39")
+    again = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, check=True)
+    files = [line for line in again.stdout.splitlines() if " bytes  " in line]
+    assert len(files) > 8
+    assert all(line.endswith("  (published already)") for line in files)
+    assert f"runs/bob/{read_run(runs()).run_id}.parquet" in again.stdout
     api = HfApi(endpoint=hub_url, token=USERS["owner"])
     api.snapshot_download(result["model"], local_dir=tmp_path / "model")
     number = result["pull"].split("/")[-1]

@@ -161,6 +161,11 @@ def test_the_command_says_what_differs_and_fails(pulled, hub_url, tmp_path, monk
     sound = CliRunner().invoke(app, command)
     assert sound.exit_code == 0
     assert sound.stdout.count("ok ") == 4
+    shutil.copy(pulled / "heldout.jsonl", tmp_path / "new")
+    told = CliRunner().invoke(app, [*command, "--verify", "--json"])
+    assert len(json.loads(told.stdout)["checks"]) == 5
+    assert "verifying: measuring its held-out loss ...\n" in told.stderr
+    assert "%|" not in told.stderr  # no bars without a terminal
     claimed = numbers_of((pulled / "README.md").read_text(), "card")
     card = (pulled / "README.md").read_text().replace(claimed.weights_sha256, "f" * 64)
     HfApi(endpoint=hub_url, token=USERS["ann"]).upload_file(

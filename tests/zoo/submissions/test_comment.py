@@ -43,13 +43,19 @@ def test_a_code_span_holds_anything(text):
 def test_a_comment_shows_nothing_of_strangers_outside_of_code(text):
     finding = Finding("unreadable", ERROR, text, text, "a whole parquet file", "Write it again.")
     submission = Submission("o/d", 1, "ann", "open", "a" * 40, "b" * 40, (Change(text, "added", 1),), False, ())
-    shown = render(Verdict(submission, (finding,), (Report(text, (finding,)),), (Effect(text, text, text),)))
+    told = (Effect(text, text, text), Effect(text, text, f"{text} "))
+    shown = render(Verdict(submission, (finding,), (Report(text, (finding,)),), told))
     head, *table = shown.split("\n\n", 1)[1].splitlines()
     assert head == "| what | found |"
     for line in table[1:]:
         assert line.count("|") == 3
         bare = re.sub(r"`[^`]*`", "", line)
         assert not re.search(r"script|img|evil|owner|bold|h1|exe|xx|mermaid|-->", bare), bare
+
+
+def test_what_merging_does_not_change_is_said_so():
+    same, law, more = (Effect("budget", *ends) for ends in (("none", "none"), ("p2", "p2"), ("none", "9 tokens")))
+    assert (same.unchanged, law.unchanged, more.unchanged) == ("no change", "no change, p2", "")
 
 
 def test_a_long_comment_is_cut():
