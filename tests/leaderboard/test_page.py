@@ -1,4 +1,4 @@
-"""The tables of leaderboard/README.md are what the kept commands print."""
+"""The tables of leaderboard/README.md, and the ranking in README.md, are what the kept commands print."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,10 @@ from leaderboard import LAWS, load_logs
 from leaderboard.ablate import ablate
 from leaderboard.crossval import cross_validate, summary
 from leaderboard.metric_choice import metric_choice
+from leaderboard.rank import rank
 
-PAGE = Path(__file__).parents[2] / "leaderboard" / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "leaderboard" / "README.md"
 KINDS = {
     "size": "size",
     "rate": "rate",
@@ -22,9 +24,9 @@ KINDS = {
 }
 
 
-def _table(first: str) -> list[list[str]]:
+def _table(first: str, page: Path = PAGE) -> list[list[str]]:
     """Cells of the table whose heading begins with `first`, the heading first."""
-    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    lines = page.read_text(encoding="utf-8").splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(first))
     rows = []
     for line in lines[start:]:
@@ -46,6 +48,13 @@ def test_held_out_errors_are_those_of_the_cross_validation():
         for kind, cell in zip(heading[1:], row[1:], strict=True):
             if cell:
                 assert float(cell) == pytest.approx(table.loc[name, KINDS[kind]], abs=0.6 * 10 ** -len(cell[1:])), name
+
+
+def test_the_ranking_is_what_the_command_prints():
+    _, *rows = _table("| rank | law | ASD ratio", ROOT / "README.md")
+    ranked = rank(load_logs().frame)
+    said = zip(*(ranked[name] for name in ("rank", "law", "score", "score_doubling", "rmse_heldout")), strict=True)
+    assert rows == [[f"{r:.0f}", f"`{law}`", f"{s:.2f}", f"{d:.2f}", f"{e:.3f}"] for r, law, s, d, e in said]
 
 
 @pytest.mark.slow
