@@ -71,13 +71,15 @@ def nearest_runs(frame: pd.DataFrame, group: dict[str, str], asked: Question, co
 
     A distance of 1 is a base model of twice the size, or a rate that is 0.5 higher. Empty where the group has no run.
     """
-    own = frame
+    mine = np.ones(len(frame), dtype=bool)
     for name, value in group.items():
-        own = own[(own[name] == value).to_numpy()]
-    own = own.assign(curve=curve_numbers(own))
-    heads = own.drop_duplicates("curve")
+        mine &= (frame[name] == value).to_numpy()
+    own = frame[mine]
+    curve = curve_numbers(own)
+    heads = own.iloc[np.unique(curve, return_index=True)[1]]
     size = np.log2(heads["n0"].to_numpy(dtype=float) / asked.n0)
     rate = (heads["rate"].to_numpy(dtype=float) - asked.rate) / DOUBLING
-    far = pd.DataFrame({"curve": heads["curve"].to_numpy(), "distance": np.hypot(size, rate)})
-    near = far.nsmallest(count, "distance")
-    return near.merge(own, on="curve").sort_values(["distance", "curve", "tokens"], ignore_index=True)
+    far = np.hypot(size, rate)
+    near = np.isin(curve, np.argsort(far, kind="stable")[:count])
+    rows = own[near].assign(curve=curve[near], distance=far[curve[near]])
+    return rows.sort_values(["distance", "curve", "tokens"], ignore_index=True)

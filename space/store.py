@@ -4,6 +4,8 @@ A new state is read and made ready in the background while the old one goes on a
 place. A source that fails leaves the old state, and what went wrong is kept for the About page.
 """
 
+import contextlib
+import ctypes
 import logging
 import threading
 from dataclasses import dataclass, field, replace
@@ -38,7 +40,12 @@ class Store:
 
     def warm(self) -> threading.Thread:
         """Work out, in the background, what visitors ask first."""
-        thread = threading.Thread(target=self.board.ready, name="warm", daemon=True)
+
+        def work() -> None:
+            self.board.ready()
+            _give_back()
+
+        thread = threading.Thread(target=work, name="warm", daemon=True)
         thread.start()
         return thread
 
@@ -50,6 +57,7 @@ class Store:
                 new = _state(logs) != _state(self.board.logs)
                 if logs.revision != self.board.logs.revision:
                     self.board = _board(logs).ready()
+                    _give_back()
                 elif new:
                     self.board = self.board.told_of(logs)
                 self.problem = logs.note
@@ -82,6 +90,12 @@ class Store:
         """Stop refreshing."""
         self._closed = True
         self._asked.set()
+
+
+def _give_back() -> None:
+    """Return to the system what fits and resamples used: glibc keeps it, a third of the memory at 2,000 runs."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _state(logs: Logs) -> tuple[object, ...]:

@@ -96,7 +96,9 @@ def run(
             if folder.finished:
                 _say(console, f"{out}: this run is finished; nothing to do.")
                 return folder.state
-            return _stations(recipe, folder, console, saved, team, stop)
+            state = _stations(recipe, folder, console, saved, team, stop)
+        team.leave()
+        return state
 
 
 def _stations(

@@ -86,6 +86,11 @@ class Team:
                     f"{seen[other]}. Start all of them with the same recipe, options, code and kind of GPU."
                 )
 
+    def leave(self) -> None:
+        """End the team, its work done. A process that just exits may abort on the threads it talked with."""
+        if self.launched:
+            dist.destroy_process_group()
+
     def whole(self, model: Any) -> dict[str, torch.Tensor]:
         """The weights of a sharded model on the CPU of process 0; {} in the others."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)

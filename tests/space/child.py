@@ -22,7 +22,7 @@ def free_port() -> int:
 def healthy(command: Sequence[str], port: int, cwd: Path, env: dict[str, str]) -> Iterator[str]:
     """Run a command until the block ends; yields its URL once /healthz answers."""
     url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, cwd=cwd, env=env) as child:
+    with subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.DEVNULL) as child:
         try:
             until(lambda: child.poll() is not None or _answers(url))
             assert child.poll() is None, f"{command} ended with {child.returncode}"
