@@ -107,3 +107,17 @@ def log_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def choose(page, name: str, option: str) -> None:
+    """Pick an option of a dropdown as a person does."""
+    page.locator(f"#{name} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def fill(page, name: str, value: str) -> None:
+    """Write into a field and leave it."""
+    field = page.locator(f"#{name} input[type=number], #{name} input[type=text], #{name} textarea").first
+    field.fill("")
+    field.press_sequentially(value)  # Gradio hears keys, not a value that is set
+    field.press("Tab")

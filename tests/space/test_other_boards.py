@@ -14,7 +14,7 @@ from leaderboard.board import Board
 from leaderboard.check import check_files
 from leaderboard.logs import as_logs
 from space.store import Store
-from tests.space.conftest import PHONE
+from tests.space.conftest import PHONE, choose
 from tests.space.serving import serving
 
 pytestmark = [
@@ -86,6 +86,21 @@ def test_one_run_alone_is_shown_and_what_it_cannot_say_is_said(visit, few_runs, 
             if path == "curves":
                 expect(page.locator("#runs tbody tr")).to_have_count(1)
             page.close()
+
+
+def test_pages_show_a_new_state_as_soon_as_it_is_served(visit, few_runs):
+    store, count = board_of(few_runs), few_runs["run_id"].nunique()
+    with serving(store) as url:
+        old = visit(url)
+        expect(old.locator("#stamp")).to_contain_text(f"{count} runs")
+        expect(old.locator("#text")).to_be_hidden()
+        store.board = board_of(pd.concat([few_runs, few_runs.assign(eval_data="other", contributor="ann")])).board
+        new = visit(url)
+        expect(new.locator("#stamp")).to_contain_text(f"{2 * count} runs")
+        choose(new, "text", "other")
+        new.wait_for_url("**text=other*")
+        expect(new.locator("#answer .sentence")).to_contain_text("tokens")
+        new.wait_for_load_state("networkidle")
 
 
 def test_a_run_that_two_people_made_has_a_page_for_each(visit, few_runs):

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from leaderboard import load_logs, recommend_tokens
 from space import pages, words
 from space.store import Store
-from tests.space.conftest import PHONE
+from tests.space.conftest import PHONE, choose, fill
 from tests.space.serving import serving
 
 pytestmark = [
@@ -227,17 +227,3 @@ def test_a_hostile_log_is_shown_as_text(url, visit, log_file):
     expect(findings).to_contain_text("<img src=x onerror=")
     assert findings.locator("img, script").count() == 0
     assert html.escape("<img") in findings.inner_html()
-
-
-def choose(page: Page, name: str, option: str) -> None:
-    """Pick an option of a dropdown as a person does."""
-    page.locator(f"#{name} input").click()
-    page.get_by_role("option", name=option, exact=True).click()
-
-
-def fill(page: Page, name: str, value: str) -> None:
-    """Write into a field and leave it."""
-    field = page.locator(f"#{name} input[type=number], #{name} input[type=text], #{name} textarea").first
-    field.fill("")
-    field.press_sequentially(value)  # Gradio hears keys, not a value that is set
-    field.press("Tab")

@@ -80,6 +80,17 @@ def test_a_source_out_of_reach_at_the_start_gives_the_mounted_copy_or_the_seed(r
     assert "This is the copy mounted here" in mounted.board.logs.note
 
 
+def test_a_source_that_says_nothing_is_not_served(tmp_path):
+    frame = load_logs().frame
+    (control,) = frame.loc[frame["method"] == "none", "run_id"].unique()
+    shutil.copy(SEED / "p2lab" / f"{control}.parquet", tmp_path)
+    store = Store.open(str(tmp_path))
+    assert len(store.board.runs) == 37
+    assert "no run here can be fitted" in store.problem
+    assert not store.refresh()
+    assert len(store.board.runs) == 37
+
+
 def test_many_calls_while_it_reads_are_one_more_reading(runs, tmp_path):
     """Each reading takes a while, as a real one does: what is asked meanwhile is read once, afterwards."""
     shutil.copy(runs[0], tmp_path)
