@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from leaderboard.errors import P2Error, unknown_name
+from leaderboard.errors import P2Error
 from leaderboard.fit import Fit
-from leaderboard.hardware import GPUS, gpu_hours
+from leaderboard.hardware import check_offer, gpu_hours
 from leaderboard.law import Array, Columns, Law
 from leaderboard.recommend import RUNS_FOR_AN_INTERVAL, Predictor, predictor
 from leaderboard.runlog import GROUP, require
@@ -157,8 +157,7 @@ def recommend_tokens(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
         target_loss=target_loss, excess=excess, gain=gain,
     )  # fmt: skip
-    if gpu is not None and gpu not in GPUS:
-        raise unknown_name("gpu", gpu, GPUS, "budget")
+    check_offer(gpu, None)
     found = predictor(
         frame, family=family, method=method, eval_data=eval_data, objective=objective, law=law,
         l_pruned_known=l_pruned is not None,
@@ -171,6 +170,7 @@ def answer(found: Predictor, asked: Question, gpu: str | None = None, price: flo
 
     Cheap enough for a server: a predictor's resamples are made once.
     """
+    check_offer(gpu, price)
     tokens, loss, status = invert(found.fit, asked)
     why = list(found.why)
     why += [] if tokens is not None else [_floor_words(asked, loss)]

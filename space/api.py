@@ -23,8 +23,8 @@ import gradio as gr
 from leaderboard import as_json
 from leaderboard.budget import MOST_TOKENS, Question
 from leaderboard.check import MAX_BYTES, check_files
-from leaderboard.errors import P2Error, unknown_name
-from leaderboard.hardware import GPUS
+from leaderboard.errors import P2Error
+from leaderboard.hardware import check_offer
 from leaderboard.models import snippet
 from leaderboard.outlook import losses_at
 from leaderboard.runs import filter_runs
@@ -109,8 +109,7 @@ class Functions:
             budget(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, excess=0.05, gpu="h100")
         """
         asked = _question(family, method, rate, n0, l0, l_pruned, target_loss, excess, gain)
-        if gpu is not None and gpu not in GPUS:
-            raise unknown_name("gpu", gpu, GPUS, "budget")
+        check_offer(gpu, price)
         answer, _ = self.store.board.budget(asked, eval_data=eval_data, law=law, gpu=gpu, price=price)
         return typing.cast(dict[str, Any], as_json.plain(answer.as_dict()))
 

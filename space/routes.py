@@ -96,8 +96,12 @@ def _is_of(payload: Any, source: str | None) -> bool:
 
 def _harmless(table: pd.DataFrame) -> pd.DataFrame:
     """The table with an apostrophe before text that a spreadsheet would take for a formula (OWASP, CSV injection)."""
-    texts = table.select_dtypes(["object", "string"]).columns
-    return table.assign(**{n: table[n].map(lambda v: f"'{v}" if str(v)[:1] in FORMULA else v) for n in texts})
+    texts = table.select_dtypes(["object", "string", "category"]).astype(object)
+    return table.assign(**{str(n): column.map(_plain) for n, column in texts.items()})
+
+
+def _plain(value: Any) -> Any:
+    return f"'{value}" if str(value)[:1] in FORMULA else value
 
 
 def _cells(board: Board) -> pd.DataFrame:

@@ -19,7 +19,7 @@ TAGS = re.compile("<[^>]+>")
 
 
 class Shell:
-    """ASGI middleware: pages get the shell and a Content-Security-Policy, all else passes as it is."""
+    """ASGI middleware: pages get the shell, all HTML a Content-Security-Policy, all else passes as it is."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -29,9 +29,9 @@ class Shell:
         """Answer a page with the shell in it."""
         page = self.pages.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
         if page is None:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _guarded(send) if scope["type"] == "http" else send)
             return
-        plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+        plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]  # not compressed yet
         start: Message = {}
         body = b""
 
@@ -39,17 +39,29 @@ class Shell:
             nonlocal start, body
             if message["type"] == "http.response.start":
                 start = message
+            if message["type"] != "http.response.body":
                 return
             body += message.get("body", b"")
             if not message.get("more_body"):
                 whole = inserted(body.decode(), page).encode()
-                headers = MutableHeaders(scope=start)
-                headers["Content-Length"] = str(len(whole))
-                headers["Content-Security-Policy"] = POLICY
-                await send(start)
+                MutableHeaders(scope=start)["Content-Length"] = str(len(whole))
+                await _guarded(send)(start)
                 await send({"type": "http.response.body", "body": whole})
 
         await self.app({**scope, "headers": plain}, receive, collect)
+
+
+def _guarded(send: Send) -> Send:
+    """`send` that tells a browser to keep HTML to its own host."""
+
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            if headers.get("content-type", "").startswith("text/html"):
+                headers["Content-Security-Policy"] = POLICY
+        await send(message)
+
+    return told
 
 
 def inserted(html: str, page: Page) -> str:

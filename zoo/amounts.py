@@ -12,7 +12,9 @@ def short_count(value: float) -> str:
 
 
 def machine_time(hours: float) -> str:
-    """Time of one machine, in the unit that reads best."""
+    """Time of one machine, in the unit that reads best; nothing for NaN."""
+    if hours != hours:
+        return ""
     for seconds, unit in ((3600.0, "h"), (60.0, "min"), (1.0, "s")):
         if (amount := hours * 3600 / seconds) >= 0.9995:
             return f"{amount:,.0f} {unit}" if amount >= 99.95 else f"{amount:.3g} {unit}"
@@ -20,5 +22,7 @@ def machine_time(hours: float) -> str:
 
 
 def dollars(value: float) -> str:
-    """US dollars, estimated."""
+    """US dollars, estimated; nothing for NaN."""
+    if value != value:
+        return ""
     return f"about {value:,.2f} $" if value >= 0.005 else "under a cent"

@@ -4,17 +4,18 @@ No token is shorter than a byte; where the model's tokenizer is at hand, a sampl
 What is nearly enough passes: materials.py counts exactly when the run begins.
 """
 
+from bisect import bisect_right
 from dataclasses import replace
 from functools import lru_cache
-from itertools import islice
+from itertools import accumulate
 from pathlib import Path
 
 from leaderboard.errors import P2Error
 from zoo.recipe import Recipe, TextSpec
 from zoo.text import documents
 
-SAMPLE = 200  # documents, evenly spread
-LONGEST = 4_000  # characters of each
+SAMPLE = 200  # pieces, evenly spread over all characters
+PIECE = 1_000  # characters of each
 NEARLY = 1.25  # times what the sample says
 
 
@@ -46,9 +47,12 @@ def check_enough(recipe: Recipe, model: Path | None) -> int | None:
 
 @lru_cache(maxsize=4)  # a sweep asks for each of its recipes
 def _measure(spec: TextSpec, folder: Path, part: str) -> tuple[int, int, tuple[str, ...]]:
-    """Documents of a slice, their bytes, and a sample of them."""
+    """Documents of a slice, their bytes, and pieces of them."""
     texts = list(documents(spec, folder, f"data.{part}"))
-    sample = tuple(text[:LONGEST] for text in islice(texts, 0, None, max(1, len(texts) // SAMPLE)))
+    ends = list(accumulate(map(len, texts), initial=0))
+    starts = range(0, ends[-1], max(PIECE, ends[-1] // SAMPLE))
+    places = [(at, bisect_right(ends, at) - 1) for at in starts]
+    sample = tuple(texts[i][at - ends[i] : at - ends[i] + PIECE] for at, i in places)
     return len(texts), sum(len(text.encode("utf-8", "surrogatepass")) for text in texts), sample
 
 
@@ -59,6 +63,8 @@ def _by_sample(model: Path | None, count: int, size: int, sample: tuple[str, ...
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    tokenizer.no_truncation()  # transformers heeds neither
+    tokenizer.no_padding()
     tokens = sum(len(found.ids) for found in tokenizer.encode_batch_fast(list(sample)))
     read = sum(len(text.encode("utf-8", "surrogatepass")) for text in sample)
     return round(size * tokens / max(read, 1)) + count

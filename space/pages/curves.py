@@ -122,6 +122,8 @@ def _opened(board: Board, state: links.Values) -> tuple[links.Values, list[Any]]
     state["view"] = state["view"] if state["view"] in VIEWS else DEFAULTS["view"]
     for name in ("rate_from", "rate_to"):
         state[name] = state[name] if 0 <= state[name] <= 1 else DEFAULTS[name]
+    if len(rows := board.run(state["run"])):  # the address may name the run alone
+        state["run"] = f"{rows['contributor'].iloc[0]}/{rows['run_id'].iloc[0]}"
     return state, [changes.get(name, value) for name, value in state.items()]
 
 
@@ -154,9 +156,7 @@ def _rows(board: Board, state: links.Values) -> tuple[pd.DataFrame, str]:
     few = rows if state["all"] else rows.head(PAGE)
     cut = "" if len(few) == len(rows) else f", the newest {PAGE} shown"
     said = f"<p>{len(rows):,} of {len(board.runs):,} runs{cut}.</p>"
-    html = table(
-        _COLUMNS, few, "Runs", empty=found.words, marked=lambda row: state["run"] in (row["name"], row["run_id"])
-    )
+    html = table(_COLUMNS, few, "Runs", empty=found.words, marked=lambda row: row["name"] == state["run"])
     return rows, said * bool(len(rows)) + html
 
 

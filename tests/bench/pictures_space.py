@@ -1,7 +1,8 @@
-"""Pictures of the Space's pages for the README: `python -m tests.bench.pictures_space [--logs SOURCE] [--to FOLDER]`.
+"""Pictures of the Space's pages for the README: `python -m tests.bench.pictures_space [--logs SOURCE] [--page NAME]`.
 
-Chromium over a server of its own, light and dark, desktop and phone; each PNG has at most 128 colours, which these flat
-pages do not miss. `models` is taken only where the logs name published models.
+Chromium over a server of its own: each page on a desktop, there in the dark, and on a phone. Each PNG has at most 128
+colours, which these flat pages do not miss. `models` is taken only where the logs name published models, as those of
+`make demo` do on its Hub.
 """
 
 import argparse
@@ -23,28 +24,27 @@ COLOURS = 128
 WAIT_MS = 180_000
 
 
+WHOLE = {  # pages, and what is there once each is whole
+    "budget": "#budget-plot .annotation",
+    "laws": "#ablation tbody tr",
+    "curves": "#curves-plot .annotation",
+    "models": "#pareto-plot .main-svg",
+    "contribute": "#wanted tbody tr",
+    "about": "#state .facts",
+}
+
+
 @dataclass(frozen=True)
-class Picture:
-    """A file name, the page, what is there once it is whole, the window, and whether it is dark or the page's top."""
+class View:
+    """What a file's name ends in, the window, whether it is dark, and whether all of the page is taken or its top."""
 
-    name: str
-    path: str
-    whole: str
-    size: tuple[int, int] = DESKTOP
+    ending: str
+    size: tuple[int, int]
     dark: bool = False
-    top: bool = False
+    all: bool = False
 
 
-PICTURES = (
-    Picture("budget", "", "#budget-plot .annotation"),
-    Picture("budget-phone-dark", "", "#budget-plot .annotation", PHONE, dark=True),
-    Picture("laws", "laws", "#ablation tbody tr", top=True),
-    Picture("curves-dark", "curves", "#curves-plot .annotation", dark=True),
-    Picture("curves-phone", "curves", "#curves-plot .annotation", PHONE, top=True),
-    Picture("models", "models", "#pareto-plot .main-svg"),
-    Picture("contribute", "contribute", "#wanted tbody tr", top=True),
-    Picture("about", "about", "#state .facts", top=True),
-)
+VIEWS = (View("", DESKTOP, all=True), View("-dark", DESKTOP, dark=True), View("-phone", PHONE))
 
 
 def main() -> None:
@@ -52,24 +52,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.pictures_space", description=main.__doc__)
     parser.add_argument("--logs", help="file, folder or Hub dataset; default: seed")
     parser.add_argument("--to", type=Path, default=Path(__file__).parents[2] / "space" / "pictures")
+    parser.add_argument("--page", choices=WHOLE, help="only this page")
     asked = parser.parse_args()
     asked.to.mkdir(exist_ok=True)
     board = Board(load_logs(asked.logs)).ready()
     with serving(Store(asked.logs, board)) as url, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for picture in PICTURES:
-            if picture.path == "models" and board.models.empty:
-                print(f"{picture.name}: no published model in these logs")
+        for name, whole in WHOLE.items():
+            if asked.page not in (None, name):
                 continue
-            scheme = "dark" if picture.dark else "light"
-            width, height = picture.size
-            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-            page.goto(f"{url}/{picture.path}")
-            page.locator(picture.whole).first.wait_for(timeout=WAIT_MS)
-            path = asked.to / f"{picture.name}.png"
-            path.write_bytes(_small(_shot(page, not picture.top)))
-            print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
-            page.close()
+            if name == "models" and board.models.empty:
+                print(f"{name}: no published model in these logs")
+                continue
+            for view in VIEWS:
+                width, height = view.size
+                scheme = "dark" if view.dark else "light"
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+                page.goto(f"{url}/{'' if name == 'budget' else name}")
+                page.locator(whole).first.wait_for(timeout=WAIT_MS)
+                path = asked.to / f"{name}{view.ending}.png"
+                path.write_bytes(_small(_shot(page, view.all)))
+                print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+                page.close()
         browser.close()
 
 

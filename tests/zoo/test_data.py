@@ -148,6 +148,16 @@ def test_far_too_little_text_is_known_before_it_is_tokenized(bench_folder, at_ha
             check_enough(load_recipe(path, [f"{key}={2 * held}"]), known)
 
 
+def test_a_text_whose_head_is_unlike_the_rest_is_sampled_all_over(bench_folder, tmp_path):
+    """One document: prose that the tokenizer knows, then ten times as much that takes a token a character or so."""
+    known = next(iter(documents(load_recipe(bench_folder / "recipe.yaml").data.train, bench_folder, "data.train")))
+    body = "".join(str(number) for number in range(20_000))
+    (tmp_path / "mixed.txt").write_text((known * 20)[:10_000] + body, encoding="utf-8")
+    held = sum(map(len, tokenize([(known * 20)[:10_000] + body], load_tokenizer(bench_folder / "model"))))
+    recipe = load_recipe(bench_folder / "recipe.yaml", [f"data.train.file={tmp_path / 'mixed.txt'}"])
+    assert check_enough(recipe, bench_folder / "model") == pytest.approx(held, rel=0.1)
+
+
 def test_a_data_set_that_is_gone_names_another(tmp_path, monkeypatch):
     with pytest.raises(P2Error, match=r"SlimPajama-627B is not on the Hub.*use DKYoon/SlimPajama-6B"):
         check_text(TextSpec(dataset="cerebras/SlimPajama-627B"), tmp_path, "data.train")

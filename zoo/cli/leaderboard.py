@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leaderboard.errors import P2Error, unknown_name
+from leaderboard.errors import P2Error
 from leaderboard.findings import ERROR
 from zoo.amounts import dollars, machine_time, short_count
 from zoo.cli.endpoint import Endpoint
@@ -178,7 +178,7 @@ def budget(
     """
     from leaderboard import load_logs
     from leaderboard.budget import Question, answer
-    from leaderboard.hardware import GPUS
+    from leaderboard.hardware import check_offer
     from leaderboard.outlook import beyond
     from leaderboard.recommend import predictor
     from leaderboard.userlaw import find_law
@@ -186,8 +186,7 @@ def budget(
     chosen = find_law(law, "budget") if law else None
     if price is not None and gpu is None:
         raise P2Error("budget: --price is that of a --gpu; name it too.")
-    if gpu is not None and gpu not in GPUS:
-        raise unknown_name("gpu", gpu, GPUS, "budget")
+    check_offer(gpu, price)
     asked = Question(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
         target_loss=target_loss, excess=excess, gain=gain,

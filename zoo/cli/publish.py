@@ -85,7 +85,7 @@ def listing(planned: "Plan", there: "Standing") -> str:
         for name, size in commit["files"].items():
             lines.append(f"     {size:>13,} bytes  {name}{'  (published already)' if name in done else ''}")
     if there.user is None:
-        lines.append(f"What is published already, and your Hub name, are not known: {there.why}.")
+        lines.append(f"What is published already, and your Hub name, are not known ({there.why}).")
     return "\n".join([*lines, "Nothing was sent."])
 
 
@@ -173,26 +173,18 @@ def _show(table: "pd.DataFrame") -> None:
     for name in ("", "model", "size", "l0", "loss", "won", "tokens", "GPU time"):
         left = name in ("", "model")  # a long name goes on in the next line, nothing is cut
         shown.add_column(name, justify="left" if left else "right", no_wrap=name != "model", overflow="fold")
-    for row in table.itertuples():
-        cells = [str(row.model), _count(row.parameters), _number(row.l0, ".4f"), _number(row.loss, ".4f")]
-        rest = [_number(row.recovered, ".0%"), _count(row.tokens), _time(row.gpu_hours)]
-        shown.add_row("*" if row.pareto else "", *cells, *rest)
+    for row in table.to_dict("records"):
+        cells = [row["model"], short_count(row["parameters"]), _number(row["l0"], ".4f"), _number(row["loss"], ".4f")]
+        rest = [_number(row["recovered"], ".0%"), short_count(row["tokens"]), machine_time(row["gpu_hours"])]
+        shown.add_row("*" if row["pareto"] else "", *cells, *rest)
     Console().print(shown)
     print("size: parameters that are not zero; won: share of the damage won back; *: none is smaller and better.")
-    for row in table.itertuples():
-        print(snippet(str(row.model), row.revision if isinstance(row.revision, str) else None))
+    for row in table.to_dict("records"):
+        print(snippet(row["model"], row["revision"] if isinstance(row["revision"], str) else None))
 
 
 def _number(value: Any, form: str) -> str:
     return format(value, form) if value == value and value is not None else ""
-
-
-def _count(value: Any) -> str:
-    return short_count(value)
-
-
-def _time(hours: Any) -> str:
-    return machine_time(hours) if hours == hours and hours is not None else ""
 
 
 def register(app: typer.Typer) -> None:
