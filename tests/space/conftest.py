@@ -72,7 +72,8 @@ def visit(browser) -> Iterator[Callable]:
     assert seen == []
 
 
-LEAVING = ("AbortError", "errored out")  # what Gradio says of a stream when its page is left
+# What is said of a stream when its page is left, and of a request when the server ends with its test
+LEAVING = ("AbortError", "errored out", "ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")
 
 
 def _bad(message) -> bool:
