@@ -35,12 +35,17 @@ def _styled(figure: go.Figure, height: int, **layout: object) -> go.Figure:
     return figure
 
 
+STEPS = ((1,), (1, 2, 5), tuple(1 + k / 2 for k in range(18)), tuple(1 + k / 5 for k in range(45)))  # of a decade
+
+
 def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Ticks at 1, 2, 5 of every decade, at 1 alone over more than three; written as counts."""
+    """Ticks at 1, 2, 5 of every decade, written as counts: 1 alone over more than 3, more where fewer than 3 fit."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1,) if math.log10(high / low) > 3 else (1, 2, 5)
-    at = [step * 10.0**decade for decade in decades for step in steps]
-    inside = [v for v in at if low * 0.99 <= v <= high * 1.01]
+    for steps in STEPS if math.log10(high / low) > 3 else STEPS[1:]:
+        at = [step * 10.0**decade for decade in decades for step in steps]
+        inside = [v for v in at if low * 0.99 <= v <= high * 1.01]
+        if len(inside) >= 3:
+            break
     return inside, [f"{v / unit:g}{letter}" for v in inside for unit, letter in [_unit(v)]]
 
 

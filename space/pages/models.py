@@ -32,7 +32,7 @@ DEFAULTS: dict[str, Any] = {"search": "", "sort": "Final loss", "columns": USUAL
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
     with gr.Row():
-        search = gr.Textbox(label="Search", placeholder="name, base, method…", elem_id="search")
+        search = gr.Textbox(label="Search", placeholder="any name", elem_id="search")
         sort = gr.Dropdown(list(SORTS), value="Final loss", label="Sort by", elem_id="sort")
         model = gr.Dropdown([], label="Load", elem_id="model", allow_custom_value=True)
     columns = gr.CheckboxGroup(list(COLUMNS), value=USUAL, label="Columns", elem_id="columns")

@@ -85,7 +85,9 @@ def _shot(page: Page, whole: bool) -> bytes:
 def _small(png: bytes) -> bytes:
     """The same picture in few colours."""
     out = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS).save(out, "PNG", optimize=True)
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=3).save(
+        out, "PNG", optimize=True
+    )
     return out.getvalue()
 
 
