@@ -135,3 +135,5 @@ def test_two_thousand_runs_are_listed_in_parts(visit, few_runs):
         expect(rows).to_have_count(200)
         page.locator("#more").click()
         expect(rows).to_have_count(many["run_id"].nunique())
+        expect(page.locator("#curves-plot .main-svg").first).to_be_visible()  # the page is whole before its server ends
+        page.wait_for_load_state("networkidle")
