@@ -208,6 +208,7 @@ def test_a_good_log_is_clean(url, visit, log_file):
     one = load_logs().frame
     path = log_file(one[one["run_id"] == one["run_id"].iloc[0]])
     page = visit(f"{url}/contribute")
+    page.locator(PAGES["contribute"]).first.wait_for()  # before that it may not listen
     page.set_input_files("#log input[type=file]", path)
     expect(page.locator("#findings")).to_contain_text("The log is clean.")
     expect(page.locator("#sent")).to_contain_text("p2zoo publish")
@@ -221,6 +222,7 @@ def test_a_hostile_log_is_shown_as_text(url, visit, log_file):
     one = load_logs().frame
     path = log_file(one[one["run_id"] == one["run_id"].iloc[0]], **dict.fromkeys(TEXTS, EVIL))
     page = visit(f"{url}/contribute")
+    page.locator(PAGES["contribute"]).first.wait_for()  # before that it may not listen
     page.set_input_files("#log input[type=file]", path)
     findings = page.locator("#findings")
     expect(findings).to_contain_text("The log has errors")
