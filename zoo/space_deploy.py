@@ -219,7 +219,8 @@ def package_folder(name: str) -> Path:
 
 
 def _ships(path: Path) -> bool:
-    return path.is_file() and path.suffix not in (".pyc", ".pyi") and not path.name.startswith(".")
+    """Whether the Space needs the file: no leftovers of Python, and no pictures for the README."""
+    return path.is_file() and path.suffix not in (".pyc", ".pyi", ".png") and not path.name.startswith(".")
 
 
 def _imports(path: Path) -> set[str]:
