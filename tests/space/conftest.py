@@ -1,7 +1,9 @@
 """A real Chromium over a real server. Every page is watched: no request to an outside host, no error, no dialog."""
 
+import gc
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,6 +30,15 @@ def chromium() -> str:
     if found is None:
         pytest.skip("no chromium here (apt-get install chromium fonts-dejavu): the pages are not tested")
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """What Gradio and its client leave to the collector ends with the module, not in a test of another."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The whole Space on a free port of loopback, in a thread."""
 
+import asyncio
 import contextlib
 import gc
 import socket
@@ -21,6 +22,7 @@ def serving(store: Store, webhook_secret: str | None = None) -> Iterator[str]:
         with warnings.catch_warnings():  # Gradio leaves event loops behind; they end here, not in somebody's test
             warnings.simplefilter("ignore", ResourceWarning)
             app = build(store, webhook_secret)
+            asyncio.set_event_loop(None)  # the last of them
             gc.collect()
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
