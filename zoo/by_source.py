@@ -1,8 +1,8 @@
 """Held-out loss by the source of the text: where a model lost and won, beside the one number of heldout.py.
 
-A held-out parquet file may have a column `source`; text that is streamed from the Hub has no such table. Every
-predicted token counts for the source of its document, so the losses here, weighted by their tokens, give the held-out
-loss again; nothing of it enters the log.
+A held-out parquet file, or a data set on the Hub, may have a column `source`. Every predicted token counts for the
+source of its document, so the losses here, weighted by their tokens, give the held-out loss again; nothing of it enters
+the log.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from zoo.heldout import measuring, passes
 from zoo.lm_loss import IGNORE, as_inputs, nll_sum
 from zoo.packing import Blocks, pack
 from zoo.recipe import Recipe
-from zoo.text import sources
 
 MOST = 20  # sources; more of them are no table
+UNTOLD = "not told"
 _EVERYTHING = 2**62
 
 
@@ -30,14 +30,14 @@ class Sources:
     ids: np.ndarray
 
 
-def heldout_sources(recipe: Recipe, lengths: Sequence[int]) -> Sources | None:
-    """Sources of a recipe's held-out blocks, whose documents have these `lengths` in tokens.
+def heldout_sources(recipe: Recipe, told: Sequence[str | None], lengths: Sequence[int]) -> Sources | None:
+    """Sources of a recipe's held-out blocks, whose documents `told` these and have such `lengths` in tokens.
 
     None where the text does not tell them, or tells too many.
     """
-    labels = sources(recipe.data.heldout, recipe.folder)
-    names = sorted(set(labels or ()))
-    if labels is None or not 0 < len(names) <= MOST:
+    labels = [str(source or UNTOLD) for source in told]
+    names = sorted(set(labels))
+    if len(names) > MOST or names in ([], [UNTOLD]):
         return None
     like = ([names.index(label)] * length for label, length in zip(labels, lengths, strict=True))
     train = recipe.train

@@ -14,7 +14,7 @@ from leaderboard.errors import P2Error
 from zoo.by_source import Sources, heldout_sources
 from zoo.packing import Blocks, load_blocks, pack, save_blocks
 from zoo.recipe import Recipe, TextSpec
-from zoo.text import Hashed, documents, tokenize
+from zoo.text import Hashed, documents, labelled, tokenize
 
 _EVERYTHING = 2**62
 _CALIBRATION_ROWS = 8
@@ -34,29 +34,31 @@ class Materials:
 
 def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path) -> Materials:
     """Tokenize what the recipe names; `commits` pin Hub data sets, `cache` keeps the training blocks."""
-    heldout, sha256, lengths = heldout_blocks(recipe, tokenizer, commits["heldout"])
+    heldout, sha256, sources = heldout_blocks(recipe, tokenizer, commits["heldout"])
     return Materials(
         heldout=heldout,
         heldout_sha256=sha256,
         train=_train(recipe, tokenizer, commits["train"], cache),
         calibration=_calibration(recipe, tokenizer, commits["train"]) if recipe.prune.needs_calibration else [],
-        sources=heldout_sources(recipe, lengths),
+        sources=sources,
     )
 
 
-def heldout_blocks(recipe: Recipe, tokenizer: Any, commit: str) -> tuple[Blocks, str, list[int]]:
+def heldout_blocks(recipe: Recipe, tokenizer: Any, commit: str) -> tuple[Blocks, str, Sources | None]:
     """The held-out tokens of a run, the same for everybody with this recipe, tokenizer and text.
 
-    With them the text's hash, and the tokens of each of its documents.
+    With them the text's hash, and the tokens' sources where the text tells them.
     """
-    texts = Hashed(documents(recipe.data.heldout, recipe.folder, "data.heldout", commit=commit))
+    told = list(labelled(recipe.data.heldout, recipe.folder, "data.heldout", commit=commit))
+    texts = Hashed(text for text, _ in told)
     train, wanted = recipe.train, recipe.evaluate.tokens
     tokenized = list(tokenize(texts, tokenizer))
     blocks = pack(tokenized, train.seq_len, train.packing, _EVERYTHING)
     rows = max(1, wanted // train.seq_len)
     if len(blocks) < rows:
         raise _too_short("heldout", recipe.data.heldout, blocks, wanted, "evaluate.tokens")
-    return blocks.spread(rows), texts.sha256, [len(ids) for ids in tokenized]
+    sources = heldout_sources(recipe, [source for _, source in told], [len(ids) for ids in tokenized])
+    return blocks.spread(rows), texts.sha256, sources
 
 
 def _train(recipe: Recipe, tokenizer: Any, commit: str, cache: Path) -> Blocks:

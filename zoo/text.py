@@ -59,30 +59,24 @@ def documents(
     spec: TextSpec, folder: Path, where: str, seed: int | None = None, commit: str | None = None
 ) -> Iterator[str]:
     """The texts of a slice; `seed` shuffles them, None keeps their order. `where` is the key for messages."""
+    return (text for text, _ in labelled(spec, folder, where, seed, commit))
+
+
+def labelled(
+    spec: TextSpec, folder: Path, where: str, seed: int | None = None, commit: str | None = None
+) -> Iterator[tuple[str, str | None]]:
+    """`documents`, each with its source: the column `source` of a parquet file or a Hub data set, None without one."""
     chosen = _streamed(spec, where, seed, commit) if spec.dataset is not None else _chosen(spec, folder, where, seed)
-    if spec.noise is None:
-        yield from chosen
-    else:
-        yield from (shuffle_lines(text, spec.noise, seed or 0) for text in chosen)
+    for text, source in chosen:
+        yield (text if spec.noise is None else shuffle_lines(text, spec.noise, seed or 0)), source
 
 
-def _chosen(spec: TextSpec, folder: Path, where: str, seed: int | None) -> Iterator[str]:
+def _chosen(spec: TextSpec, folder: Path, where: str, seed: int | None) -> Iterator[tuple[str, str | None]]:
     path = _local(str(spec.file), folder, where)
-    texts = _read(path, spec.column, where, path.stat().st_mtime_ns)
-    texts = texts[spec.skip :] if spec.take is None else texts[spec.skip : spec.skip + spec.take]
-    order: Iterable[int] = range(len(texts)) if seed is None else np.random.default_rng(seed).permutation(len(texts))
-    yield from (texts[i] for i in order)
-
-
-def sources(spec: TextSpec, folder: Path) -> list[str] | None:
-    """Where each text of a slice is from: the column `source` of a parquet file; None where there is none."""
-    if spec.file is None or not spec.file.endswith(".parquet"):
-        return None
-    path = _local(spec.file, folder, "data.heldout")
-    if SOURCE not in pq.read_schema(path).names:
-        return None
-    told = _read_parquet(path, SOURCE, "data.heldout")
-    return told[spec.skip :] if spec.take is None else told[spec.skip : spec.skip + spec.take]
+    texts, sources = _read(path, spec.column, where, path.stat().st_mtime_ns)
+    places = range(len(texts))[spec.skip :][: spec.take]
+    order = places if seed is None else np.random.default_rng(seed).permutation(places)
+    yield from ((texts[i], sources[i] if sources else None) for i in order)
 
 
 def shuffle_lines(text: str, share: float, seed: int) -> str:
@@ -140,12 +134,17 @@ def _local(written: str, folder: Path, where: str) -> Path:
 
 
 @lru_cache(maxsize=2)  # a run reads its file for several purposes, and a packed corpus takes seconds
-def _read(path: Path, column: str, where: str, changed_ns: int) -> Sequence[str]:
-    """All documents of a file; `changed_ns` tells another state of the file from the one that is remembered."""
+def _read(path: Path, column: str, where: str, changed_ns: int) -> tuple[Sequence[str], Sequence[str] | None]:
+    """All documents of a file, and their sources where it tells them.
+
+    `changed_ns` tells another state of the file from the one that is remembered.
+    """
     readers = {".parquet": _read_parquet, ".jsonl": _read_jsonl}
     inner = path.with_suffix("") if path.suffix == ".xz" else path
     try:
-        return readers.get(inner.suffix, _read_plain)(path, column, where)
+        texts = readers.get(inner.suffix, _read_plain)(path, column, where)
+        told = path.suffix == ".parquet" and SOURCE in pq.read_schema(path).names
+        return texts, _read_parquet(path, SOURCE, where) if told else None
     except (UnicodeDecodeError, json.JSONDecodeError, pa.ArrowInvalid, lzma.LZMAError, EOFError) as error:
         kind = path.suffix.lstrip(".") or "text"
         raise P2Error(f"{where}.file: {path.name} cannot be read as {kind}: {error}. Is it cut off?") from error
@@ -177,7 +176,7 @@ def _text(path: Path) -> str:
         return file.read()
 
 
-def _streamed(spec: TextSpec, where: str, seed: int | None, commit: str | None) -> Iterator[str]:
+def _streamed(spec: TextSpec, where: str, seed: int | None, commit: str | None) -> Iterator[tuple[str, str | None]]:
     """Texts from the Hub. A stream that breaks off is opened again where it was; in the end the run stops in words."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
@@ -197,7 +196,7 @@ def _streamed(spec: TextSpec, where: str, seed: int | None, commit: str | None) 
         if row is None:
             return
         done, failures = done + 1, 0
-        yield row[spec.column] or ""
+        yield row[spec.column] or "", row.get(SOURCE)
 
 
 def _open(spec: TextSpec, where: str, seed: int | None, commit: str | None) -> Iterator[Any]:

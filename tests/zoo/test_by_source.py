@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from zoo.by_source import MOST, heldout_sources, loss_by_source
+from zoo.by_source import MOST, loss_by_source
 from zoo.checkpoint import load_model, load_tokenizer
 from zoo.heldout import heldout_loss
 from zoo.materials import heldout_blocks
@@ -26,8 +26,8 @@ def told(bench_folder):
         changes = ["data.heldout.file=told.parquet", "data.heldout.skip=1", f"train.packing={packing}"]
         recipe = load_recipe(bench_folder / "recipe.yaml", changes)
         tokenizer = load_tokenizer(bench_folder / "model")
-        blocks, _, lengths = heldout_blocks(recipe, tokenizer, "")
-        return tokenizer, blocks, heldout_sources(recipe, lengths)
+        blocks, _, found = heldout_blocks(recipe, tokenizer, "")
+        return tokenizer, blocks, found
 
     return make
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from huggingface_hub import HfApi
@@ -39,6 +40,7 @@ class CutLine(Line):
 def line(tmp_path_factory, bench_folder):
     """A line to a hub with `owner/text`, and with `owner/gpt`, of an architecture that p2zoo does not know."""
     rows = pd.read_json(bench_folder / "train.jsonl", lines=True)
+    rows["source"] = ["web", "books"] * (len(rows) // 2) + ["web"] * (len(rows) % 2)
     folder = tmp_path_factory.mktemp("text")
     for i in range(4):
         rows.iloc[10 * i : 10 * i + 10].to_parquet(folder / f"train-{i}.parquet")
@@ -103,6 +105,10 @@ def test_a_run_whose_text_is_gone_stops_in_words_and_resumes(call, line, bench_f
     assert pins["train"] == pins["heldout"] != pins["heldout_sha256"]  # a commit, and the hash of a text
 
     state = json.loads((tmp_path / "run" / "run.json").read_text())
+    parts = state["loss_by_source"]
+    assert list(parts) == ["books", "web"] == list(state["l0_by_source"])
+    mean = np.average([part["loss"] for part in parts.values()], weights=[part["tokens"] for part in parts.values()])
+    assert mean == pytest.approx(state["loss_saved"], abs=1e-5)
     state |= {"status": "running", "inputs": pins | {"heldout_sha256": "0" * 64}}
     (tmp_path / "run" / "run.json").write_text(json.dumps(state))
     other = call(*run, "--resume")
