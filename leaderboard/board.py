@@ -27,7 +27,7 @@ from leaderboard.recommend import Predictor, fit_new_model, predictor, same_text
 from leaderboard.rivals import deployed_size, near_bases, priced
 from leaderboard.runlog import GROUP, curve_numbers, require, usable
 from leaderboard.runs import runs_table
-from leaderboard.tracks import groups
+from leaderboard.tracks import groups, on_text
 from leaderboard.wanted import wanted
 
 MOST_KEPT = 64  # answers to what visitors choose
@@ -204,11 +204,7 @@ class Board:
 
         def make() -> list[tuple[dict[str, str], Fit | FitError]]:
             rows = usable(self.frame)
-            same = [
-                rows[(rows["eval_data"] == key["eval_data"]) & (rows["objective"] == key["objective"])]
-                for key, _ in self.groups
-            ]
-            return [(key, one(key, text)) for (key, _), text in zip(self.groups, same, strict=True)]
+            return [(key, one(key, on_text(rows, key))) for key, _ in self.groups]
 
         return self._tables.get(("fits", law), make)
 

@@ -180,6 +180,8 @@ def answer(found: Predictor, asked: Question, gpu: str | None = None, price: flo
     sure: list[tuple[float, float] | None] = [None, None]
     if found.spread is None:
         why.append(f"{found.fit.n_runs} runs are too few for an interval; {RUNS_FOR_AN_INTERVAL} are needed.")
+    elif tokens is not None and 0 < tokens <= GRID[0]:
+        why.append(f"The law meets the goal at {tokens:,} tokens, the fewest it is asked about: read it as hardly any.")
     elif status is not BudgetStatus.ALREADY_MET:
         sure = intervals(found.spread, asked)
     return Budget(

@@ -5,6 +5,11 @@ from dataclasses import asdict, dataclass, field
 ERROR, WARNING = "error", "warning"
 
 
+def printable(text: str) -> str:
+    """Text of strangers for a terminal: no control or direction characters."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing wrong with a log: where, what came, what is allowed, what to do. Only errors quarantine a log."""
@@ -17,7 +22,9 @@ class Finding:
     fix: str
 
     def __str__(self) -> str:
-        return f"{self.severity} {self.code}: {self.where}: got {self.got}; allowed: {self.allowed}. {self.fix}"
+        return printable(
+            f"{self.severity} {self.code}: {self.where}: got {self.got}; allowed: {self.allowed}. {self.fix}"
+        )
 
 
 @dataclass(frozen=True)

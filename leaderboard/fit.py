@@ -15,7 +15,7 @@ import pandas as pd
 from leaderboard.curves import Curves, compress, plain
 from leaderboard.descend import Solution
 from leaderboard.design import enters, fitted_rows
-from leaderboard.errors import FitError, unknown_name
+from leaderboard.errors import FitError, P2Error, unknown_name
 from leaderboard.law import Array, Columns, Law
 from leaderboard.problem import LOSSES, Problem
 from leaderboard.runlog import GROUP, usable
@@ -83,6 +83,8 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3, *,
     """
     if loss not in LOSSES:
         raise unknown_name("loss", loss, LOSSES, "fit")
+    if not 0 < delta < np.inf:
+        raise P2Error(f"fit: delta is {delta}; it must be the width of the Huber loss, above 0.")
     _require(law, frame, ("loss",))
     _one_text(frame)
     smooth = "huber" not in loss

@@ -1,6 +1,11 @@
 """What an error of the Hub means in words, and what to do: never request headers, addresses or tokens."""
 
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
 
 from leaderboard.errors import P2Error, RunFailed
 
@@ -30,6 +35,8 @@ def explain(error: Exception, doing: str) -> P2Error:
     """The error to raise instead, `doing` first; RunFailed where trying again may help."""
     if isinstance(error, LocalTokenNotFoundError):
         return P2Error(f"{doing}: {WORDS[401]}")
+    if isinstance(error, HFValidationError):
+        return P2Error(f"{doing}: that is no name on the Hub; write OWNER/NAME, without an address before it.")
     if isinstance(error, OfflineModeIsEnabled):
         return P2Error(f"{doing}: HF_HUB_OFFLINE is set; unset it to talk to the Hub.")
     if isinstance(error, HfHubHTTPError):

@@ -33,10 +33,10 @@ class SharedFit:
         return draws_of_family(resample(self.joint, self.rows, method, draws, seed), self.fit.law, self.family)
 
 
-def fit_group(law: Law, text: pd.DataFrame, group: dict[str, str]) -> SharedFit:
+def fit_group(law: Law, text: pd.DataFrame, group: dict[str, str], loss: str = "ls", delta: float = 1e-3) -> SharedFit:
     """Fit `law` for the family and method of `group` to the rows on its text that are lent to it."""
     joint, rows = lend(law, text, group)
-    fitted = fit(joint, rows)
+    fitted = fit(joint, rows, loss, delta)
     return SharedFit(of_family(fitted, law, group.get("family", "")), fitted, rows, group.get("family", ""))
 
 

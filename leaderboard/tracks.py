@@ -48,6 +48,12 @@ def groups(frame: pd.DataFrame, columns: Sequence[str] = GROUP) -> list[tuple[di
     return found
 
 
+def on_text(frame: pd.DataFrame, group: dict[str, str]) -> pd.DataFrame:
+    """The rows that may share a fit with a group's: those on its held-out text, under its objective."""
+    same = [(frame[name] == group[name]).to_numpy() for name in GROUP[2:]]
+    return frame[np.logical_and.reduce(same)]
+
+
 def split(group: pd.DataFrame, track: str) -> Split | None:
     """Split the usable rows of one group for `track`; None where the data cannot test it."""
     return _SPLITS[track](group)

@@ -5,6 +5,7 @@ text and grid lines their colour in light and dark.
 """
 
 import math
+from html import escape
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -155,7 +156,7 @@ def _multiples(rows: pd.DataFrame, unit: str) -> go.Figure:
     names = sorted(rows["panel"].unique())
     lines = -(-len(names) // COLUMNS)
     figure = make_subplots(
-        rows=lines, cols=min(COLUMNS, len(names)), subplot_titles=names, shared_yaxes=True,
+        rows=lines, cols=min(COLUMNS, len(names)), subplot_titles=[escape(name) for name in names], shared_yaxes=True,
         horizontal_spacing=0.03, vertical_spacing=0.34 / (lines + 1),
     )  # fmt: skip
     _styled(figure, 80 + 250 * lines)
@@ -241,12 +242,13 @@ def pareto(models: pd.DataFrame) -> go.Figure:
     for method, own in models.groupby("method"):
         color = METHODS.get(str(method), MEASURED)
         figure.add_scatter(
-            x=own["parameters"], y=own["loss"], mode="markers", name=str(method), text=own["model"],
+            x=own["parameters"], y=own["loss"], mode="markers", name=escape(str(method)),
+            text=[escape(str(model)) for model in own["model"]],
             marker={"size": 10, "color": color, "symbol": MARKERS.get(str(method), "cross")},
             hovertemplate="%{text}<br>%{y:.3f} at %{x:.3s}<extra></extra>",
         )  # fmt: skip
         best = own.sort_values("loss").iloc[0]
-        _label(figure, best["parameters"], best["loss"], str(method), color)
+        _label(figure, best["parameters"], best["loss"], escape(str(method)), color)
     low, high = float(models["parameters"].min()) / 1.2, float(models["parameters"].max()) * 1.2
     _token_axis(figure, low, high)
     return figure

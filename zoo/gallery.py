@@ -10,10 +10,11 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from leaderboard import LAWS, fit
-from leaderboard.errors import FitError
+from leaderboard import LAWS
+from leaderboard.errors import FitError, P2Error
 from leaderboard.runlog import curve_numbers
-from leaderboard.tracks import groups
+from leaderboard.shared import fit_group
+from leaderboard.tracks import groups, on_text
 from zoo.amounts import short_count
 from zoo.plot import INK, QUIET
 
@@ -32,6 +33,8 @@ def draw_gallery(path: Path, frame: pd.DataFrame, law: str = "damage-drift") -> 
 def gallery(frame: pd.DataFrame, law: str = "damage-drift") -> tuple[Figure, list[str]]:
     """The picture as a figure, and its panel titles."""
     frame = frame[(frame["method"] != "none") & (frame["tokens"] > 0)]
+    if frame.empty:
+        raise P2Error("plot: no curve to draw: no log that is clean, of a pruned model. `p2zoo check` says more.")
     runs_on = frame.groupby("eval_data", observed=True)["run_id"].nunique()
     panels = sorted(groups(frame), key=lambda g: (-runs_on[g[0]["eval_data"]], g[0]["family"], g[0]["method"]))
     across = min(COLUMNS, max(2, len(panels)))
@@ -42,7 +45,9 @@ def gallery(frame: pd.DataFrame, law: str = "damage-drift") -> tuple[Figure, lis
     norm = Normalize(frame["rate"].min(), frame["rate"].max())
     for axes, (key, group) in zip(grid, panels, strict=False):
         how = "" if key["objective"] == "clm" else f", {key['objective']}"
-        _panel(axes, f"{key['family']}, {key['method']}{how}", key["eval_data"], group, law, norm)
+        several = int(curve_numbers(group).max()) + 1 >= RUNS_FOR_A_LAW
+        fitted = _predict(group, key, on_text(frame, key), law) if several else None
+        _panel(axes, f"{key['family']}, {key['method']}{how}", key["eval_data"], group, fitted, norm)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel("post-training tokens", color=INK, fontsize=10)
@@ -56,11 +61,12 @@ def gallery(frame: pd.DataFrame, law: str = "damage-drift") -> tuple[Figure, lis
     return figure, [f"{key['family']} {key['method']} on {key['eval_data']}" for key, _ in panels]
 
 
-def _panel(axes: Axes, title: str, text: str, group: pd.DataFrame, law: str, norm: Normalize) -> None:
+def _panel(
+    axes: Axes, title: str, text: str, group: pd.DataFrame, predicted: pd.Series | None, norm: Normalize
+) -> None:
     """One group: a curve a run, named at its end by rate and size."""
     number = curve_numbers(group)
     runs = int(number.max()) + 1
-    predicted = _predict(group, law) if runs >= RUNS_FOR_A_LAW else None
     for run in range(runs):
         own = number == run
         rows = group[own].sort_values("tokens")
@@ -85,8 +91,8 @@ def _panel(axes: Axes, title: str, text: str, group: pd.DataFrame, law: str, nor
     axes.set_axisbelow(True)
 
 
-def _predict(group: pd.DataFrame, law: str) -> pd.Series | None:
+def _predict(group: pd.DataFrame, key: dict[str, str], text: pd.DataFrame, law: str) -> pd.Series | None:
     try:
-        return pd.Series(fit(LAWS[law], group).predict(group), index=group.index)
+        return pd.Series(fit_group(LAWS[law], text, key).fit.predict(group), index=group.index)
     except FitError:
         return None

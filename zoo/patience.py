@@ -12,13 +12,19 @@ from json import JSONDecodeError
 from typing import TypeVar
 
 import httpx2
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
 
 from leaderboard.refusals import PASSING, closed_meanwhile, explain
 
 T = TypeVar("T")
 _OF_THE_HUB = (
     HfHubHTTPError,
+    HFValidationError,
     httpx2.TransportError,
     JSONDecodeError,
     LocalTokenNotFoundError,

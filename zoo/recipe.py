@@ -24,6 +24,7 @@ PRETRAIN = "pretrain"  # what the log says of a model trained from random weight
 OPTIMIZERS = ("adamw", "adamw-8bit")
 PACKINGS = ("wrapped", "bfd_split")
 PRECISIONS = ("fp32", "fp32-master-bf16-autocast", "bf16-master")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")  # as a Hub user and a folder may be called
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +252,11 @@ class Recipe:
     folder: Path = field(default=Path(), compare=False, repr=False, init=False)
 
     def __post_init__(self) -> None:
+        for key, value in (("name", self.name), ("contributor", self.contributor)):
+            if not _NAME.fullmatch(value):
+                raise P2Error(
+                    f"{key}: got {value!r}, allowed are up to 96 of a-z, 0-9 and . _ - after a letter or digit."
+                )
         if self.model.scratch is not None and (self.prune.method != NONE or self.train.objective != "clm"):
             raise P2Error("prune.method: a model trained from scratch is not pruned and has no teacher: none and clm.")
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from leaderboard.check import check_files
 from leaderboard.errors import P2Error, RunFailed
-from leaderboard.findings import ERROR, Finding, Report
+from leaderboard.findings import ERROR, Finding, Report, printable
 from zoo.effects import Effect, effects, outliers
 from zoo.patience import Patience
 from zoo.submission import DELETED, Submission, fetch, findings_about, findings_of, moved
@@ -219,17 +219,12 @@ def show(verdict: Verdict, as_json: bool) -> None:
         return
     s = verdict.submission
     for finding in verdict.findings:
-        print(f"#{s.num}: {_plain(str(finding))}")
+        print(f"#{s.num}: {finding}")
     for change, report in zip(s.changes, verdict.reports, strict=True):
-        print(f"{_plain(report.path)}: {change.kind}, {'ok' if report.ok else 'refused'}")
+        print(f"{printable(report.path)}: {change.kind}, {'ok' if report.ok else 'refused'}")
         for finding in report.findings:
-            print(f"  {_plain(str(finding))}")
+            print(f"  {finding}")
     for effect in verdict.effects:
-        print(f"  {_plain(effect.what)}: {effect.unchanged or f'{effect.before} -> {effect.after}'}")
+        print(f"  {printable(effect.what)}: {effect.unchanged or f'{effect.before} -> {effect.after}'}")
     state = f"merged as {verdict.merged[:12]}" if verdict.merged else "clean" if verdict.ok else "refused"
-    print(f"{s.dataset} #{s.num} by {_plain(s.author)}: {state}")
-
-
-def _plain(text: str) -> str:
-    """Text of strangers for a terminal: no control or direction characters."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    print(f"{s.dataset} #{s.num} by {printable(s.author)}: {state}")

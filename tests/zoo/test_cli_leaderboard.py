@@ -5,9 +5,11 @@ import shutil
 import subprocess
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 
 from leaderboard import LAWS, load_logs
+from leaderboard.board import Board
 from leaderboard.cells import METRICS
 from leaderboard.logs import SEED
 from leaderboard.runlog import GROUP
@@ -123,6 +125,27 @@ def test_fit_as_a_table(p2zoo, group_folder):
     assert "alpha" in out
 
 
+def test_a_pooled_law_is_the_one_that_budgets_are_read_from(p2zoo):
+    """The runs of other groups on the text count, as they do on the board."""
+    fits = json.loads(p2zoo("fit", "--law", "capacity", "--json")[1])["fits"]
+    board = Board(load_logs()).fits("capacity")
+    assert [row["group"] for row in fits] == [key for key, _ in board]
+    for row, (_, found) in zip(fits, board, strict=True):
+        assert row["params"] == pytest.approx(found.params)
+        assert row["runs"] == found.n_runs
+    assert {row["runs"] for row in fits if row["group"]["method"] == "depth"} == {16}
+
+
+def test_text_of_strangers_is_plain_in_a_terminal(p2zoo, tmp_path, clean_log):
+    table = pq.read_table(clean_log)
+    bad = tmp_path / "bad.parquet"
+    pq.write_table(table.append_column("\x1b[31mred\n/x: clean", table["seed"]), bad)
+    code, out, _ = p2zoo("check", bad)
+    assert code == 1
+    assert "\x1b" not in out
+    assert "\\u001b[31mred\\u000a/x: clean" in out
+
+
 def test_the_evidence_behind_a_ranking(p2zoo, group_folder):
     code, out, _ = p2zoo("rank", group_folder, "--ablate", "--json")
     assert code == 0
@@ -188,6 +211,7 @@ def test_budget_in_words(p2zoo):
     ("arguments", "words"),
     [
         (["fit", "--law", "p3x"], "unknown law 'p3x'"),
+        (["fit", "--loss", "huber", "--delta", "-1"], "width of the Huber loss, above 0"),
         (["fit", "absent/folder/of/logs"], "neither an existing path nor a Hub dataset"),
         (["budget", *ASK, "--excess", "0.1", "--gain", "0.1"], "give one goal"),
         (["budget", *ASK, "--law", "damage"], "--l-pruned"),
@@ -208,7 +232,7 @@ def test_what_can_be_mended_is_one_message(arguments, words, p2zoo):
     ("read", "words", "value"),
     [
         (count, "34M", 34e6), (count, "8b", 8e9), (count, "61_440", 61440.0), (count, "1e9", 1e9),
-        (count, "1.5k", 1500.0), (count, "61,440", 61440.0), (share, "25%", 0.25),
+        (count, "1.5k", 1500.0), (count, "61,440", 61440.0), (count, "1,500,000", 1.5e6), (share, "25%", 0.25),
         (share, "0.25", 0.25), (share, " 12.5% ", 0.125),
     ],
 )  # fmt: skip
@@ -217,7 +241,8 @@ def test_counts_and_shares_as_people_write_them(read, words, value):
 
 
 @pytest.mark.parametrize(
-    ("option", "words"), [(["--n0", "34X"], "write 34M, 8B"), (["--rate", "a"], "write 25% or 0.25")]
+    ("option", "words"),
+    [(["--n0", "34X"], "write 34M, 8B"), (["--n0", "1,5B"], "write 34M, 8B"), (["--rate", "a"], "write 25% or 0.25")],
 )
 def test_what_is_no_count_or_share_is_told_how_to_write_it(p2zoo, option, words):
     code, _, said = p2zoo("budget", *ASK, *option)

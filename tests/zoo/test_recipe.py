@@ -42,6 +42,8 @@ DEPTH = recipes_folder() / "quickstart" / "depth.yaml"
         ("train.batch_tokens=1000", r"train\.batch_tokens: got 1,000, allowed is a multiple of .*256 x 8 = 2,048"),
         ("train.tokens=100", r"train\.tokens: got 100, allowed is one step \(2,048\) or more"),
         ("train.schedule=cosin", r"train\.schedule: unknown schedule 'cosin'\. Did you mean 'cosine'\?"),
+        ("contributor=José", r"contributor: got 'José', allowed are up to 96 of a-z"),
+        ("name=../elsewhere", r"name: got '\.\./elsewhere', allowed are"),
         ("train=5", r"train: got 5 \(int\), allowed is a mapping"),
         ("model.name=null", r"model\.name: got nothing, allowed is text"),
         ("data.train.dataset=a/b", r"exactly one of `file` and `dataset`"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.errors import P2Error
-from leaderboard.findings import ERROR
+from leaderboard.findings import ERROR, printable
 from zoo.amounts import dollars, machine_time, short_count
 from zoo.cli.endpoint import Endpoint
 from zoo.cli.quantities import Share, count_option
@@ -68,23 +68,30 @@ def fit(
     delta: Annotated[float, typer.Option(help="Width of the Huber loss.")] = 1e-3,
     as_json: Json = False,
 ) -> None:
-    """Fit one law in every group and show its numbers (for parameters and tokens in billions).
+    """Fit one law for every group and show its numbers (for parameters and tokens in billions).
+
+    A pooled law is fitted to the runs of other groups on the same text too; `runs` counts all of them.
 
     Examples: `p2zoo fit`, `p2zoo fit my-logs/ --law damage-drift --json`, `p2zoo fit --law my_laws.py:MY_LAW`
     """
-    from leaderboard import fit as fit_law
     from leaderboard import load_logs
     from leaderboard.errors import FitError
-    from leaderboard.tracks import groups
+    from leaderboard.shared import fit_group
+    from leaderboard.tracks import groups, on_text
     from leaderboard.userlaw import find_law
 
     chosen = find_law(law, "fit")
     read = load_logs(logs)
     _warn(read)
     rows: list[dict[str, Any]] = []
-    for key, group in groups(read.frame[read.frame["method"] != "none"]):
+    pruned = read.frame[read.frame["method"] != "none"]
+    if pruned.empty:
+        raise P2Error(
+            f"fit: {read.source} holds no run that can be fitted; `p2zoo check` says what is wrong with a log."
+        )
+    for key, _ in groups(pruned):
         try:
-            f = fit_law(chosen, group, loss=loss, delta=delta)
+            f = fit_group(chosen, on_text(pruned, key), key, loss, delta).fit
         except FitError as error:
             rows.append({"group": key, "status": error.code, "message": str(error)})
             continue
@@ -235,14 +242,17 @@ def _warn(read: "Read") -> None:
     if read.note:
         print(f"note: {read.note}", file=sys.stderr)
     for report in read.quarantined:
-        print(f"left out: {report.path}: {next(f for f in report.findings if f.severity == ERROR)}", file=sys.stderr)
+        print(
+            f"left out: {printable(report.path)}: {next(f for f in report.findings if f.severity == ERROR)}",
+            file=sys.stderr,
+        )
 
 
 def _show_findings(reports: "tuple[Report, ...]") -> None:
     """A line a finding, the file first, as compilers and linters do."""
     for report in reports:
         for finding in report.findings:
-            print(f"{report.path}: {finding}")
+            print(f"{printable(report.path)}: {finding}")
     bad = sum(not r.ok for r in reports)
     print(f"{len(reports)} log(s) checked: {len(reports) - bad} clean, {bad} with errors")
 
@@ -254,15 +264,16 @@ def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
 
     print(f"{law}: L = {latex}")
     table = Table(box=SIMPLE_HEAD)
-    for name in ("family", "method", "runs", "RMSE", "status"):
-        table.add_column(name, no_wrap=True)
+    which = ["family", "method", *(n for n in ("eval_data", "objective") if len({r["group"][n] for r in rows}) > 1)]
+    for name in (*which, "runs", "RMSE", "status"):
+        table.add_column(name, no_wrap=name != "eval_data")
     table.add_column("parameters")
     for row in rows:
         group, params, held = row["group"], row.get("params", {}), row.get("pinned", {})
         numbers = [f"({k}={v:.3g})" if k in held else f"{k}={v:.3g}" for k, v in params.items()]
         rmse = f"{row['rmse']:.4f}" if "rmse" in row else ""
         words = ", ".join(numbers) or row["message"]
-        table.add_row(group["family"], group["method"], str(row.get("runs", "")), rmse, row["status"], words)
+        table.add_row(*(group[n] for n in which), str(row.get("runs", "")), rmse, row["status"], words)
     _console().print(table)
     print("For parameters and tokens in billions; (held) ones cannot be told apart by these runs.")
 

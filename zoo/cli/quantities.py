@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-_COUNT = re.compile(r"([\d_,.]+(?:[eE]\+?\d+)?)\s*([kKmMbBtT]?)")
+_COUNT = re.compile(r"(\d{1,3}(?:,\d{3})+(?:\.\d*)?|[\d_.]+(?:[eE]\+?\d+)?)\s*([kKmMbBtT]?)")
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 
