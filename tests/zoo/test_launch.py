@@ -135,11 +135,13 @@ AGREE = """
 import os, sys
 from leaderboard.errors import P2Error
 from zoo.team import join
+team = join()
 try:
-    join().agree({"recipe": "the same", "GPU": os.environ[sys.argv[1]]})
+    team.agree({"recipe": "the same", "GPU": os.environ[sys.argv[1]]})
 except P2Error as error:
     sys.exit(str(error))
 print("they agree")
+team.leave()
 """
 
 
