@@ -23,6 +23,7 @@ METHODS = ("depth", "width", PATTERN, "unstructured")
 CONTROL = "none"
 MAX_TEXT = 2_000
 REPOS = ("base_model", "model_repo")
+HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")  # of a user; a folder may be called so too
 _REPO = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)  # owner/name or name
 PLAIN = ("contributor", "family", "method", "objective")  # names that must not have look-alikes
 FINISHED = 0.9  # share of the planned tokens from which a curve counts as whole

@@ -4,7 +4,9 @@ _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def short_count(value: float) -> str:
-    """Parameters or tokens to three digits: 3,758,464 -> 3.76M."""
+    """Parameters or tokens to three digits, 3,758,464 -> 3.76M; nothing for NaN."""
+    if value != value:
+        return ""
     for size, unit in _UNITS:
         if value >= size * 0.9995:
             return f"{float(f'{value:.3g}') / size:g}{unit}"

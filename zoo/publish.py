@@ -169,7 +169,7 @@ def look(api: HfApi, planned: Plan) -> Standing:
     try:
         return Patience(attempts=1)("publish", lambda: _look(api, planned))
     except P2Error as error:
-        return Standing(why=str(error).removeprefix("publish: ").partition(". ")[0].rstrip("."))
+        return Standing(why=str(error))
 
 
 def _look(api: HfApi, planned: Plan) -> Standing:

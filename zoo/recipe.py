@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from leaderboard.errors import P2Error, unknown_name
+from leaderboard.rules import HUB_NAME
 from leaderboard.runlog import canonical_json
 from zoo.families import FAMILIES
 from zoo.grid import GRIDS
@@ -24,7 +25,6 @@ PRETRAIN = "pretrain"  # what the log says of a model trained from random weight
 OPTIMIZERS = ("adamw", "adamw-8bit")
 PACKINGS = ("wrapped", "bfd_split")
 PRECISIONS = ("fp32", "fp32-master-bf16-autocast", "bf16-master")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")  # as a Hub user and a folder may be called
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +253,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for key, value in (("name", self.name), ("contributor", self.contributor)):
-            if not _NAME.fullmatch(value):
+            if not HUB_NAME.fullmatch(value):
                 raise P2Error(
                     f"{key}: got {value!r}, allowed are up to 96 of a-z, 0-9 and . _ - after a letter or digit."
                 )

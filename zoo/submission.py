@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from leaderboard.check import MAX_BYTES
 from leaderboard.errors import P2Error
 from leaderboard.findings import ERROR, Finding
+from leaderboard.rules import HUB_NAME
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 MAIN = "refs/heads/main"
 MAX_FILES = 500  # in one pull request
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")  # of a Hub user
 _LOG = re.compile(r"[0-9a-f]{16}\.parquet")
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
 
@@ -134,7 +134,7 @@ def findings_of(change: Change, author: str) -> tuple[Finding, ...]:
     """What forbids this change to this author, before a byte of the file is read."""
     allowed = f"runs/{author}/<run_id>.parquet"
     folder, _, name = change.path.rpartition("/")
-    if not _NAME.fullmatch(author) or folder != f"runs/{author}":
+    if not HUB_NAME.fullmatch(author) or folder != f"runs/{author}":
         theirs = change.path.startswith("runs/") and change.kind != ADDED
         code = "not_yours" if theirs else "outside_your_folder"
         fix = "Only who sent a log may change or delete it." if theirs else "Send logs to the folder of your Hub name."

@@ -1,4 +1,4 @@
-"""Axes that can be read, whatever they span."""
+"""Axes that can be read whatever they span, and words of strangers that stay words."""
 
 import pytest
 

@@ -85,7 +85,7 @@ def listing(planned: "Plan", there: "Standing") -> str:
         for name, size in commit["files"].items():
             lines.append(f"     {size:>13,} bytes  {name}{'  (published already)' if name in done else ''}")
     if there.user is None:
-        lines.append(f"What is published already, and your Hub name, are not known ({there.why}).")
+        lines.append(f"What is published already, and your Hub name, are not known: {there.why}")
     return "\n".join([*lines, "Nothing was sent."])
 
 

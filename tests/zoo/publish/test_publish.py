@@ -278,7 +278,7 @@ def test_a_plan_touches_no_network(runs, monkeypatch):
     assert model["files"]["model.safetensors"] == (runs() / "model" / "model.safetensors").stat().st_size
     assert list(link["files"]) == ["README.md"]
     said = listing(planned, Standing(why="not signed in"))
-    assert "your Hub name, are not known (not signed in)." in said
+    assert "your Hub name, are not known: not signed in" in said
     assert all(f"bytes  {name}\n" in said for commit in (model, log, link) for name in commit["files"])
 
 
