@@ -178,11 +178,12 @@ def answer(found: Predictor, asked: Question, gpu: str | None = None, price: flo
     if gpu is not None and tokens is not None:
         hours, cost = gpu_hours(tokens, asked.n0, asked.rate, asked.method, gpu, price)
     sure: list[tuple[float, float] | None] = [None, None]
+    least = status is BudgetStatus.REACHED and tokens is not None and tokens <= GRID[0]
+    if least:
+        why.append(f"The law meets the goal at {tokens:,} tokens, the fewest it is asked about: read it as hardly any.")
     if found.spread is None:
         why.append(f"{found.fit.n_runs} runs are too few for an interval; {RUNS_FOR_AN_INTERVAL} are needed.")
-    elif tokens is not None and 0 < tokens <= GRID[0]:
-        why.append(f"The law meets the goal at {tokens:,} tokens, the fewest it is asked about: read it as hardly any.")
-    elif status is not BudgetStatus.ALREADY_MET:
+    elif status is not BudgetStatus.ALREADY_MET and not least:
         sure = intervals(found.spread, asked)
     return Budget(
         tokens=tokens,
@@ -248,10 +249,11 @@ def _floor_words(asked: Question, floor: float) -> str:
 
 
 def _extrapolation(rows: pd.DataFrame, asked: Question, tokens: int | None) -> dict[str, float | bool]:
-    """Factors beyond the range of the fitted rows, 1 inside."""
-    asks = {"size": ("n0", asked.n0), "rate": ("rate", asked.rate), "tokens": ("tokens", tokens or None)}
+    """Factors beyond the range of the fitted rows, 1 inside; an unreachable goal was looked for up to 1e13 tokens."""
+    most = MOST_TOKENS if tokens is None else tokens
+    asks = {"size": ("n0", asked.n0), "rate": ("rate", asked.rate), "tokens": ("tokens", most)}
     out: dict[str, float | bool] = {}
     for name, (column, value) in asks.items():
         low, high = float(rows[column].min()), float(rows[column].max())
-        out[name] = 1.0 if value is None else max(1.0, value / high, low / value)
+        out[name] = max(1.0, value / high, low / value) if value else 1.0
     return out | {"family": asked.family not in set(rows["family"])}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from leaderboard.budget import Question
+from leaderboard.budget import MOST_TOKENS, Question
 from leaderboard.recommend import Predictor
 from leaderboard.runlog import curve_numbers
 
@@ -56,7 +56,11 @@ class Beyond:
 
 
 def beyond(found: Predictor, asked: Question, tokens: float | None) -> list[Beyond]:
-    """Where a question lies outside the measured range by more than `SLACK`, the farthest first."""
+    """Where a question lies outside the measured range by more than `SLACK`, the farthest first.
+
+    `tokens` None, no number of them, is what a law says at the most that it is asked about.
+    """
+    tokens = MOST_TOKENS if tokens is None else tokens
     asks = {"size": ("n0", asked.n0), "rate": ("rate", asked.rate), "tokens": ("tokens", tokens)}
     ranges = [
         Beyond(what, float(value), float(found.rows[column].min()), float(found.rows[column].max()))

@@ -71,6 +71,13 @@ def test_what_lies_under_the_floor_is_unreachable(seed):
     assert answer.loss > 1.0
     assert f"floor is {answer.loss:.4f}" in " ".join(answer.why)
     assert answer.gpu_hours is None
+    assert answer.extrapolation["tokens"] == pytest.approx(1e13 / 1e7, rel=0.5)
+
+
+def test_what_a_law_meets_at_the_fewest_tokens_it_is_asked_about_has_no_interval(seed):
+    answer = ask(seed, method="2:4", rate=0.4, n0=8e9, l0=1.9, excess=0.05)
+    assert (answer.status, answer.tokens, answer.tokens_80, answer.tokens_95) == ("reached", 1000, None, None)
+    assert "hardly any" in " ".join(answer.why)
 
 
 def test_a_drift_that_never_ends_makes_a_gain_unreachable(seed):

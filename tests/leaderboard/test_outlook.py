@@ -55,4 +55,6 @@ def test_a_question_inside_is_beyond_nothing_and_one_outside_says_by_how_much(fo
     out = beyond(found, asked(n0=340e6, rate=0.6), 1e9)
     assert [b.what for b in out] == ["tokens", "size", "rate"]
     assert out[1].factor == pytest.approx(340e6 / found.rows["n0"].max())
-    assert beyond(found, asked(n0=1e6), None)[0].factor == pytest.approx(found.rows["n0"].min() / 1e6)
+    assert beyond(found, asked(n0=1e6), 0)[0].factor == pytest.approx(found.rows["n0"].min() / 1e6)
+    (unreachable,) = beyond(found, asked(), None)
+    assert (unreachable.what, unreachable.asked) == ("tokens", 1e13)

@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import socket
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ def browser(chromium: str) -> Iterator["object"]:
 @pytest.fixture
 def visit(browser) -> Iterator[Callable]:
     """visit(url, width=WIDE, dark=False) -> a page in a new context, its heading there; watched until the test ends."""
-    contexts, seen = [], []
+    contexts, seen, said = [], [], []
 
     def visit(url: str, width: int = WIDE, dark: bool = False, on_hub: bool = False, hosts: tuple[str, ...] = ()):
         own = {urlsplit(url).netloc, *hosts}
@@ -71,7 +72,7 @@ def visit(browser) -> Iterator[Callable]:
         page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("response", lambda r: None if _ours(r.url, own) else seen.append(f"answer from {r.url}"))
         if not on_hub:  # where SPACE_ID is set, Gradio tries to ask the Hub for fonts, and the browser refuses
-            page.on("console", lambda m: seen.append(f"console: {m.text}") if _bad(m) else None)
+            page.on("console", lambda m: said.append((urlsplit(url).netloc, m.text)) if _bad(m) else None)
             page.on("request", lambda r: None if _ours(r.url, own) else seen.append(f"request to {r.url}"))
         page.goto(url)
         page.locator("#page h1").wait_for()
@@ -81,14 +82,24 @@ def visit(browser) -> Iterator[Callable]:
     for context in contexts:
         context.close()
     assert seen == []
+    assert [text for server, text in said if not (any(cut in text for cut in CUT) and _ended(server))] == []
 
 
-# What is said of a stream when its page is left, and of a request when the server ends with its test
-LEAVING = ("AbortError", "errored out", "ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")
+LEAVING = ("AbortError", "errored out")  # what Gradio says of a stream when its page is left
+CUT = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")  # of a server that ended with its test
 
 
 def _bad(message) -> bool:
     return message.type == "error" and not any(said in message.text for said in LEAVING)
+
+
+def _ended(netloc: str) -> bool:
+    host, _, port = netloc.rpartition(":")
+    try:
+        socket.create_connection((host, int(port))).close()
+    except OSError:
+        return True
+    return False
 
 
 def _ours(url: str, hosts: set[str]) -> bool:

@@ -301,7 +301,7 @@ def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
     if guess := _guess(answer, far):
         print(f"A guess: {guess}.")
     tokens = "no number of" if answer.tokens is None else f"{answer.tokens:,}"
-    verb = {"reached": "reach", "already_met": "already meet", "unreachable": "reach"}[answer.status]
+    verb = {"reached": "reach", "already_met": "already meet", "unreachable": "reaches"}[answer.status]
     print(f"{tokens} tokens {verb} the goal: {answer.goal}.")
     print(f"  predicted loss {answer.loss:.4f} nats/token, by the law {answer.law} from {source}")
     if answer.tokens_80 and answer.tokens_95:
