@@ -86,7 +86,7 @@ def log_columns(
         "hardware": hardware(processes),
         "created_at": datetime.now(UTC),
         "method": recipe.prune.method,
-        "importance": recipe.prune.criterion,
+        "importance": recipe.prune.logged,
         "rate_requested": recipe.prune.rate,
         "rate": plan.rate,
         "rate_nonembedding": plan.rate_nonembedding,

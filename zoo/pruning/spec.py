@@ -64,6 +64,13 @@ class PruneSpec:
         return self.importance or IMPORTANCE[self.method][0]
 
     @property
+    def logged(self) -> str:
+        """The criterion as a log names it, with what else decides what goes, so that another choice is another run."""
+        few = [axis for axis in AXES if axis in self.axes] if set(self.axes) != set(AXES) else []
+        structured, *sparse = self.criterion.split("+")
+        return "+".join(["-".join([structured, *(["contiguous"] if self.contiguous else few)]), *sparse])
+
+    @property
     def structured(self) -> str | None:
         """The part that makes the model smaller, depth or width."""
         return next((part for part in self.method.split("+") if part in STRUCTURED), None)

@@ -13,6 +13,20 @@ def test_the_first_importance_is_the_default(method):
     assert spec.needs_calibration == (method != "none")
 
 
+@pytest.mark.parametrize(
+    ("given", "logged"),
+    [
+        ({"method": "depth"}, "block-influence"),
+        ({"method": "depth", "contiguous": True}, "block-influence-contiguous"),
+        ({"method": "width"}, "minitron"),
+        ({"method": "width", "axes": ("ffn", "hidden")}, "minitron-hidden-ffn"),
+        ({"method": "depth+2:4", "contiguous": True}, "block-influence-contiguous+wanda"),
+    ],
+)
+def test_a_log_names_what_decides_what_goes(given, logged):
+    assert PruneSpec(rate=0.2, **given).logged == logged
+
+
 def test_magnitude_needs_no_text():
     assert not PruneSpec(method="2:4", importance="magnitude").needs_calibration
     assert PruneSpec(method="depth+2:4", rate=0.2, importance="block-influence+magnitude").needs_calibration
