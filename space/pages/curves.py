@@ -23,7 +23,6 @@ DEFAULTS: dict[str, Any] = {
     "search": "", "family": ANY, "method": ANY, "base_model": ANY, "contributor": ANY, "eval_data": ANY,
     "rate_from": 0.0, "rate_to": 1.0, "law": "capacity-damage", "view": "curves", "run": "", "all": "",
 }  # fmt: skip
-FILTERS = ("search", *FACETS, "rate_from", "rate_to")
 
 
 @dataclass(frozen=True)
