@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 ACCENT, ACCENT_DARK = "#a8400f", "#f59a6b"  # 6.3:1 on paper, 8.6:1 on night
 PAPER, NIGHT = "#fbfaf7", "#171614"
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # a handler of a page, not of the API
+# A handler of a page, not of the API. It joins no queue: where one event ends as another joins, Gradio may close their
+# stream before the second has answered.
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 HEAD = '<script src="look/page.js" defer></script>'
 
 

@@ -78,6 +78,17 @@ def test_what_a_page_arrived_with_makes_way_for_the_page(url, visit):
     expect(page.locator("h1")).to_have_count(1)
 
 
+def test_pages_are_filled_without_a_queue(url, visit):
+    """One visit in hundreds stayed empty: two events in Gradio's queue, whose stream closed as the first ended."""
+    page, asked = visit(f"{url}/about"), []
+    page.on("request", lambda request: asked.append(request.url))
+    for path, whole in PAGES.items():
+        page.goto(f"{url}/{path}")
+        page.locator(whole).first.wait_for()
+    assert any("/gradio_api/run/" in address for address in asked)
+    assert not any("/queue/" in address for address in asked)
+
+
 def test_wide_tables_and_plots_scroll_inside_on_a_phone(url, visit):
     page = visit(f"{url}/curves", width=PHONE)
     page.locator(PAGES["curves"]).wait_for()
