@@ -95,8 +95,9 @@ def run(
         with team.first(lambda: RunFolder.open(out, identity, resume)) or RunFolder.follow(out) as folder:
             if folder.finished:
                 _say(console, f"{out}: this run is finished; nothing to do.")
-                return folder.state
-            state = _stations(recipe, folder, console, saved, team, stop)
+                state = folder.state
+            else:
+                state = _stations(recipe, folder, console, saved, team, stop)
         team.leave()
         return state
 

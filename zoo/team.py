@@ -22,7 +22,7 @@ T = TypeVar("T")
 PATIENCE = timedelta(hours=12)  # for the others while the first prunes; a process that dies ends the launch at once
 
 
-@dataclass(frozen=True)
+@dataclass
 class Team:
     """This process is number `rank` of `size`; `launched`: the model is sharded over them, even over one.
 
@@ -87,9 +87,13 @@ class Team:
                 )
 
     def leave(self) -> None:
-        """End the team, its work done. A process that just exits may abort on the threads it talked with."""
+        """End the team, its work done.
+
+        A group that is still held here when Python ends takes its threads down then, and the process may abort.
+        """
         if self.launched:
             dist.destroy_process_group()
+            self.words = None
 
     def whole(self, model: Any) -> dict[str, torch.Tensor]:
         """The weights of a sharded model on the CPU of process 0; {} in the others."""

@@ -155,6 +155,28 @@ def test_processes_must_agree(tmp_path, name, said):
     assert (code == 0) == (name == "HOME")
 
 
+LEAVES = """
+from pathlib import Path
+from zoo.team import join
+
+def threads():
+    return sum("gloo" in (task / "comm").read_text() for task in Path("/proc/self/task").iterdir())
+
+team = join()
+during = threads(), team.total(1.0)
+team.leave()
+print(f"threads of groups: {during[0] > 0} and then {threads()}.")
+"""
+
+
+def test_nothing_of_a_team_lives_once_it_is_left(tmp_path):
+    """Of 20 launches that trained and held a group as Python ended, 6 aborted."""
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    code, words = finish(launch(2, [str(tmp_path / "leaves.py")], tmp_path))
+    assert code == 0, words
+    assert words.count("threads of groups: True and then 0.") == 2
+
+
 OWN_SEED = """
 import os, sys
 from zoo.cli import main
