@@ -8,12 +8,13 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
-from leaderboard.check import MAX_BYTES
-from space import api, look, routes
-from space.blocks import Blocks
+from leaderboard.logs.check import MAX_BYTES
 from space.pages import PAGES
-from space.shell import Shell
-from space.store import Store
+from space.parts import look
+from space.server import api, routes
+from space.server.blocks import Blocks
+from space.server.shell import Shell
+from space.server.store import Store
 
 STATIC = Path(__file__).parent / "static"
 THREADS = 4  # at work at once: more only take turns on the cores, and each keeps memory of its own

@@ -8,10 +8,10 @@ import pytest
 import typer
 
 from leaderboard import LAWS
-from zoo.catalog import recipe_names
 from zoo.cli import app
-from zoo.families import FAMILIES
+from zoo.models.families import FAMILIES
 from zoo.pruning.spec import IMPORTANCE
+from zoo.recipe.catalog import recipe_names
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

@@ -80,7 +80,10 @@ def test_imports_at_the_top_are_told_from_those_in_functions(tmp_path):
     ("modules", "absent"),
     [
         ("leaderboard", {*HEAVY, "gradio", "huggingface_hub", "evaluate", "zoo"}),
-        ("zoo.cli, zoo.recipe, zoo.recipe_file, zoo.families", {*HEAVY, "gradio", "huggingface_hub", "uvicorn"}),
+        (
+            "zoo.cli, zoo.recipe.spec, zoo.recipe.files, zoo.models.families",
+            {*HEAVY, "gradio", "huggingface_hub", "uvicorn"},
+        ),
     ],
 )
 def test_a_light_import_loads_nothing_heavy(modules, absent):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from space.pages import about, budget, contribute, curves, laws, models
-from space.store import Store
+from space.server.store import Store
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ import httpx
 import numpy as np
 import pyarrow.parquet as pq
 
-from leaderboard.logs import SEED, log_files
-from leaderboard.runlog import COLUMNS, build_table, write_log
+from leaderboard.logs.contract import COLUMNS, build_table, write_log
+from leaderboard.logs.load import SEED, log_files
 from tests.space.child import free_port, healthy, until
 
 CONTEXTS = 10

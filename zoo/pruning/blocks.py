@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from zoo.families import FAMILIES
+from zoo.models.families import FAMILIES
 
 Forward = Callable[[], list[Tensor]]
 Visit = Callable[[int, nn.Module, Forward], list[Tensor]]

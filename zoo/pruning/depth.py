@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
-from zoo.families import FAMILIES
+from zoo.models.families import FAMILIES
 from zoo.pruning.surgery import rebuild, weights_of
 
 

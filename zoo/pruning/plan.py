@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from leaderboard.errors import P2Error
-from zoo.families import Shape, parameters, parameters_nonembedding
+from zoo.models.families import Shape, parameters, parameters_nonembedding
 from zoo.pruning.spec import PATTERN, PruneSpec
 
 TOLERANCE = 0.03  # a rate further than this from the request is refused

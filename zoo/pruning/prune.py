@@ -9,13 +9,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from leaderboard.errors import P2Error, RunFailed
-from zoo.families import FAMILIES, Shape, shape_of
+from zoo.models.families import FAMILIES, Shape, shape_of
 from zoo.pruning.depth import layers_to_remove, remove_layers
-from zoo.pruning.masks import check_zeros
 from zoo.pruning.plan import Plan
 from zoo.pruning.scores import Scores, calibration_sha256, scores
 from zoo.pruning.sparsity import make_sparse
 from zoo.pruning.width import Kept, choose, slice_width
+from zoo.training.masks import check_zeros
 
 
 @dataclass(frozen=True)

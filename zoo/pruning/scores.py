@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from leaderboard.errors import P2Error
-from zoo.families import Shape, shape_of
+from zoo.models.families import Shape, shape_of
 from zoo.pruning.blocks import Forward, walk
 
 Scores = dict[str, Tensor]

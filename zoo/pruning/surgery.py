@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
 from leaderboard.errors import RunFailed
-from zoo.families import FAMILIES
+from zoo.models.families import FAMILIES
 
 
 def rebuild(model: PreTrainedModel, config: PreTrainedConfig, weights: dict[str, Tensor]) -> PreTrainedModel:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from zoo.families import Modules, Shape, shape_of
+from zoo.models.families import Modules, Shape, shape_of
 from zoo.pruning.scores import Scores
 from zoo.pruning.surgery import rebuild, weights_of
 
