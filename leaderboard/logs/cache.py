@@ -22,14 +22,8 @@ from leaderboard.logs.contract import whole_file
 from leaderboard.logs.findings import Finding, Report
 
 KEPT = 4  # files in one folder
-_JUDGES = (
-    "check.py",
-    "findings.py",
-    "parquet_guard.py",
-    "rules.py",
-    "contract.py",
-    "upgrade.py",
-)  # what a verdict depends on
+# What a verdict depends on.
+_JUDGES = ("check.py", "findings.py", "parquet_guard.py", "rules.py", "contract.py", "upgrade.py")
 
 
 def kept_folder() -> Path:

@@ -17,7 +17,7 @@ from leaderboard.logs.check import check_files
 from leaderboard.logs.findings import Report
 
 MANY = 500  # files of a folder from which their rows are kept in one (cache.py)
-SEED = Path(__file__).parent / "seed" / "runs"
+SEED = Path(__file__).parents[1] / "seed" / "runs"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 A fold holds out rows of one kind everywhere on a text, so that no other group lends what is held out. A group is judged
 where its own training rows still have two sizes (two rates a base); over families and methods pooled laws alone
-are. tracks.py has the three folds that rank laws; these are all of them. `python -m leaderboard.studies.crossval [LOGS]`
-prints the table.
+are. tracks.py has the three folds that rank laws; these are all of them.
+`python -m leaderboard.studies.crossval [LOGS]` prints the table.
 """
 
 import sys

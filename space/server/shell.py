@@ -14,7 +14,7 @@ from space.pages import PAGES, Page
 from space.parts import look
 
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"  # of what a page loads; links may lead anywhere
-STYLE = (Path(__file__).parent / "static" / "shell.css").read_text()
+STYLE = (Path(__file__).parents[1] / "static" / "shell.css").read_text()
 TAGS = re.compile("<[^>]+>")
 
 

@@ -1,7 +1,7 @@
 """The rows of `make bench-gpu`: each builds random weights in a real shape, does one thing and says what it took.
 
-A row is a function of the bench that returns `Measured`. Training goes through zoo.training.trainer.post_train as a run does,
-the first step (which finds out what fits, compiles and makes the optimizer state) not timed. No row needs a download.
+A row is a function of the bench that returns `Measured`. Training goes through `post_train` as a run does, the
+first step (which finds out what fits, compiles and makes the optimizer state) not timed. No row needs a download.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """A base model before its first step: a tokenizer, given or trained, and random weights.
 
-What follows is a run like any other (pipeline.py) with nothing pruned: the same trainer, curve, resume and gate. Its log
-says objective `pretrain`, so its losses share a fit with no other's.
+What follows is a run like any other (pipeline.py) with nothing pruned: the same trainer, curve, resume and gate. Its
+log says objective `pretrain`, so its losses share a fit with no other's.
 """
 
 from collections.abc import Iterable, Iterator

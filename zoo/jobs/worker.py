@@ -1,8 +1,8 @@
 """What runs inside a Hugging Face Job, or on any machine that may be taken away: restore, run, publish, clean up.
 
-`python -m zoo.jobs.worker RECIPE --state ME/REPO [--to ME] [--logs ORG/DATASET]`. Each complete checkpoint goes to the state
-repository; started again there, or anywhere else, the same command goes on from the last one. Publishing is left to
-`zoo.publish.publish`, which does nothing twice. Several GPUs are put to work by torchrun, as FSDP2.
+`python -m zoo.jobs.worker RECIPE --state ME/REPO [--to ME] [--logs ORG/DATASET]`. Each complete checkpoint goes to
+the state repository; started again there, or anywhere else, the same command goes on from the last one. Publishing
+is left to `zoo.publish.publish`, which does nothing twice. Several GPUs are put to work by torchrun, as FSDP2.
 """
 
 import argparse

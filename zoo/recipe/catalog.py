@@ -1,11 +1,11 @@
-"""The recipes that ship with p2zoo: in a checkout under `recipes/`, in an installed package beside this file."""
+"""The recipes that ship with p2zoo: in a checkout under `recipes/`, in an installed package inside zoo."""
 
 import shutil
 from pathlib import Path
 
 from leaderboard.errors import P2Error, unknown_name
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def recipes_folder() -> Path:

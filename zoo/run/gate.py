@@ -115,7 +115,7 @@ def _tolerance(model: PreTrainedModel, expected: Tensor) -> float:
 
 
 def _in_fresh_process(folder: Path, work: Path, device: torch.device) -> tuple[Loaded, Tensor]:
-    here = str(Path(__file__).resolve().parent.parent)
+    here = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONPATH": path}
     command = [sys.executable, "-m", "zoo.run.gate", str(folder.resolve()), str(work), str(device)]

@@ -1,9 +1,9 @@
 """Post-training: TRL's SFTTrainer on packed blocks, with a lean loss, steps of its own and an exact token count.
 
-The trainer does what it is good at: precision, clipping, schedules, optimizer state, several GPUs. What cost
-two thirds of its time on a small model, entropy and accuracy over the vocabulary and a recomputed output
-layer, is replaced by `zoo.evaluation.next_token`. It is handed whole steps, which are cut into micro-batches here: so memory that
-runs out costs one step done again in smaller pieces, and never changes what is optimised. Tokens are counted
+The trainer does what it is good at: precision, clipping, schedules, optimizer state, several GPUs. What cost two
+thirds of its time on a small model, entropy and accuracy over the vocabulary and a recomputed output layer, is
+replaced by the lean loss of next_token.py. It is handed whole steps, which are cut into micro-batches here: so memory
+that runs out costs one step done again in smaller pieces, and never changes what is optimised. Tokens are counted
 from the blocks, so the count is exact and needs no memory across a resume. Measuring and saving is callback.py.
 """
 

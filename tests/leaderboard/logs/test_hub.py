@@ -20,7 +20,7 @@ from leaderboard.logs.hub import read_dataset
 hub = pytest.importorskip("zoo.devhub", reason="the embedded Hub")
 pytest.importorskip("fastapi", reason="in the extra [dev]")
 
-FROZEN = Path(__file__).parents[1] / "data" / "log-v1.parquet"
+FROZEN = Path(__file__).parents[2] / "data" / "log-v1.parquet"
 DATASET = "owner/logs"
 KIND = {"repo_id": DATASET, "repo_type": "dataset"}
 

@@ -18,7 +18,7 @@ from playwright.sync_api import expect
 from tests.space.child import free_port, healthy, until
 from zoo.devhub import client_env, serve
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 USERS = {"owner": "hf_owner_token", "ann": "hf_ann_token"}
 LOGS, SECRET = "owner/logs", "a webhook's secret"
 OAUTH = {

@@ -30,7 +30,7 @@ from space.server.api import base64_length
 from space.server.store import Store
 from tests.space.serving import serving
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ASK = {"family": "llama-3", "method": "depth", "rate": 0.25, "n0": 34e6, "l0": 2.72}
 SIX = ["rank", "budget", "runs", "models", "predict", "check_log"]
 PUBLIC = "https://OWNER-NAME.hf.space"

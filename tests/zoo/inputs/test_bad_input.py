@@ -35,7 +35,7 @@ from zoo.run.pipeline import run
 from zoo.training.callback import FRESH, Curve, last_complete
 from zoo.training.trainer import post_train, tokens_after
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LLAMA = ModelSpec(name="meta-llama/Llama-3.2-1B")
 
 

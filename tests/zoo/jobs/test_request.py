@@ -26,7 +26,7 @@ from zoo.jobs.request import MOUNT, request
 from zoo.recipe.catalog import find_recipe
 from zoo.recipe.files import load_recipe
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WHEEL = "https://hub/me/files/p2zoo-0.1.0-py3-none-any.whl"
 
 

@@ -22,7 +22,7 @@ from zoo.recipe.files import load_recipe
 from zoo.run.pipeline import run
 from zoo.training.masks import check_zeros
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SETTINGS = ["prune.method='2:4'", "prune.rate=null"]
 
 

@@ -169,7 +169,7 @@ def test_killed_again_and_again_it_ends_the_same_to_the_last_bit(finished, recip
     done = subprocess.run(
         [sys.executable, "-c", KILLS, bench_folder / "recipe.yaml", folder, ";".join(moments), *SPARSE],
         env=os.environ
-        | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(Path(__file__).parents[2])},
+        | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(Path(__file__).parents[3])},
         capture_output=True,
         text=True,
         check=False,

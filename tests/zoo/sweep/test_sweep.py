@@ -94,7 +94,7 @@ def test_a_dry_run_starts_nothing_and_says_what_it_would_cost(swept):
     ("where", "said"), [("nowhere", "no recipe there"), ("quickstart", None), ("recipes/*/depth*.yaml", None)]
 )
 def test_recipes_are_found_by_folder_pattern_and_group(where, said, tmp_path, monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(Path(__file__).parents[3])
     if said is None:
         assert all(item.status == "new" for item in plan(where, tmp_path))
     else:
