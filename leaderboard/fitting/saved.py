@@ -14,10 +14,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from leaderboard.errors import P2Error
+from leaderboard.files import whole_file
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
 from leaderboard.laws.user import probe_rows
-from leaderboard.logs.contract import whole_file
 
 if TYPE_CHECKING:
     from leaderboard.fitting.fit import Fit

@@ -10,7 +10,7 @@ import typer
 from leaderboard.errors import P2Error
 from leaderboard.logs.findings import ERROR, printable
 from zoo.amounts import dollars, machine_time, short_count
-from zoo.cli.endpoint import Endpoint
+from zoo.cli.options import Endpoint
 from zoo.cli.quantities import Share, count_option
 
 if TYPE_CHECKING:

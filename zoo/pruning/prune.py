@@ -15,7 +15,7 @@ from zoo.pruning.plan import Plan
 from zoo.pruning.scores import Scores, calibration_sha256, scores
 from zoo.pruning.sparsity import make_sparse
 from zoo.pruning.width import Kept, choose, slice_width
-from zoo.training.masks import check_zeros
+from zoo.pruning.zeros import check_zeros
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from zoo.pruning.scores import collect
 from zoo.pruning.sparsity import sparse_linears
 from zoo.pruning.spec import PruneSpec
 from zoo.pruning.width import choose, slice_width
-from zoo.training.masks import check_zeros, count_zeros, is_2of4
+from zoo.pruning.zeros import check_zeros, count_zeros, is_2of4
 
 every_model = pytest.mark.parametrize(
     ("model_type", "tied"), [(m, t) for m in FAMILIES for t in (True, False)], ids=lambda v: str(v)

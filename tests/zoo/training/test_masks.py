@@ -9,7 +9,8 @@ from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.sparsity import keep_n_of_m, magnitude, wanda
 from zoo.pruning.spec import PruneSpec
-from zoo.training.masks import MaskKeeper, check_zeros, is_2of4, mask_of
+from zoo.pruning.zeros import check_zeros, is_2of4, mask_of
+from zoo.training.masks import MaskKeeper
 
 
 @pytest.fixture
