@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.fitting.compressed import Curves, Members, plain
-from leaderboard.fitting.fit import Fit
 from leaderboard.fitting.identifiability import enters, fitted_rows
 from leaderboard.fitting.problem import Problem
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import Array, Columns
 
 WILD = 100.0  # nats: what a draw predicts where it runs away

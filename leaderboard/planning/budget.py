@@ -10,8 +10,8 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from leaderboard.errors import P2Error
-from leaderboard.fitting.fit import Fit
 from leaderboard.fitting.resample import Resamples
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import Array, Columns, Law
 from leaderboard.logs.contract import GROUP, require
 from leaderboard.planning.gpus import check_offer, gpu_hours

@@ -12,9 +12,9 @@ from functools import cached_property
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.fitting.fit import Fit
 from leaderboard.fitting.pooled import SharedFit, fit_group
 from leaderboard.fitting.resample import Resamples
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS, P2
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from leaderboard.errors import P2Error
-from leaderboard.fitting.fit import Fit
 from leaderboard.fitting.one_step_draws import parameter_slopes, predict_draws
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import BILLION, Array
 from leaderboard.logs.contract import curve_numbers
 from leaderboard.ranking.asd import Knots, Steps
