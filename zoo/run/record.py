@@ -81,7 +81,7 @@ def log_columns(
         "contributor": recipe.contributor,
         "base_model": source.label,
         "base_revision": inputs["model"],
-        "family": source.family.name,
+        "family": source.family,
         "recipe_sha256": recipe.sha256,
         "software": json.dumps(software() | executed, sort_keys=True),
         "hardware": hardware(processes),

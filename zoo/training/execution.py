@@ -13,9 +13,9 @@ from typing import Any
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
+from leaderboard.shapes import Shape, parameters
 from zoo.estimate.memory import PASS_TOKENS, ROOM, activations, parameter_bytes, this_machine
 from zoo.models.attention import set_attention
-from zoo.models.families import Shape, parameters
 from zoo.recipe.spec import TrainSpec
 
 WORTH_TOKENS = 4_096  # a GPU below this many tokens a pass is better off recomputing some blocks

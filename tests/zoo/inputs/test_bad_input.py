@@ -22,12 +22,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from leaderboard.errors import P2Error, RunFailed
+from leaderboard.shapes import bundled_config, shape_of
 from zoo.estimate.dry_run import estimate
 from zoo.estimate.memory import GIB, Machine, check_fits
 from zoo.files import new_folder
 from zoo.inputs.base_model import describe, hub_error, load_model, load_tokenizer, resolve
 from zoo.inputs.packing import pack
-from zoo.models.families import bundled_config, shape_of
 from zoo.recipe.catalog import find_recipe
 from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import ModelSpec

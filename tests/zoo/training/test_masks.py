@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from leaderboard.errors import RunFailed
-from zoo.models.families import shape_of
+from leaderboard.shapes import shape_of
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.sparsity import keep_n_of_m, magnitude, wanda
