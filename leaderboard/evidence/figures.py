@@ -30,7 +30,7 @@ SHOWN = (
 PUBLISHED = ("dense", "control", "pruned", "recovered")
 LOSSES = ("l0", "l0_control", "l_pruned", "loss")
 SCORES = ("score0", "score_control", "score_pruned", "score")
-HEALED = 0.95  # less won back than a twentieth of the damage is a failed recovery
+HEALED = 0.1  # who wins back less than a tenth of the damage has not healed the cut
 # What counts as one step away: a factor in size, odds of the rate, tokens and damage; another method; an accuracy
 # where losses are asked for.
 FACTORS = {"n0": 4.0, "odds": 2.0, "tokens": 30.0, "damage": 2.0}
@@ -63,8 +63,8 @@ def load_evidence() -> pd.DataFrame:
     """All published rows, with the columns COLUMNS; a copy that may be changed.
 
     `damage` is l_pruned - l0, `excess` is loss over the control's where there is one, else over l0; `share_left` is
-    excess over damage, or the same of accuracies. `healed` is whether a loss ended with an excess below HEALED of the
-    damage; empty for accuracies.
+    excess over damage, or the same of accuracies. `healed` is whether training won back HEALED of the damage; empty for
+    accuracies.
     """
     return _evidence().copy()
 
@@ -75,14 +75,15 @@ def _evidence() -> pd.DataFrame:
     in_nats, perplexity = rows["unit"].isin(["nats", "perplexity"]), rows["unit"] == "perplexity"
     for published, loss, score in zip(PUBLISHED, LOSSES, SCORES, strict=True):
         figure = rows[published].astype(float)
-        rows[loss] = figure.mask(perplexity, np.log(figure).to_numpy()).where(in_nats)
+        rows[loss] = figure.mask(perplexity, pd.Series(np.log(figure))).where(in_nats)
         rows[score] = figure.mask(in_nats)
     rows["text"] = rows["source"].map({name: source.text for name, source in load_sources().items()})
     rows["damage"] = rows["l_pruned"] - rows["l0"]
     rows["excess"] = rows["loss"] - rows["l0_control"].fillna(rows["l0"])
     lost = (rows["score0"] - rows["score"]) / (rows["score0"] - rows["score_pruned"])
     rows["share_left"] = (rows["excess"] / rows["damage"]).fillna(lost)
-    rows["healed"] = (rows["excess"] < HEALED * rows["damage"]).astype("boolean").mask(rows["damage"].isna())
+    won_back = rows["l_pruned"] - rows["loss"]
+    rows["healed"] = (won_back >= HEALED * rows["damage"]).astype("boolean").mask(rows["damage"].isna())
     return rows[list(COLUMNS)]
 
 
