@@ -11,6 +11,7 @@ from leaderboard.asd import asd, asd_doubling, noise_floor
 from leaderboard.budget import Budget, recommend_tokens
 from leaderboard.cells import score_cells
 from leaderboard.errors import FitError, P2Error
+from leaderboard.evidence.recovery import Recovery, recovery
 from leaderboard.fit import Fit, fit
 from leaderboard.law import Law, Linear, Nonlinear, Pin, Powers
 from leaderboard.laws import LAWS
@@ -33,6 +34,7 @@ __all__ = [
     "P2Error",
     "Pin",
     "Powers",
+    "Recovery",
     "asd",
     "asd_doubling",
     "fit",
@@ -43,6 +45,7 @@ __all__ = [
     "rank",
     "recommend_tokens",
     "recommended_fit",
+    "recovery",
     "score_cells",
     "wanted",
 ]

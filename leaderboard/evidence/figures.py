@@ -115,7 +115,12 @@ def nearest(
         ["distance", "source", "model", "rate", "kind", "importance"], kind="stable"
     )
     first = order.drop_duplicates(["source", "model", "tokens"]).head(count)
-    return [_record(row) for row in first.to_dict("records")]
+    return records(first)
+
+
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain records with the keys SHOWN, each with the address of its source; what is missing is None."""
+    return [_record(row) for row in rows.to_dict("records")]
 
 
 def _distance(
@@ -141,7 +146,6 @@ def _distance(
 
 
 def _record(row: dict[Hashable, Any]) -> dict[str, Any]:
-    """A row as JSON takes it, with the address of its source."""
     row = row | {"where": load_sources()[row["source"]].where}
     return {name: None if pd.isna(row[name]) else _plain(row[name]) for name in SHOWN}
 

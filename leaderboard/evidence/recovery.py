@@ -198,7 +198,7 @@ def _source(table: Table, question: Question) -> str:
     if question.l_pruned is None:
         parts.append("with the damage taken from the rate")
     if question.l0_control is None:
-        parts.append("with l0 as it drifts in published controls")
+        parts.append("with the control predicted from l0")
     return ", ".join(parts) + "."
 
 
