@@ -7,6 +7,7 @@ measured, and judged allowances where nothing was published: they are the consta
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from scipy.special import stdtrit
@@ -43,15 +44,15 @@ class Question:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise unknown_name("pruning method", self.method, METHODS, "recovery")
-        if not 0 < self.rate < 1:
+        if not _between(self.rate, 0, 1):
             raise P2Error(
                 f"recovery: rate is {self.rate}; it must be between 0 and 1, e.g. 0.25 for a quarter removed."
             )
         for name, value in (("n0", self.n0), ("tokens", self.tokens)):
-            if not 1 <= value < math.inf:
-                raise P2Error(f"recovery: {name} is {value}; it must be a count of 1 or more, e.g. 1e9.")
+            if not _between(value, 0, math.inf):
+                raise P2Error(f"recovery: {name} is {value}; it must be a count above 0, e.g. 1e9.")
         for name, loss in (("l0", self.l0), ("l_pruned", self.l_pruned), ("l0_control", self.l0_control)):
-            if loss is not None and not 0 < loss < LARGEST_LOSS:
+            if (loss is not None or name == "l0") and not _between(loss, 0, LARGEST_LOSS):
                 raise P2Error(f"recovery: {name} is {loss}; it must be a loss in nats per token, e.g. 2.31.")
         if self.l_pruned is not None and self.l_pruned <= self.l0:
             raise P2Error(
@@ -68,6 +69,10 @@ class Question:
     def odds(self) -> float:
         """Parameters removed for each one kept."""
         return self.rate / (1 - self.rate)
+
+
+def _between(value: object, low: float, high: float) -> bool:
+    return isinstance(value, Real) and low < float(value) < high
 
 
 @dataclass(frozen=True)
