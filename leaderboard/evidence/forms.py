@@ -1,8 +1,8 @@
 """Which form the recovery law should have: all that were tried, by `python -m leaderboard.evidence.forms`.
 
-Each model is left out in turn. All are fitted to ln excess of the depth cuts that healed, under the same Huber loss. The
-form in recovery_law.py was chosen on these figures, so they flatter it; `chosen_blind` says what choosing costs: the form
-is chosen without the model it is judged on.
+Each model is left out in turn; all are fitted to ln excess of the depth cuts that healed, under the same Huber loss.
+The form in recovery_law.py was chosen on these figures, so they flatter it. `chosen_blind` says what choosing costs:
+there the form is chosen without the model it is judged on.
 """
 
 from collections.abc import Callable

@@ -2,14 +2,16 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from leaderboard import P2Error, recovery
+from leaderboard import P2Error, evidence, recovery
 from leaderboard.evidence import load_evidence
 from leaderboard.evidence.backtest import backtest, failures, left_out_errors
+from leaderboard.evidence.forms import FORMS, chosen_blind, depth_rows, left_out
 from leaderboard.evidence.recovery_law import D0, RecoveryLaw, fit_law
 
 QUESTION = {"method": "depth", "rate": 0.25, "n0": 8.03e9, "l0": 1.98, "l_pruned": 4.5, "tokens": D0}
@@ -54,6 +56,20 @@ def test_a_left_out_model_is_told_by_the_others_alone():
     others = fit_law(rows[rows["model"] != "Qwen/Qwen2.5-14B"])
     predicted = others.excess(own["damage"].to_numpy(), (own["rate"] / (1 - own["rate"])).to_numpy(), D0)
     assert np.log(own["excess"] / predicted).to_numpy() == pytest.approx(own["error"].to_numpy(), abs=1e-9)
+
+
+def test_the_law_is_one_of_the_forms_tried():
+    errors = left_out_errors()
+    errors = errors[(errors["method"] == "depth") & (errors["known"] == "control and damage")]
+    tried = left_out(FORMS["damage x odds, below damage (2)"], depth_rows())
+    assert sorted(tried) == pytest.approx(sorted(errors["error"]), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_choosing_the_form_without_the_model_it_is_judged_on_keeps_the_targets():
+    blind = chosen_blind()
+    assert blind["0.1 to 0.36"] <= 0.20
+    assert blind["0.1 to 0.5"] <= 0.33
 
 
 def test_failed_cuts_are_told_apart():
@@ -164,3 +180,11 @@ def test_what_no_pruned_model_has_is_refused(wrong, words):
 def test_a_level_is_a_share(level):
     with pytest.raises(P2Error, match=f"level is {level}"):
         recovery(**QUESTION).interval(level)
+
+
+def test_the_pages_example_runs():
+    page = (Path(evidence.__file__).parent / "README.md").read_text(encoding="utf-8")
+    block = page.partition("```python\n")[2].partition("```")[0]
+    names = {}
+    exec(block, names)
+    assert names["answer"].interval(0.8)[0] < names["answer"].loss
