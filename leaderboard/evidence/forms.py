@@ -79,9 +79,10 @@ FORMS: dict[str, tuple[Form, int]] = {
 
 
 def depth_rows() -> pd.DataFrame:
-    """Depth recoveries with less excess than damage."""
+    """All depth recoveries; `judged` are those with less excess than damage."""
     rows = losses(load_evidence())
-    return rows[(rows["method"] == "depth") & (rows["excess"] < rows["damage"])].reset_index(drop=True)
+    rows = rows[rows["method"] == "depth"].reset_index(drop=True)
+    return rows.assign(judged=rows["excess"] < rows["damage"])
 
 
 def left_out(form: tuple[Form, int], rows: pd.DataFrame) -> "pd.Series[float]":
@@ -122,16 +123,14 @@ def chosen_blind() -> dict[str, float]:
     for model in rows["model"].unique():
         own = rows["model"] == model
         others = rows[~own]
-        spread = {name: float(left_out(form, others).abs().mean()) for name, form in FORMS.items()}
+        spread = {name: float(left_out(form, others)[others["judged"]].abs().mean()) for name, form in FORMS.items()}
         errors[own] = _errors(FORMS[min(spread, key=lambda name: spread[name])], others, rows[own])
     return _by_range(errors, rows)
 
 
 def _by_range(errors: "pd.Series[float]", rows: pd.DataFrame) -> dict[str, float]:
-    return {
-        f"{low:g} to {high:g}": float(np.sqrt((errors[rows["rate"].between(low, high)] ** 2).mean()))
-        for low, high in RANGES
-    }
+    within = {f"{low:g} to {high:g}": rows["judged"] & rows["rate"].between(low, high) for low, high in RANGES}
+    return {name: float(np.sqrt((errors[chosen] ** 2).mean())) for name, chosen in within.items()}
 
 
 def main() -> None:
