@@ -7,20 +7,22 @@ From logs to an answer:
     recommend_tokens(logs.frame, family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72).tokens
 """
 
-from leaderboard.asd import asd, asd_doubling, noise_floor
-from leaderboard.budget import Budget, recommend_tokens
-from leaderboard.cells import score_cells
 from leaderboard.errors import FitError, P2Error
 from leaderboard.evidence.recovery import Recovery, recovery
-from leaderboard.fit import Fit, fit
-from leaderboard.law import Law, Linear, Nonlinear, Pin, Powers
-from leaderboard.laws import LAWS
-from leaderboard.logs import Logs, load_logs
-from leaderboard.plan import plan
-from leaderboard.rank import rank
-from leaderboard.recommend import recommended_fit
-from leaderboard.userlaw import load_law
-from leaderboard.wanted import wanted
+from leaderboard.fitting.fit import fit
+from leaderboard.fitting.result import Fit
+from leaderboard.laws.catalogue import LAWS
+from leaderboard.laws.law import Law, Linear, Nonlinear, Pin, Powers
+from leaderboard.laws.user import load_law
+from leaderboard.logs.frame import Logs
+from leaderboard.logs.load import load_logs
+from leaderboard.planning.budget import Budget, recommend_tokens
+from leaderboard.planning.plan import plan
+from leaderboard.planning.recommend import recommended_fit
+from leaderboard.planning.wanted import wanted
+from leaderboard.ranking.asd import asd, asd_doubling, noise_floor
+from leaderboard.ranking.cells import score_cells
+from leaderboard.ranking.rank import rank
 
 __all__ = [
     "LAWS",

@@ -24,7 +24,7 @@ import json
 import os
 import sys
 
-from zoo.webhook_app import check_in_process, pull_request_of
+from zoo.review.webhook import check_in_process, pull_request_of
 
 MERGE = "--merge-if-clean"
 

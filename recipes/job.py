@@ -18,7 +18,7 @@ On a machine that has p2zoo, `uv run recipes/job.py` with p2zoo on PYTHONPATH in
 
 import sys
 
-from zoo.job import main
+from zoo.jobs.worker import main
 
 if __name__ == "__main__":
     sys.exit(main())

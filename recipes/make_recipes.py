@@ -2,7 +2,7 @@
 
 What all share stands in base.yaml, what those of one model share in MODEL/base.yaml, and what is left in a file is
 the experiment. Memory is what `p2zoo run ... --dry-run` estimates; one GPU has 80 GB. The ladder's sizes are rows of
-zoo/sizes.py; recipes/README.md says what each family of recipes is for.
+zoo/models/sizes.py; recipes/README.md says what each family of recipes is for.
 """
 
 from pathlib import Path

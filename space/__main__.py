@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import uvicorn
 
     from space.app import build
-    from space.store import Store
+    from space.server.store import Store
 
     store = Store.open(asked.logs, mounted=env.get("P2ZOO_MOUNTED_LOGS"))
     app = build(store, env.get("P2ZOO_WEBHOOK_SECRET"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.hub import client_env, serve
+from zoo.devhub import client_env, serve
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from leaderboard.runlog import build_table, write_log
+from leaderboard.logs.contract import build_table, write_log
 
 HERE = Path(__file__).parent
 FAMILY = {"llama3": "llama-3", "qwen2.5": "qwen-2.5"}

@@ -2,11 +2,11 @@
 
 import gradio as gr
 
-from leaderboard.board import Board
-from leaderboard.findings import ERROR
-from space import look, words
-from space.store import Store
-from space.table import Column, facts, table
+from leaderboard.logs.findings import ERROR
+from leaderboard.serving.board import Board
+from space.parts import look, words
+from space.parts.table import Column, facts, table
+from space.server.store import Store
 
 METHOD = """
 <h2>What is asked</h2>

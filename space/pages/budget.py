@@ -7,20 +7,20 @@ from typing import Any
 import gradio as gr
 import plotly.graph_objects as go
 
-from leaderboard.bases import Base
-from leaderboard.board import Board
-from leaderboard.budget import Budget, BudgetStatus, Question
 from leaderboard.errors import P2Error
-from leaderboard.forecast import sparse_rate
-from leaderboard.hardware import GPUS
-from leaderboard.outlook import SLACK, Beyond, beyond, nearest_runs, outlook
-from leaderboard.plan import UNPRUNED
-from leaderboard.recommend import Predictor
-from space import figures, links, look, words
-from space.share import Share
-from space.store import Store
-from space.table import Column as Field
-from space.table import Row, facts, number, records, table
+from leaderboard.planning.bases import Base
+from leaderboard.planning.budget import Budget, BudgetStatus, Question
+from leaderboard.planning.candidates import sparse_rate
+from leaderboard.planning.gpus import GPUS
+from leaderboard.planning.outlook import SLACK, Beyond, beyond, nearest_runs, outlook
+from leaderboard.planning.plan import UNPRUNED
+from leaderboard.planning.recommend import Predictor
+from leaderboard.serving.board import Board
+from space.parts import figures, links, look, words
+from space.parts.share import Share
+from space.parts.table import Column as Field
+from space.parts.table import Row, facts, number, records, table
+from space.server.store import Store
 
 OWN = "My own numbers"
 GOALS = {"excess": "Excess over unpruned", "target_loss": "Target loss", "gain": "Until a doubling gains less"}

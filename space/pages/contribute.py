@@ -7,14 +7,14 @@ from typing import Any
 import gradio as gr
 from huggingface_hub import HfApi
 
-from leaderboard.board import Board
-from leaderboard.check import MAX_BYTES, check_files
 from leaderboard.errors import P2Error
-from leaderboard.findings import Finding
-from leaderboard.recipes import command
-from space import look, words
-from space.store import Store
-from space.table import Column, number, records, table
+from leaderboard.logs.check import MAX_BYTES, check_files
+from leaderboard.logs.findings import Finding
+from leaderboard.planning.recipes import command
+from leaderboard.serving.board import Board
+from space.parts import look, words
+from space.parts.table import Column, number, records, table
+from space.server.store import Store
 
 SHOWN = 8  # wanted runs
 HOW = """
@@ -92,7 +92,7 @@ def _plain(finding: Finding) -> dict[str, str]:
 
 def open_pull(board: Board, path: str | None, token: str | None) -> str:
     """Send an uploaded log in the name of who is signed in; HTML of what came of it."""
-    from leaderboard.submit import submit
+    from leaderboard.logs.submit import submit
 
     dataset = board.logs.dataset
     try:

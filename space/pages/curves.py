@@ -7,14 +7,14 @@ import gradio as gr
 import pandas as pd
 import plotly.graph_objects as go
 
-from leaderboard.board import Board
 from leaderboard.errors import P2Error
-from leaderboard.laws import LAWS
-from leaderboard.runs import FACETS, Filtered, filter_runs, panels
-from space import figures, links, look, run, words
-from space.share import Share
-from space.store import Store
-from space.table import Column, number, table
+from leaderboard.laws.catalogue import LAWS
+from leaderboard.serving.board import Board
+from leaderboard.serving.runs import FACETS, Filtered, filter_runs, panels
+from space.parts import figures, links, look, run, words
+from space.parts.share import Share
+from space.parts.table import Column, number, table
+from space.server.store import Store
 
 ANY = "any"
 PAGE = 200  # rows shown at first

@@ -6,15 +6,15 @@ import gradio as gr
 import pandas as pd
 from latex2mathml.converter import convert
 
-from leaderboard.board import Board
-from leaderboard.cells import asd_interval
-from leaderboard.fit import Fit
-from leaderboard.laws import LAWS
-from leaderboard.runs import group_name
-from leaderboard.tracks import TRACKS
-from space import links, look, words
-from space.store import Store
-from space.table import Column, number, records, table
+from leaderboard.fitting.result import Fit
+from leaderboard.laws.catalogue import LAWS
+from leaderboard.ranking.cells import asd_interval
+from leaderboard.ranking.tracks import TRACKS
+from leaderboard.serving.board import Board
+from leaderboard.serving.runs import group_name
+from space.parts import links, look, words
+from space.parts.table import Column, number, records, table
+from space.server.store import Store
 
 OVERALL = "all held-out tracks"
 EVERY = "every group"

@@ -5,11 +5,11 @@ from typing import Any
 import gradio as gr
 import plotly.graph_objects as go
 
-from leaderboard.board import Board
-from leaderboard.models import snippet
-from space import figures, links, look, words
-from space.store import Store
-from space.table import Column, number, records, table
+from leaderboard.serving.board import Board
+from leaderboard.serving.models import snippet
+from space.parts import figures, links, look, words
+from space.parts.table import Column, number, records, table
+from space.server.store import Store
 
 COLUMNS = {
     column.label: column

@@ -22,13 +22,13 @@ import pyarrow.parquet as pq
 from scipy.optimize import minimize
 
 from leaderboard import LAWS, FitError, Law, Linear, Nonlinear, fit, rank, score_cells
-from leaderboard.cells import NEEDED, NOT_TESTABLE
-from leaderboard.curves import compress
-from leaderboard.law import Inputs
-from leaderboard.logs import load_logs
-from leaderboard.runlog import GROUP, build_table, usable, write_log
-from leaderboard.tracks import HELD_OUT, groups
-from leaderboard.uncertainty import resample
+from leaderboard.fitting.compressed import compress
+from leaderboard.fitting.resample import resample
+from leaderboard.laws.law import Inputs
+from leaderboard.logs.contract import GROUP, build_table, usable, write_log
+from leaderboard.logs.load import load_logs
+from leaderboard.ranking.cells import NEEDED, NOT_TESTABLE
+from leaderboard.ranking.tracks import HELD_OUT, groups
 
 PLANTED = {"alpha": 0.4, "beta": 0.35, "gamma": -1.6, "delta": 0.3, "N_C": 0.05, "D_C": 0.3, "E": 0.2}
 SIZES, RATES = np.array([0.5e9, 1.2e9, 3e9, 8e9]), np.array([0.15, 0.25, 0.35, 0.45])

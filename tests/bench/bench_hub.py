@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from zoo.hub import client_env, serve
+from zoo.devhub import client_env, serve
 
 FILE_BYTES = 20_000
 TOKEN = "hf_bench"

@@ -16,12 +16,12 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from zoo.catalog import find_recipe
-from zoo.checkpoint import load_model, load_tokenizer
-from zoo.packing import Blocks
-from zoo.posttrain import ADAM_BETA2, CLIP, post_train
-from zoo.quiet import quiet
-from zoo.recipe_file import load_recipe
+from zoo.inputs.base_model import load_model, load_tokenizer
+from zoo.inputs.packing import Blocks
+from zoo.progress import quiet
+from zoo.recipe.catalog import find_recipe
+from zoo.recipe.files import load_recipe
+from zoo.training.trainer import ADAM_BETA2, CLIP, post_train
 
 ROUNDS = 3
 

@@ -15,8 +15,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from leaderboard import LAWS, Pin, fit, load_logs
-from leaderboard.law import Array, Law
-from leaderboard.runlog import usable
+from leaderboard.laws.law import Array, Law
+from leaderboard.logs.contract import usable
 
 OUT = Path(__file__).parents[2] / "leaderboard" / "ridge.png"
 ALPHA = np.linspace(0.05, 1.5, 24)

@@ -19,10 +19,10 @@ import torch
 
 from leaderboard.errors import P2Error, unknown_name
 from tests.bench.gpu_rows import REAL, ROWS, TINY, Bench, Row
-from zoo.catalog import recipes_folder
-from zoo.finish import hardware, software
-from zoo.quiet import quiet
-from zoo.search import out_of_memory, release
+from zoo.progress import quiet
+from zoo.recipe.catalog import recipes_folder
+from zoo.run.record import hardware, software
+from zoo.training.autotune import out_of_memory, release
 
 TOKENIZER = recipes_folder() / "quickstart" / "tiny-llama-3"  # only handed through; the tokens are random
 

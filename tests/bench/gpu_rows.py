@@ -1,7 +1,7 @@
 """The rows of `make bench-gpu`: each builds random weights in a real shape, does one thing and says what it took.
 
-A row is a function of the bench that returns `Measured`. Training goes through zoo.posttrain.post_train as a run does,
-the first step (which finds out what fits, compiles and makes the optimizer state) not timed. No row needs a download.
+A row is a function of the bench that returns `Measured`. Training goes through `post_train` as a run does, the
+first step (which finds out what fits, compiles and makes the optimizer state) not timed. No row needs a download.
 """
 
 import dataclasses
@@ -22,20 +22,20 @@ from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from leaderboard.errors import RunFailed
-from zoo.checkpoint import load_tokenizer
-from zoo.execution import Execution
-from zoo.families import Shape, bundled_config, parameters, shape_of
-from zoo.flops import mfu
-from zoo.packing import Blocks
-from zoo.posttrain import post_train
-from zoo.pruning.masks import MaskKeeper
+from leaderboard.shapes import Shape, bundled_config, parameters, shape_of
+from zoo.distributed import join
+from zoo.estimate.flops import mfu
+from zoo.inputs.base_model import load_tokenizer
+from zoo.inputs.packing import Blocks
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.sparsity import keep_n_of_m, sparse_linears
 from zoo.pruning.spec import PruneSpec
-from zoo.recipe import TrainSpec
-from zoo.search import release
-from zoo.team import join
+from zoo.recipe.spec import TrainSpec
+from zoo.training.autotune import release
+from zoo.training.execution import Execution
+from zoo.training.masks import MaskKeeper
+from zoo.training.trainer import post_train
 
 ONE_B = bundled_config("meta-llama/Llama-3.2-1B")
 THREE_B = ONE_B | {

@@ -15,8 +15,8 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from leaderboard import load_logs
-from leaderboard.board import Board
-from space.store import Store
+from leaderboard.serving.board import Board
+from space.server.store import Store
 from tests.space.serving import serving
 
 DESKTOP, PHONE = (1280, 900), (390, 844)

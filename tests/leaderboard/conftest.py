@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from leaderboard import load_logs, score_cells
-from leaderboard.runlog import build_table, schema, write_log
+from leaderboard.logs.contract import build_table, schema, write_log
 
 RUN = {
     "contributor": "ada",

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from leaderboard import LAWS, load_logs
-from leaderboard.ablate import ablate
-from leaderboard.crossval import cross_validate, summary
-from leaderboard.metric_choice import metric_choice
-from leaderboard.rank import rank
+from leaderboard.ranking.rank import rank
+from leaderboard.studies.ablation import ablate
+from leaderboard.studies.crossval import cross_validate, summary
+from leaderboard.studies.metric_choice import metric_choice
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "leaderboard" / "README.md"

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from leaderboard import load_logs
-from leaderboard.board import Board
-from leaderboard.runlog import schema
+from leaderboard.logs.contract import schema
+from leaderboard.serving.board import Board
 
 WIDE, PHONE = 1280, 390
 WAIT_MS = 60_000  # nothing here is about speed; a busy machine may take its time

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from space.app import build
-from space.store import Store
+from space.server.store import Store
 
 
 @contextlib.contextmanager

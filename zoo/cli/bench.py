@@ -9,7 +9,7 @@ import typer
 from leaderboard.errors import P2Error, RunFailed
 
 if TYPE_CHECKING:
-    from zoo.sparse_bench import Matrix, Timing
+    from zoo.pruning.sparse_speed import Matrix, Timing
 
 
 def bench_sparse(
@@ -27,25 +27,25 @@ def bench_sparse(
     try:
         import torch
 
-        from zoo import sparse_bench
-        from zoo.checkpoint import look_up
+        from zoo.inputs.base_model import look_up
+        from zoo.pruning import sparse_speed
     except ModuleNotFoundError as error:
         raise P2Error(f"p2zoo bench-sparse: {error.name} is not installed; pip install 'p2zoo[train]'.") from error
-    from zoo.recipe import ModelSpec
+    from zoo.recipe.spec import ModelSpec
 
     local = Path(model).is_dir() and not model.startswith((".", "/"))
-    shapes = sparse_bench.matrices(look_up(ModelSpec(name=f"./{model}" if local else model), Path()).shape)
-    why_not = sparse_bench.why_not()
-    timings = [] if why_not else sparse_bench.measure(shapes)
-    advice = sparse_bench.advice(timings)
+    shapes = sparse_speed.matrices(look_up(ModelSpec(name=f"./{model}" if local else model), Path()).shape)
+    why_not = sparse_speed.why_not()
+    timings = [] if why_not else sparse_speed.measure(shapes)
+    advice = sparse_speed.advice(timings)
     device = None if why_not else torch.cuda.get_device_name()
     if as_json:
         found: dict[str, Any] = {"model": model, "device": device, "torch": torch.__version__, "dtype": "bfloat16"}
-        found |= {"tokens": list(sparse_bench.USES), "matrices": [vars(matrix) for matrix in shapes]}
-        found |= {"not_measured": why_not, "timings": sparse_bench.as_dict(timings), "advice": advice}
+        found |= {"tokens": list(sparse_speed.USES), "matrices": [vars(matrix) for matrix in shapes]}
+        found |= {"not_measured": why_not, "timings": sparse_speed.as_dict(timings), "advice": advice}
         print(json.dumps(found, indent=2))
     elif why_not:
-        _show_shapes(shapes, list(sparse_bench.USES))
+        _show_shapes(shapes, list(sparse_speed.USES))
     else:
         _show_timings(timings, f"{device}, PyTorch {torch.__version__}, bf16", advice)
     if why_not:
@@ -83,7 +83,7 @@ def timing_table(timings: "list[Timing]", where: str) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from zoo.sparse_bench import USES, backends
+    from zoo.pruning.sparse_speed import USES, backends
 
     table = Table(box=SIMPLE_HEAD, title=f"2:4 against dense: {where}", title_justify="left")
     for name in ("modules", "use", "tokens", "dense, us", *backends()):

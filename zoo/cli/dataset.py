@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.endpoint import Endpoint, hub
+from zoo.cli.options import Endpoint
+from zoo.endpoint import hub
 
 app = typer.Typer(help="Set up a log dataset, and check its pull requests as they come.", no_args_is_help=True)
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Hub id of the log dataset, e.g. org/p2-logs.")]
@@ -24,7 +25,7 @@ def init(
     api = hub(endpoint)
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from zoo.dataset_repo import init as carry_out
+    from zoo.publish.log_dataset import init as carry_out
 
     disable_progress_bars()  # one for each of 37 small files says nothing
     written = carry_out(api, dataset, seed=seed, private=private)
@@ -46,10 +47,10 @@ def webhook(
 
     Example: `P2ZOO_WEBHOOK_SECRET=... p2zoo dataset webhook org/p2-logs --port 8124`
     """
-    from zoo.cli.endpoint import use_endpoint
+    from zoo.endpoint import use_endpoint
 
     use_endpoint(endpoint)
-    from zoo.webhook_app import run
+    from zoo.review.webhook import run
 
     run(dataset, secret, host=host, port=port, merge_if_clean=merge_if_clean)
 
@@ -57,7 +58,7 @@ def webhook(
 def check_pull(dataset: str, num: int, comment: bool, merge_if_clean: bool, endpoint: str | None, as_json: bool) -> int:
     """`p2zoo check DATASET --pr N`: the exit code, 0 clean, 1 refused."""
     api = hub(endpoint)
-    from zoo.submissions import check_pull_request, show
+    from zoo.review.check import check_pull_request, show
 
     verdict = check_pull_request(api, dataset, num, comment=comment, merge_if_clean=merge_if_clean)
     show(verdict, as_json)

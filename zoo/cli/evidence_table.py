@@ -130,8 +130,8 @@ def _show_recovery(answer: "Recovery") -> None:
 
 
 def _show_backtest(as_json: bool) -> None:
-    from leaderboard.as_json import rows
     from leaderboard.evidence import backtest
+    from leaderboard.serving.as_json import rows
 
     if as_json:
         _print_json({"backtest": rows(backtest.backtest()), "failures": rows(backtest.failures())})

@@ -32,11 +32,11 @@ def serve(
     ] = "",
 ) -> None:
     """Serve the folder as a Hub until interrupted."""
-    from zoo.hub import require_server
+    from zoo.devhub import require_server
 
     require_server()
-    from zoo.hub import server
-    from zoo.hub.webhook import Webhook
+    from zoo.devhub import server
+    from zoo.devhub.webhook import Webhook
 
     hook = Webhook(webhook, webhook_secret) if webhook else None
     users = parse_users(user or [])

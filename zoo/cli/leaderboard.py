@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.errors import P2Error
-from leaderboard.findings import ERROR, printable
+from leaderboard.logs.findings import ERROR, printable
 from zoo.amounts import dollars, machine_time, short_count
-from zoo.cli.endpoint import Endpoint
+from zoo.cli.options import Endpoint
 from zoo.cli.quantities import Share, count_option
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from leaderboard.budget import Budget
-    from leaderboard.findings import Report
-    from leaderboard.logs import Logs as Read
-    from leaderboard.outlook import Beyond
+    from leaderboard.logs.findings import Report
+    from leaderboard.logs.frame import Logs as Read
+    from leaderboard.planning.budget import Budget
+    from leaderboard.planning.outlook import Beyond
 
 Logs = Annotated[str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -45,8 +45,7 @@ def check(
         raise typer.Exit(check_pull(path.as_posix(), pr, comment, merge_if_clean, endpoint, as_json))
     if comment or merge_if_clean:
         raise P2Error("check: --comment and --merge-if-clean need --pr N.")
-    from leaderboard.check import check_files
-    from leaderboard.logs import log_files
+    from leaderboard.logs.check import check_files, log_files
 
     if not path.exists():
         raise P2Error(f"check: {path} does not exist; give a log file, a run folder or a folder of logs.")
@@ -76,9 +75,9 @@ def fit(
     """
     from leaderboard import load_logs
     from leaderboard.errors import FitError
-    from leaderboard.shared import fit_group
-    from leaderboard.tracks import groups, on_text
-    from leaderboard.userlaw import find_law
+    from leaderboard.fitting.pooled import fit_group
+    from leaderboard.laws.user import find_law
+    from leaderboard.ranking.tracks import groups, on_text
 
     chosen = find_law(law, "fit")
     read = load_logs(logs)
@@ -121,7 +120,7 @@ def rank(
     """
     from leaderboard import load_logs, noise_floor, score_cells
     from leaderboard import rank as rank_laws
-    from leaderboard.userlaw import choose_laws
+    from leaderboard.laws.user import choose_laws
 
     laws = choose_laws(law or (), "rank")
     if ablate and (metrics or law):
@@ -136,7 +135,7 @@ def rank(
         table = rank_laws(read.frame, cells=cells)
     floor = noise_floor(read.frame)
     if as_json:
-        from leaderboard.as_json import ranking
+        from leaderboard.serving.as_json import ranking
 
         _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)})
     else:
@@ -145,8 +144,8 @@ def rank(
 
 def _evidence(read: Any, laws: Any, as_json: bool) -> None:
     """The answer of `rank --metrics` over `laws`, or of `rank --ablate` where there are none."""
-    from leaderboard.ablate import ablate
-    from leaderboard.metric_choice import metric_choice
+    from leaderboard.studies.ablation import ablate
+    from leaderboard.studies.metric_choice import metric_choice
     from zoo.cli import evidence
 
     with _status("fitting laws on every track"):
@@ -184,11 +183,11 @@ def budget(
     Example: `p2zoo budget --family llama-3 --method depth --rate 25% --n0 34M --l0 2.72 --excess 0.05 --gpu h100`
     """
     from leaderboard import load_logs
-    from leaderboard.budget import Question, answer
-    from leaderboard.hardware import check_offer
-    from leaderboard.outlook import beyond
-    from leaderboard.recommend import predictor
-    from leaderboard.userlaw import find_law
+    from leaderboard.laws.user import find_law
+    from leaderboard.planning.budget import Question, answer
+    from leaderboard.planning.gpus import check_offer
+    from leaderboard.planning.outlook import beyond
+    from leaderboard.planning.recommend import predictor
 
     chosen = find_law(law, "budget") if law else None
     if price is not None and gpu is None:
@@ -213,14 +212,14 @@ def budget(
 
 
 def _data(read: "Read") -> dict[str, Any]:
-    from leaderboard.as_json import data
+    from leaderboard.serving.as_json import data
 
     return data(read)
 
 
 def _print_json(data: Any) -> None:
     """JSON on standard output; NaN is null."""
-    from leaderboard.as_json import plain
+    from leaderboard.serving.as_json import plain
 
     print(json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False))
 

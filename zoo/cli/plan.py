@@ -11,7 +11,7 @@ from zoo.cli.quantities import count_option
 if TYPE_CHECKING:
     import pandas as pd
 
-    from leaderboard.bases import Base
+    from leaderboard.planning.bases import Base
 
 Bases = Annotated[
     list[str] | None,
@@ -44,8 +44,8 @@ def plan(
     - `p2zoo plan my-logs/ --deployed 6B --tokens 1B --family llama-3 --base meta-llama/Llama-3.1-8B=2.05 --json`
     """
     from leaderboard import load_logs
-    from leaderboard.plan import plan as make_plan
-    from leaderboard.userlaw import find_law
+    from leaderboard.laws.user import find_law
+    from leaderboard.planning.plan import plan as make_plan
 
     chosen = find_law(law, "plan") if law else None
     read = load_logs(logs)
@@ -81,9 +81,9 @@ def wanted(
     - `p2zoo wanted my-logs/ --gpu a100 --base meta-llama/Llama-3.1-8B=2.05 --json`
     """
     from leaderboard import load_logs
-    from leaderboard.recipes import command
-    from leaderboard.userlaw import find_law
-    from leaderboard.wanted import wanted as most_wanted
+    from leaderboard.laws.user import find_law
+    from leaderboard.planning.recipes import command
+    from leaderboard.planning.wanted import wanted as most_wanted
 
     chosen = find_law(law, "wanted") if law else None
     read = load_logs(logs)
@@ -101,7 +101,7 @@ def wanted(
 
 
 def _bases(words: list[str] | None, frame: "pd.DataFrame") -> "list[Base]":
-    from leaderboard.bases import measured_bases, read_base
+    from leaderboard.planning.bases import measured_bases, read_base
 
     return [read_base(word, measured_bases(frame)) for word in words or ()]
 

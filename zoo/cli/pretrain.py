@@ -34,8 +34,8 @@ def pretrain(
 
     - `p2zoo run my.yaml --set model.name=$PWD/runs/llama-3-s1`
     """
-    from zoo.catalog import find_recipe
-    from zoo.recipe_file import load_recipe
+    from zoo.recipe.catalog import find_recipe
+    from zoo.recipe.files import load_recipe
 
     found = load_recipe(find_recipe(recipe), with_gpus(set_, gpus), corpus)
     if found.model.scratch is None:

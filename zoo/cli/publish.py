@@ -9,12 +9,13 @@ import typer
 
 from leaderboard.errors import P2Error, RunFailed
 from zoo.amounts import machine_time, short_count
-from zoo.cli.endpoint import Endpoint, hub, use_endpoint
+from zoo.cli.options import Endpoint
+from zoo.endpoint import hub, use_endpoint
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from zoo.publish import Plan, Standing
+    from zoo.publish.publish import Plan, Standing
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -48,8 +49,8 @@ def publish(
     - `p2zoo publish runs/quickstart/depth --to me --logs org/p2-logs --tasks arc_easy,hellaswag`
     """
     api = hub(endpoint)
-    from zoo.publish import look, plan
-    from zoo.publish import publish as carry_out
+    from zoo.publish.publish import look, plan
+    from zoo.publish.publish import publish as carry_out
 
     if tasks and not dry_run:
         _measure(run_dir, tasks)
@@ -67,8 +68,8 @@ def publish(
 
 
 def _measure(run_dir: Path, tasks: str) -> None:
-    from zoo.finished import read_run
-    from zoo.tasks import measure
+    from zoo.publish.benchmarks import measure
+    from zoo.run.finished import read_run
 
     read_run(run_dir)  # refuses what is no finished run before anything is measured
     measure(run_dir, [name.strip() for name in tasks.split(",") if name.strip()])
@@ -101,8 +102,8 @@ def models(
     Examples: `p2zoo models org/p2-logs`, `p2zoo models org/p2-logs --json`
     """
     use_endpoint(endpoint)
-    from leaderboard.logs import load_logs
-    from leaderboard.models import hub_metadata, models_table
+    from leaderboard.logs.load import load_logs
+    from leaderboard.serving.models import hub_metadata, models_table
 
     read = load_logs(logs)
     table = models_table(read.frame)
@@ -134,7 +135,7 @@ def pull(
         from zoo.progress import stage
 
         with stage("loading PyTorch"):
-            from zoo.pull import check_model, download
+            from zoo.publish.pull import check_model, download
         print(f"downloading {model} ...", file=sys.stderr)  # with the bars of the Hub's client
         downloaded = download(api, model, folder, revision)
         checks = check_model(downloaded, measure=verify)
@@ -155,7 +156,7 @@ def pull(
 
 def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """Rows as JSON has them: what is missing is null."""
-    from leaderboard.models import snippet
+    from leaderboard.serving.models import snippet
 
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", date_format="iso", double_precision=15))
     return [row | {"snippet": snippet(row["model"], row["revision"])} for row in rows]
@@ -167,7 +168,7 @@ def _show(table: "pd.DataFrame") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from leaderboard.models import snippet
+    from leaderboard.serving.models import snippet
 
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("", "model", "size", "l0", "loss", "won", "tokens", "GPU time"):

@@ -13,7 +13,7 @@ from leaderboard.errors import P2Error
 from zoo.cli.options import Corpus, DryRun, Gpus, OnJobs, Out, ResultJson, Resume, Sets
 
 if TYPE_CHECKING:
-    from zoo.recipe import Recipe
+    from zoo.recipe.spec import Recipe
 
 recipes = typer.Typer(help="The recipes that ship with p2zoo.", no_args_is_help=True)
 
@@ -55,8 +55,8 @@ def run(
 
     - `p2zoo run qwen-2.5-0.5b/depth-0.25 --on hf-jobs:h200 --wheel dist/p2zoo-0.1.0-py3-none-any.whl --to me --dry-run`
     """
-    from zoo.catalog import find_recipe
-    from zoo.recipe_file import load_recipe
+    from zoo.recipe.catalog import find_recipe
+    from zoo.recipe.files import load_recipe
 
     send = {"wheel": wheel, "to": to, "logs": logs, "licence": license_}
     _check_where(on, gpus, corpus, send)
@@ -97,7 +97,7 @@ def carry_out(
     """Run a recipe here, in as many processes as it asks for, or say what that costs; `told` makes the last words."""
     from rich.console import Console
 
-    from zoo.dryrun import estimate, report
+    from zoo.estimate.dry_run import estimate, report
     from zoo.progress import stage
 
     first = os.environ.get("RANK", "0") == "0"
@@ -125,8 +125,8 @@ def _on_jobs(
     as_json: bool,
 ) -> None:
     """Send a recipe to Hugging Face Jobs, follow it, and fetch its log."""
-    from zoo.dryrun import estimate
-    from zoo.jobs import describe, follow, request, submit
+    from zoo.estimate.dry_run import estimate
+    from zoo.jobs.request import describe, follow, request, submit
 
     planned = estimate(recipe)
     if dry_run:
@@ -134,9 +134,9 @@ def _on_jobs(
         print(json.dumps(asked.as_dict(), indent=2) if as_json else describe(asked))
         print("Dry run: nothing was sent.", file=sys.stderr if as_json else sys.stdout)
         return
-    from zoo.backup import RESULTS, download
-    from zoo.cli.endpoint import hub
-    from zoo.patience import Patience
+    from zoo.endpoint import hub
+    from zoo.jobs.backup import RESULTS, download
+    from zoo.publish.client import Patience
 
     if out.exists():
         raise P2Error(f"{out}: exists; its log would be replaced by the job's. Choose a new folder with --out.")
@@ -171,7 +171,7 @@ def summary(result: dict[str, Any], folder: Path) -> str:
 def trainer() -> Any:
     """The run function; the training stack is an extra."""
     try:
-        from zoo.run import run as start
+        from zoo.run.pipeline import run as start
     except ModuleNotFoundError as error:
         raise P2Error(f"p2zoo run: {error.name} is not installed; pip install 'p2zoo[train]'.") from error
     return start
@@ -179,7 +179,7 @@ def trainer() -> Any:
 
 def _spread(gpus: int) -> None:
     """Start this command over as several processes, unless a launcher has done so."""
-    from zoo.team import launched, relaunch
+    from zoo.distributed import launched, relaunch
 
     if not launched():
         relaunch(gpus, ["-m", "zoo", *sys.argv[1:]])
@@ -188,7 +188,7 @@ def _spread(gpus: int) -> None:
 @recipes.command("list")
 def list_() -> None:
     """Names of the bundled recipes, ready for `p2zoo run NAME`."""
-    from zoo.catalog import recipe_names
+    from zoo.recipe.catalog import recipe_names
 
     print("\n".join(recipe_names()))
 
@@ -196,6 +196,6 @@ def list_() -> None:
 @recipes.command()
 def copy(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for them.")]) -> None:
     """Copy the bundled recipes, with the quickstart's model and text, to change them."""
-    from zoo.catalog import copy_recipes
+    from zoo.recipe.catalog import copy_recipes
 
     print(f"{folder}: {len(copy_recipes(folder))} recipes; `p2zoo run {folder}/quickstart/depth.yaml` runs one")

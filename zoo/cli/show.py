@@ -25,7 +25,7 @@ def plot(
     if law not in LAWS:
         raise unknown_name("law", law, LAWS, "plot")
     try:
-        from zoo.gallery import draw_gallery
+        from zoo.sweep.gallery import draw_gallery
     except ModuleNotFoundError as error:
         raise P2Error(f"plot: {error.name} is missing; pip install 'p2zoo[train]'.") from error
     frame = pd.concat([load_logs(None if source == "seed" else source).frame for source in logs], ignore_index=True)
@@ -50,7 +50,7 @@ def demo(
 
     Example: `p2zoo demo`
     """
-    from zoo.demo import play
+    from zoo.cli.demo import play
 
     play(out)
 

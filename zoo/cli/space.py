@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli.endpoint import Endpoint, hub, use_endpoint
+from zoo.cli.options import Endpoint
+from zoo.endpoint import hub, use_endpoint
 
 if TYPE_CHECKING:
-    from zoo.space_deploy import Plan
+    from zoo.publish.space import Plan
 
 NEEDED = ("space", "gradio", "mcp", "plotly", "latex2mathml")
 app = typer.Typer(help="Serve the leaderboard's web page, or put it on the Hub.")
@@ -63,8 +64,8 @@ def deploy(
     """
     require_space()
     api = hub(endpoint)
-    from zoo.space_deploy import deploy as carry_out
-    from zoo.space_deploy import plan
+    from zoo.publish.space import deploy as carry_out
+    from zoo.publish.space import plan
 
     planned = plan(space, logs, private, os.environ.get("P2ZOO_WEBHOOK_SECRET") or None)
     if dry_run:

@@ -9,13 +9,13 @@ import typer
 
 from leaderboard.errors import P2Error
 from zoo.amounts import dollars, machine_time
-from zoo.cli.endpoint import Endpoint, use_endpoint
-from zoo.cli.options import Corpus, DryRun, OnJobs, ResultJson
+from zoo.cli.options import Corpus, DryRun, Endpoint, OnJobs, ResultJson
+from zoo.endpoint import use_endpoint
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from zoo.sweep import Item, Outcome
+    from zoo.sweep.sweep import Item, Outcome
 
 
 def sweep(
@@ -57,7 +57,7 @@ def sweep(
     - `p2zoo sweep quickstart --publish --to me --logs org/p2-logs`
     """
     use_endpoint(endpoint)
-    from zoo.sweep import plan
+    from zoo.sweep.sweep import plan
 
     target = _target(to, logs, license_, publish, dry_run)
     folder = out or Path("runs") / (Path(where).name if not set(where) & set("*?[") else "sweep")
@@ -85,7 +85,7 @@ def _carry_out(
     """Run what is not finished and publish it where there is a `target`: how each ended, and what became public."""
     from rich.console import Console
 
-    from zoo.sweep import carry_out
+    from zoo.sweep.sweep import carry_out
 
     console = Console(stderr=as_json)
     extra = ["--on", on, *(target or [])] if on else []  # a job publishes by itself
@@ -154,7 +154,7 @@ def _loss(row: dict[str, Any]) -> str:
 
 def listing(items: "list[Item]", gpu: str) -> str:
     """The plan for people: every run, how it stands and what it costs; then the sum and where the figures are from."""
-    from leaderboard.hardware import ORIGIN
+    from leaderboard.planning.gpus import ORIGIN
 
     width = max(len(item.name) for item in items)
     lines, hours, money = [], 0.0, 0.0
@@ -175,7 +175,7 @@ def listing(items: "list[Item]", gpu: str) -> str:
 def _card(on: str | None, gpu: str) -> str:
     if on is None:
         return gpu
-    from zoo.jobs import flavor_of
+    from zoo.jobs.request import flavor_of
 
     return flavor_of(on).gpu
 
@@ -187,8 +187,8 @@ def _target(to: str | None, logs: str | None, licence: str | None, publish: bool
     if not publish or dry_run:
         return None
     if to is None:
-        from zoo.cli.endpoint import hub
-        from zoo.patience import Patience
+        from zoo.endpoint import hub
+        from zoo.publish.client import Patience
 
         to = str(Patience()("sweep --publish: signing in", lambda: hub(None).whoami()["name"]))
     return ["--to", to, *(["--logs", logs] if logs else []), *(["--license", licence] if licence else [])]
@@ -221,8 +221,8 @@ def _report(outcomes: "list[Outcome]", folder: Path, name: str) -> Any:
     if not finished:
         return None
     try:
-        from zoo.report import of_folders
-        from zoo.report_page import write_page
+        from zoo.sweep.report import of_folders
+        from zoo.sweep.report_page import write_page
     except ModuleNotFoundError as error:
         raise P2Error(f"sweep: {error.name} is missing; pip install 'p2zoo[train]'.") from error
     report = of_folders(finished, f"Sweep {name}", failed)
@@ -237,7 +237,7 @@ def _print_json(report: Any, outcomes: "list[Outcome]", published: dict[str, dic
 
 
 def _say(report: Any, outcomes: "list[Outcome]") -> None:
-    from zoo.report import as_text
+    from zoo.sweep.report import as_text
 
     if report is None:
         print("\n".join(f"{one.item.name}: failed: {one.why}" for one in outcomes))

@@ -3,7 +3,7 @@
 import datasets
 import evaluate
 
-from leaderboard.asd import asd, asd_doubling
+from leaderboard.ranking.asd import asd, asd_doubling
 
 _DESCRIPTION = """\
 Average Slope Difference between measured and predicted loss curves: the mean over runs of the mean absolute difference
@@ -30,7 +30,7 @@ Returns `asd` and `asd_doubling`.
 
 
 class Asd(evaluate.Metric):  # type: ignore[misc]
-    """The metric; arithmetic is leaderboard.asd's."""
+    """The metric; arithmetic is leaderboard.ranking.asd's."""
 
     def _info(self) -> evaluate.MetricInfo:
         features = {

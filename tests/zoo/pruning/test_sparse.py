@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from leaderboard.errors import P2Error, RunFailed
-from zoo.families import bundled_config, parameters, shape_of
+from leaderboard.shapes import bundled_config, parameters, shape_of
 from zoo.pruning.blocks import walk
-from zoo.pruning.obs import DAMPING, inverse_factor, prune_columns
 from zoo.pruning.plan import plan, zeros_a_row
+from zoo.pruning.sparsegpt import DAMPING, inverse_factor, prune_columns
 from zoo.pruning.sparsity import magnitude, make_sparse, sparsegpt, wanda
 from zoo.pruning.spec import PruneSpec
 

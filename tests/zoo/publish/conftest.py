@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from zoo.hub import serve
+from zoo.devhub import serve
 
 USERS = {"owner": "hf_ownersecretownersecret", "ann": "hf_annsecretannsecretanns", "bob": "hf_bobsecretbobsecretbobs"}
 LOGS = "owner/p2-logs"
@@ -23,29 +23,29 @@ def make_run(folder: Path, recipe_file: Path, method: str = "2:4", base: str | N
     """A run folder as `p2zoo run` leaves it, without the gates: pruned, trained for six steps, measured, finished."""
     import torch
 
-    from zoo import checkpoint
-    from zoo.finish import finish
-    from zoo.heldout import heldout_loss
-    from zoo.lm_loss import as_inputs, next_token_nll
-    from zoo.materials import gather
-    from zoo.pruning.masks import MaskKeeper
+    from zoo.evaluation.heldout import heldout_loss
+    from zoo.evaluation.next_token import as_inputs, next_token_nll
+    from zoo.inputs import base_model
+    from zoo.inputs.gather import gather
+    from zoo.inputs.text import fingerprint
     from zoo.pruning.plan import plan
     from zoo.pruning.prune import prune
-    from zoo.recipe_file import load_recipe
-    from zoo.runfolder import RunFolder
-    from zoo.text import fingerprint
+    from zoo.recipe.files import load_recipe
+    from zoo.run.folder import RunFolder
+    from zoo.run.record import finish
+    from zoo.training.masks import MaskKeeper
 
     recipe = load_recipe(recipe_file, SETTINGS[method])
-    source = checkpoint.resolve(recipe.model, recipe.folder)
+    source = base_model.resolve(recipe.model, recipe.folder)
     assert source.folder is not None
     planned = plan(source.shape, recipe.prune)
     run = RunFolder(folder)
     run.work.mkdir(parents=True)
     texts = {"train": recipe.data.train, "heldout": recipe.data.heldout}
     pins = {part: fingerprint(spec, recipe.folder, part) for part, spec in texts.items()}
-    tokenizer = checkpoint.load_tokenizer(source.folder)
+    tokenizer = base_model.load_tokenizer(source.folder)
     materials = gather(recipe, tokenizer, pins, run.work / "train")
-    model = checkpoint.load_model(source.folder, "fp32")
+    model = base_model.load_model(source.folder, "fp32")
     l0 = heldout_loss(model, materials.heldout)
     pruned = prune(model, planned, materials.calibration)
     model, l_pruned = pruned.model, heldout_loss(pruned.model, materials.heldout)
@@ -63,7 +63,7 @@ def make_run(folder: Path, recipe_file: Path, method: str = "2:4", base: str | N
     tokens = recipe.train.planned_tokens
     loss = heldout_loss(model, materials.heldout)
     run.append({"tokens": tokens, "loss": loss, "train_loss": None, "lr": 1e-3, "wall_s": 1.0})
-    checkpoint.save_model(model, folder / "model")
+    base_model.save_model(model, folder / "model")
     tokenizer.save_pretrained(folder / "model")
     run.update(
         status="running", inputs={"model": source.revision, **pins}, l0=l0, l_pruned=l_pruned, loss_saved=loss,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from leaderboard.errors import P2Error
-from zoo.licences import BASES, LICENCES, TERMS, licence_of
-from zoo.publish import plan
+from zoo.publish.licences import BASES, LICENCES, TERMS, licence_of
+from zoo.publish.publish import plan
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,8 +40,8 @@ def test_a_base_that_is_unknown_needs_a_word():
 
 
 def test_the_bundled_models_are_known_by_their_content():
-    from zoo.checkpoint import resolve
-    from zoo.recipe import ModelSpec
+    from zoo.inputs.base_model import resolve
+    from zoo.recipe.spec import ModelSpec
 
     for name in ("tiny-llama-3", "tiny-qwen-2.5"):
         source = resolve(ModelSpec(name=f"./{name}"), ROOT / "recipes" / "quickstart")

@@ -15,19 +15,19 @@ import yaml
 from huggingface_hub import EvalResultEntry, HfApi, ModelCard
 from huggingface_hub._eval_results import parse_eval_result_entries
 
-from leaderboard.check import check_files
 from leaderboard.errors import P2Error
-from leaderboard.remote import read_dataset
-from leaderboard.submit import title
+from leaderboard.logs.check import check_files
+from leaderboard.logs.hub import read_dataset
+from leaderboard.logs.submit import title
 from tests.zoo.publish.conftest import LOGS, USERS
-from zoo.card import numbers_of
-from zoo.catalog import find_recipe
 from zoo.cli.publish import listing
-from zoo.finished import portable, read_run
-from zoo.hub import client_env
-from zoo.licences import LICENCES
-from zoo.publish import Standing, default_name, plan, publish
-from zoo.recipe_file import load_recipe, to_yaml
+from zoo.devhub import client_env
+from zoo.publish.card import numbers_of
+from zoo.publish.licences import LICENCES
+from zoo.publish.publish import Standing, default_name, plan, publish
+from zoo.recipe.catalog import find_recipe
+from zoo.recipe.files import load_recipe, to_yaml
+from zoo.run.finished import portable, read_run
 
 APACHE = {"licence": "apache-2.0"}
 

@@ -11,14 +11,14 @@ import pytest
 from huggingface_hub import HfApi, set_client_factory
 from huggingface_hub.utils import _http
 
-from leaderboard.check import read_table
 from leaderboard.errors import P2Error, RunFailed
+from leaderboard.logs.check import read_table
 from tests.zoo.faults import LOST, Line, bad_line
 from tests.zoo.publish.conftest import LOGS, USERS
-from zoo.contents import hashes
-from zoo.hub import serve
-from zoo.patience import Patience
-from zoo.publish import Plan, plan, publish
+from zoo.devhub import serve
+from zoo.publish.client import Patience
+from zoo.publish.diff import hashes
+from zoo.publish.publish import Plan, plan, publish
 
 REFUSED = ("500", "503", "412")
 REQUESTS = 19  # that a publication makes

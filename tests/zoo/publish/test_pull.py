@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from leaderboard.errors import P2Error, RunFailed
 from tests.zoo.publish.conftest import USERS
-from zoo.card import numbers_of
 from zoo.cli import app
-from zoo.publish import plan, publish
-from zoo.pull import check_model, download
+from zoo.publish.card import numbers_of
+from zoo.publish.publish import plan, publish
+from zoo.publish.pull import check_model, download
 
 
 @pytest.fixture(scope="module")

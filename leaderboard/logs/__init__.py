@@ -1,0 +1,1 @@
+"""Run logs: the contract of a log, reading, judging, caching and sending them."""

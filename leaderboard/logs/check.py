@@ -1,0 +1,260 @@
+"""Judging run logs: files in, one good frame and a report for every file out.
+
+A log passes when it is readable, has exactly the contract's columns and types (schema), breaks no rule (rules.py) and
+repeats no other log. A bad file is reported and left out; it never stops the good ones.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from leaderboard.logs.contract import BY_NAME, COLUMNS, schema
+from leaderboard.logs.findings import ERROR, WARNING, Finding, Report
+from leaderboard.logs.parquet_guard import footer_bytes, unpacked_bytes
+from leaderboard.logs.rules import RULES, Rows
+from leaderboard.logs.upgrade import past_version, upgraded
+
+MAX_BYTES = 5_000_000
+MAX_UNPACKED = 100_000_000  # a small file may unpack to more memory than a reader has
+MAX_ROWS = 100_000
+MAX_FOOTER = 100_000  # bytes that describe columns and row groups; a log's are 7,000
+MAX_EXTRA = 10  # extra columns that are named
+BATCH = 500  # files that are judged at once
+MAX_THREADS = 8
+NEAR_DUPLICATE_ROWS = 3
+NEAR_DUPLICATE_LOSS = 1e-9
+_TEXT = [c.name for c in COLUMNS if c.kind == "text"]
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+ON_READ = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _TEXT else f.type) for f in schema()])
+_WITH_FILE = ON_READ.append(pa.field("file", pa.int64()))
+_NULLABLE_FLOATS = [c.name for c in COLUMNS if c.nullable and c.kind == "float"]
+_REQUIRED = [c.name for c in COLUMNS if not c.nullable]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The good rows of many files with a column `file` (place in `reports`), and a report for each file."""
+
+    frame: pd.DataFrame
+    reports: tuple[Report, ...]
+
+
+def log_files(path: Path) -> list[Path]:
+    """The parquet files of a path, sorted; the path itself when it is a file. A run folder gives its log."""
+    if path.is_file():
+        return [path]
+    return sorted(p for p in path.rglob("*.parquet") if not p.name.startswith("."))
+
+
+def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Checked:
+    """Read and judge log files. `names` are what reports call them (default: the paths)."""
+    names = [str(p) for p in paths] if names is None else names
+    begins = range(0, len(paths), BATCH)
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:  # Arrow works outside Python's lock
+        batches = list(pool.map(lambda begin: _read_batch(begin, paths[begin : begin + BATCH]), begins))
+    findings = [found for _, batch in batches for found in batch]
+    table = pa.concat_tables([_WITH_FILE.empty_table(), *(table for table, _ in batches if table is not None)])
+    table, large = table.unify_dictionaries(), len(batches) > 1
+    del batches
+    frame: pd.DataFrame = table.to_pandas(split_blocks=large, self_destruct=large)  # column by column: half the memory
+    del table
+    for i, finding in _repeats(frame):
+        findings[i].append(finding)
+    reports = tuple(Report(name, tuple(found)) for name, found in zip(names, findings, strict=True))
+    good = np.array([r.ok for r in reports], dtype=bool)[frame["file"]]
+    return Checked(frame if good.all() else frame[good].reset_index(drop=True), reports)
+
+
+def _read_batch(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, list[list[Finding]]]:
+    """Rows of the files that pass alone, with a column `file` that counts from `begin`; the findings of each file."""
+    read = [read_table(path) for path in paths]
+    findings = [list(found) for _, found in read]
+    tables = {i: table for i, (table, _) in enumerate(read) if table is not None}
+    if not tables:
+        return None, findings
+    table = pa.concat_tables(tables.values()).unify_dictionaries().combine_chunks()
+    file = np.repeat(np.fromiter(tables, dtype=np.int64), [t.num_rows for t in tables.values()])
+    for i, finding in (*_nan(table, file), *_judge(table.to_pandas(), file)):
+        findings[i].append(finding)
+    good = np.array([Report("", tuple(found)).ok for found in findings], dtype=bool)[file]
+    kept = table if good.all() else table.filter(pa.array(good))
+    return kept.append_column("file", pa.array(begin + file[good])), findings
+
+
+def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:
+    """A log as an arrow table in the contract's column order, or the findings that say why it is none.
+
+    Nothing is unpacked before its size is known, so that a hostile file costs no more memory than MAX_UNPACKED.
+    """
+    try:
+        if not path.is_file():
+            raise FileNotFoundError("not a file")  # a folder, a pipe or a device would block or never end
+        if found := _too_large(path.stat().st_size, MAX_BYTES, "Evaluate less often."):
+            return None, found
+        data = path.read_bytes()
+        if found := _too_large(footer_bytes(data), MAX_FOOTER, "Write one row group."):
+            return None, found
+        table, found = _parse(data)
+        if table is None or found:
+            return None, found
+        table = _as_contract(table)
+        table.validate(full=True)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        return None, [_file("unreadable", reason, "a whole parquet file", "Write it again with `p2zoo run --resume`.")]
+    nulls = [name for name, column in zip(table.column_names, table.columns, strict=True) if column.null_count]
+    nulls = [name for name in nulls if name in _REQUIRED]
+    return (None, [_null(name) for name in nulls]) if nulls else (table, [])
+
+
+def _parse(data: bytes) -> tuple[pa.Table | None, list[Finding]]:
+    """The table in the current version of the contract, or what forbids to read it."""
+    with _opened(data) as file:
+        metadata = file.metadata
+        unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        found = _row_findings(metadata.num_rows) or _too_large(unpacked, MAX_UNPACKED, "Shorten the texts.")
+        if found or (found := _too_large(unpacked_bytes(data, metadata), MAX_UNPACKED, "Shorten the texts.")):
+            return None, found
+        if (version := past_version(file)) is not None:
+            table = upgraded(file.read(use_threads=False), version)
+            return table, _schema_findings(table.schema)
+        if found := _schema_findings(file.schema_arrow):
+            return None, found
+        return file.read(use_threads=False), []
+
+
+def _opened(data: bytes) -> pq.ParquetFile:
+    """A log whose texts are read as dictionaries, so that a repeated one costs nothing, where all are there."""
+    try:
+        return pq.ParquetFile(pa.BufferReader(data), read_dictionary=_TEXT)
+    except KeyError:
+        return pq.ParquetFile(pa.BufferReader(data))
+
+
+def _as_contract(table: pa.Table) -> pa.Table:
+    """Columns in the contract's order and types."""
+    if table.schema.names != ON_READ.names:
+        table = table.select(ON_READ.names)
+    pairs = zip(table.columns, ON_READ, strict=True)
+    return pa.Table.from_arrays([c if c.type == f.type else c.cast(f.type) for c, f in pairs], schema=ON_READ)
+
+
+def _file(code: str, got: str, allowed: str, fix: str) -> Finding:
+    return Finding(code, ERROR, "file", got, allowed, fix)
+
+
+def _too_large(size: int, most: int, fix: str) -> list[Finding]:
+    return [_file("too_large", f"{size:,} bytes", f"{most:,} bytes", fix)] if size > most else []
+
+
+def _null(name: str) -> Finding:
+    return Finding("null", ERROR, name, "null", "a value in every row", f"{name}: {BY_NAME[name].meaning}.")
+
+
+def _row_findings(rows: int) -> list[Finding]:
+    allowed = f"1 to {MAX_ROWS:,} rows"
+    return [] if 0 < rows <= MAX_ROWS else [_file("row_count", f"{rows:,} rows", allowed, "One row is one evaluation.")]
+
+
+@lru_cache(maxsize=64)
+def _schema_findings(found: pa.Schema) -> list[Finding]:
+    """Columns that are missing, extra or of another type; most logs have one schema."""
+    out = []
+    if len(found.names) != len(set(found.names)):
+        out.append(_file("repeated_column", "a column name twice", "each column once", "Drop the copy."))
+    for name in sorted(set(found.names) - set(BY_NAME))[:MAX_EXTRA]:
+        fix = "Drop it: one file with an extra column breaks the dataset for every reader."
+        out.append(Finding("extra_column", ERROR, name[:80], "a column", "only the contract's columns", fix))
+    for wanted in schema():
+        if wanted.name not in found.names:
+            meaning = f"Add it: {BY_NAME[wanted.name].meaning}."
+            out.append(Finding("missing_column", ERROR, wanted.name, "no such column", str(wanted.type), meaning))
+            continue
+        got = found.field(found.get_field_index(wanted.name)).type if found.names.count(wanted.name) == 1 else None
+        plain = _plain(got)
+        if plain is not None and plain != wanted.type and not (pa.types.is_null(plain) and wanted.nullable):
+            out.append(Finding("column_type", ERROR, wanted.name, str(got), str(wanted.type), "Write that type."))
+    return out
+
+
+def _plain(got: pa.DataType | None) -> pa.DataType | None:
+    return got.value_type if got is not None and pa.types.is_dictionary(got) else got
+
+
+def _nan(table: pa.Table, file: NDArray[np.int64]) -> Iterable[tuple[int, Finding]]:
+    """NaN where null was meant: pandas takes them for one, other readers of the dataset do not."""
+    for name in _NULLABLE_FLOATS:
+        for i in np.unique(file[pc.is_nan(table[name]).fill_null(False).to_numpy()]):
+            yield int(i), Finding("not_finite", ERROR, name, "nan", "a finite number or null", "Write null.")
+
+
+def _judge(frame: pd.DataFrame, file: NDArray[np.int64]) -> Iterable[tuple[int, Finding]]:
+    """Findings of the rules: for each rule and file the first row that breaks it."""
+    opens = np.flatnonzero(np.diff(file, prepend=-1))
+    first = np.repeat(opens, np.diff(np.append(opens, len(file))))
+    rows = Rows(frame, file, first)
+    heads, places = rows.heads()
+    with np.errstate(all="ignore"):
+        for rule in RULES:
+            at = np.flatnonzero(rule.broken(rows)) if rule.every_row else places[rule.broken(heads)]
+            files, place = np.unique(file[at], return_index=True)
+            for i, row in zip(files, at[place], strict=True):
+                where, got = f"{rule.where}, row {row - first[row]}", _shown(frame[rule.where].iloc[row])
+                yield int(i), Finding(rule.code, rule.severity, where, got, rule.allowed, rule.fix)
+
+
+def _shown(value: object) -> str:
+    """A value in words; a time in year 200,000 has no other text than numpy's."""
+    return (str(value.asm8) if isinstance(value, pd.Timestamp) else repr(value))[:120]
+
+
+def _repeats(good: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
+    """Duplicates, replicates and near-duplicates among the good files; the first to come is kept."""
+    rows = good[["file", "run_id", "contributor", "tokens", "loss"]]
+    heads = rows.drop_duplicates("file")[["file", "run_id", "contributor"]]
+    heads = heads.astype({"run_id": str, "contributor": str})
+    yield from _same_run(heads)
+    yield from _same_losses(rows, dict(zip(heads["file"], heads["run_id"], strict=True)))
+
+
+def _same_run(heads: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
+    for run, same in heads[heads.duplicated("run_id", keep=False)].groupby("run_id"):
+        seen: set[str] = set()
+        for i, who in zip(same["file"], same["contributor"], strict=True):
+            if who in seen:
+                fix = "Send a run once; to correct it, replace the file."
+                yield i, Finding("duplicate", ERROR, "run_id", str(run), "one file a run and contributor", fix)
+            elif seen:
+                fix = "Somebody else ran this too: welcome."
+                yield i, Finding("replicate", WARNING, "run_id", str(run), "any", fix)
+            seen.add(who)
+
+
+def _same_losses(good: pd.DataFrame, runs: dict[int, str]) -> Iterable[tuple[int, Finding]]:
+    """Files under another run_id that share losses at three token counts or more."""
+    trained = good[good["tokens"] > 0]
+    key = pd.DataFrame(
+        {"file": trained["file"], "tokens": trained["tokens"], "loss": (trained["loss"] / NEAR_DUPLICATE_LOSS).round()}
+    )
+    alike = key[key.duplicated(["tokens", "loss"], keep=False)]
+    shared: dict[tuple[int, int], int] = defaultdict(int)
+    for _, rows in alike.groupby(["tokens", "loss"]):
+        files = rows["file"].tolist()
+        for other in files[1:]:
+            shared[files[0], other] += 1
+    for (one, other), n in shared.items():
+        if n >= NEAR_DUPLICATE_ROWS and runs[one] != runs[other]:
+            got = f"{n} losses of run {runs[one]}"
+            fix = "Two experiments do not share losses to 1e-9; send the one that was measured."
+            yield other, Finding("near_duplicate", ERROR, "loss", got, "losses of its own", fix)

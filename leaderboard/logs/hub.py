@@ -1,0 +1,164 @@
+"""A Hub dataset of run logs: its snapshot, checked, and the last good state when the Hub cannot be reached.
+
+A commit never changes, so its good rows are kept as one parquet file named by the commit and by the code that judged
+it; reading it again costs one request. What is kept stands below P2ZOO_CACHE, by default `p2zoo` in the Hugging Face
+home. P2ZOO_OFFLINE=1 (or HF_HUB_OFFLINE=1) asks nobody and reads what is kept.
+"""
+
+import hashlib
+import json
+import os
+import re
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leaderboard.errors import P2Error
+from leaderboard.files import whole_file
+from leaderboard.logs.cache import judges, kept_folder, read_kept, write_kept
+from leaderboard.logs.check import check_files, log_files
+from leaderboard.logs.frame import Logs, as_logs
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+PATTERN = "runs/**/*.parquet"
+TIMEOUT_S = 10.0  # to learn the newest commit
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class _Unreachable(Exception):  # noqa: N818 - a state of the Hub, not of the request
+    """The Hub does not answer; the text says how."""
+
+
+def read_dataset(dataset: str, revision: str | None = None, api: "HfApi | None" = None) -> Logs:
+    """Run logs of a Hub dataset at a branch, tag, commit or refs/pr/N; `note` says when they are not fresh.
+
+    Raises P2Error where the dataset does not exist, may not be read, or cannot be reached and was never read before.
+    """
+    from huggingface_hub import HfApi
+
+    from leaderboard.logs.hub_errors import closed_meanwhile
+
+    api = api or HfApi()
+    revision = revision or "main"
+    folder = _folder(api.endpoint, dataset)
+    seen = folder / f"{hashlib.sha256(revision.encode()).hexdigest()[:16]}.json"
+    try:
+        commit = _newest_commit(api, dataset, revision)
+        logs = _read_commit(api, dataset, commit, folder, local=False)
+        with suppress(OSError), whole_file(seen) as file:
+            file.write_text(json.dumps({"commit": commit, "at": datetime.now(UTC).isoformat(timespec="seconds")}))
+    except _Unreachable as error:
+        return _last_good(api, dataset, revision, folder, seen, str(error))
+    except (RuntimeError, AttributeError) as error:
+        if not closed_meanwhile(error):
+            raise
+        return _last_good(api, dataset, revision, folder, seen, f"{api.endpoint} broke off")
+    return logs
+
+
+def offline() -> bool:
+    """Whether the user asked for no network."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE or os.environ.get("P2ZOO_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
+def _folder(endpoint: str, dataset: str) -> Path:
+    """Where a dataset's parsed commits stand; one dataset name may exist on two Hubs."""
+    return kept_folder() / hashlib.sha256(f"{endpoint} {dataset}".encode()).hexdigest()[:16]
+
+
+def download_folder() -> Path | None:
+    """Where downloads go: the Hugging Face cache, or P2ZOO_CACHE where that is set."""
+    own = os.environ.get("P2ZOO_CACHE")
+    return Path(own) / "hub" if own else None
+
+
+def _newest_commit(api: "HfApi", dataset: str, revision: str) -> str:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if offline():
+        raise _Unreachable("offline, as asked")
+    try:
+        commit = api.dataset_info(dataset, revision=revision, expand=["sha"], timeout=TIMEOUT_S).sha
+    except HFValidationError as error:
+        raise P2Error(f"{dataset}: neither an existing path nor a Hub dataset id such as org/p2-logs.") from error
+    except (RepositoryNotFoundError, GatedRepoError) as error:
+        fix = "Check the name; for a private or gated one log in with `hf auth login`."
+        raise P2Error(
+            f"{dataset}: no existing path, and no Hub dataset you may read at {api.endpoint}. {fix}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise P2Error(f"{dataset}: has no revision {revision!r}; branches, tags, commits, refs/pr/N.") from error
+    except HfHubHTTPError as error:
+        if error.response.status_code < 500 and error.response.status_code != 429:
+            raise P2Error(f"{dataset}: {api.endpoint} answers {error.response.status_code}.") from error
+        raise _Unreachable(f"{api.endpoint} answers {error.response.status_code}") from error
+    except (_transport_error(), OSError) as error:
+        raise _Unreachable(f"{api.endpoint} cannot be reached ({type(error).__name__})") from error
+    return str(commit)
+
+
+def _transport_error() -> type[Exception]:
+    """What the client's HTTP library raises when a connection fails; its name changed from release to release."""
+    from huggingface_hub import errors
+
+    return errors.HTTPError  # type: ignore[attr-defined]
+
+
+def _last_good(api: "HfApi", dataset: str, revision: str, folder: Path, seen: Path, reason: str) -> Logs:
+    """What was read last under this name, with a note."""
+    commit, since = (revision, "") if _COMMIT.fullmatch(revision) else (None, "")
+    if seen.is_file():
+        last = json.loads(seen.read_text(encoding="utf-8"))
+        commit, since = last["commit"], f" of {last['at']}"
+    if commit is None:
+        raise P2Error(f"{dataset}: {reason}, and {revision} was never read on this machine.")
+    try:
+        logs = _read_commit(api, dataset, commit, folder, local=True)
+    except _Unreachable as error:
+        raise P2Error(f"{dataset}: {reason}, and {revision} is no longer kept on this machine.") from error
+    return replace(logs, note=f"{dataset}: {reason}. This is its state{since}, commit {commit[:12]}.")
+
+
+def _read_commit(api: "HfApi", dataset: str, commit: str, folder: Path, local: bool) -> Logs:
+    """Rows of one commit: the parsed ones, else the downloaded files, checked and kept."""
+    parsed = folder / f"{commit}.{judges()}.parquet"
+    if (kept := read_kept(parsed)) is not None:
+        return as_logs(*kept, source=dataset, revision=commit, dataset=dataset)
+    snapshot = _download(api, dataset, commit, local)
+    files = log_files(snapshot / "runs")
+    if not files:
+        raise P2Error(f"{dataset}: no run logs at {commit[:12]}; they stand in runs/<contributor>/<run_id>.parquet.")
+    checked = check_files(files, [f.relative_to(snapshot).as_posix() for f in files])
+    frame, bad = checked.frame.drop(columns="file"), tuple(r for r in checked.reports if not r.ok)
+    with suppress(OSError):  # no place to keep it
+        write_kept(parsed, frame, bad)
+    return as_logs(frame, bad, source=dataset, revision=commit, dataset=dataset)
+
+
+def _download(api: "HfApi", dataset: str, commit: str, local: bool) -> Path:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = api.snapshot_download(
+            dataset,
+            repo_type="dataset",
+            revision=commit,
+            allow_patterns=PATTERN,
+            local_files_only=local,
+            cache_dir=download_folder(),
+        )
+    except (_transport_error(), LocalEntryNotFoundError, ConnectionError) as error:
+        raise _Unreachable(f"{api.endpoint} broke off ({type(error).__name__})") from error
+    return Path(folder)

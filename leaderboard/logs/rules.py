@@ -1,0 +1,385 @@
+"""The sense a run log must make, as data: every rule marks the rows that break it.
+
+Rules look at whole columns of many logs at once. `Rows` gives them the columns as arrays and knows where each file
+begins. What is the same in all rows of a run is judged once a run (`every_row`). Schema and files are check.py's.
+"""
+
+import json
+import re
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from leaderboard.logs.contract import BY_NAME, COLUMNS, VOLATILE, run_id
+from leaderboard.logs.findings import ERROR, WARNING
+
+PATTERN = "2:4"  # its rate follows from the pattern and cannot be asked for
+METHODS = ("depth", "width", PATTERN, "unstructured")
+CONTROL = "none"
+MAX_TEXT = 2_000
+REPOS = ("base_model", "model_repo")
+HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")  # of a user; a folder may be called so too
+_REPO = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)  # owner/name or name
+PLAIN = ("contributor", "family", "method", "objective")  # names that must not have look-alikes
+FINISHED = 0.9  # share of the planned tokens from which a curve counts as whole
+YEARS = (2020, 2100)  # of a log's making
+RATE_TOLERANCE = 1e-6
+LOSS_TOLERANCE = 1e-6
+Mask = NDArray[np.bool_]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of many logs, file after file: `file` (n,) numbers them and `first` (n,) points at each file's first row."""
+
+    frame: pd.DataFrame
+    file: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+    def number(self, name: str) -> Array:
+        """A numeric column as floats, null as NaN."""
+        return self.frame[name].to_numpy(dtype=float, na_value=np.nan)
+
+    def text(self, name: str, judge: Callable[[str], bool]) -> Mask:
+        """Rows whose text `judge` says yes to; each different text is judged once, null never."""
+        column = self.frame[name].astype("category")
+        verdict: Mask = np.array([judge(str(v)) for v in column.cat.categories] + [False])
+        judged: Mask = verdict[column.cat.codes]
+        return judged
+
+    @property
+    def starts(self) -> Mask:
+        """Rows that open a file."""
+        opens: Mask = self.first == np.arange(len(self.first))
+        return opens
+
+    def differs(self, name: str) -> Mask:
+        """Rows whose value in a column is not that of their file's first row; null equals null."""
+        column = self.frame[name]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            values = column.cat.codes.to_numpy()
+        else:
+            values = column.to_numpy(dtype="datetime64[us]" if BY_NAME[name].kind == "time" else None)
+        head = values[self.first]
+        other: Mask = (values != head) & ~(pd.isna(values) & pd.isna(head))
+        return other
+
+    def heads(self) -> tuple["Rows", NDArray[np.int64]]:
+        """Each file's first row and those that differ from it outside the curve, and their places among all rows."""
+        kept = self.starts
+        for column in COLUMNS:
+            if not column.curve:
+                kept = kept | self.differs(column.name)
+        at = np.flatnonzero(kept)
+        return Rows(self.frame.iloc[at], self.file[at], np.searchsorted(at, self.first[at])), at
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`broken` marks rows; the first one in a file becomes that file's finding, with the value at `where`."""
+
+    code: str
+    where: str
+    broken: Callable[[Rows], Mask]
+    allowed: str
+    fix: str
+    severity: str = ERROR
+
+    @property
+    def every_row(self) -> bool:
+        """Whether it looks at what changes within a run; else a run's first row, and any unlike it, will do."""
+        return BY_NAME[self.where].curve or self.code in ("varies", "unfinished")
+
+
+def _control(rows: Rows) -> Mask:
+    return rows.text("method", CONTROL.__eq__)
+
+
+def _known_method(method: str) -> bool:
+    parts = method.split("+")
+    return method == CONTROL or (len(set(parts)) == len(parts) and set(parts) <= set(METHODS))
+
+
+def _rate_outside(rows: Rows) -> Mask:
+    rate = rows.number("rate")
+    return ~np.where(_control(rows), rate == 0, (rate > 0) & (rate < 1))
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _foreign_run_id(rows: Rows) -> Mask:
+    names = [c.name for c in COLUMNS if c.defines_run]
+    heads = rows.frame.loc[rows.starts, [*names, "run_id"]].astype(object)
+    heads = heads.where(heads.notna(), None)
+    wrong = [_run_id_of(head) != head["run_id"] for head in heads.to_dict("records")]
+    broken: Mask = np.zeros(len(rows.frame), dtype=bool)
+    broken[rows.starts] = wrong
+    return broken
+
+
+def _run_id_of(head: dict[Hashable, Any]) -> str | None:
+    """None where a value has no JSON, an infinite learning rate for one; other rules say so."""
+    try:
+        return run_id({str(name): value for name, value in head.items()})
+    except (ValueError, OverflowError):
+        return None
+
+
+def _varies(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: rows.differs(name)
+
+
+def _not_rising(rows: Rows) -> Mask:
+    tokens = rows.number("tokens")
+    return ~rows.starts & (np.diff(tokens, prepend=-1) <= 0)
+
+
+def _too_high(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: rows.number(name) > 1.5 * np.log(np.maximum(rows.number("vocab_size"), 2))
+
+
+def _unfinished(rows: Rows) -> Mask:
+    last = pd.Series(rows.number("tokens")).groupby(rows.file).transform("max").to_numpy(dtype=float)
+    short: Mask = last < FINISHED * rows.number("tokens_planned")
+    return rows.starts & short
+
+
+def _too_long(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: rows.text(name, lambda text: len(text) > MAX_TEXT)
+
+
+def _odd(name: str) -> Callable[[Rows], Mask]:
+    def odd(text: str) -> bool:
+        plain = text.isascii() or name not in PLAIN
+        return not text or text != text.strip() or not text.isprintable() or not plain
+
+    return lambda rows: rows.text(name, odd)
+
+
+def _no_repo(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: rows.text(name, lambda text: _REPO.fullmatch(text) is None)
+
+
+def _not_positive(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: rows.number(name) <= 0
+
+
+def _odd_time(rows: Rows) -> Mask:
+    year = rows.frame["created_at"].dt.year.to_numpy(dtype=float)
+    fine: Mask = (year >= YEARS[0]) & (year <= YEARS[1])
+    return ~fine
+
+
+def _zero_row_differs(rows: Rows) -> Mask:
+    gap = abs(rows.number("loss") - rows.number("l_pruned"))
+    differs: Mask = (rows.number("tokens") == 0) & (gap > LOSS_TOLERANCE)
+    return differs
+
+
+def _percent(name: str) -> Callable[[Rows], Mask]:
+    return lambda rows: rows.number(name) > 1
+
+
+def _off_batch(rows: Rows) -> Mask:
+    batch = np.maximum(rows.number("batch_tokens"), 1)
+    partial_step: Mask = rows.number("tokens") % batch != 0
+    return rows.text("packing", "wrapped".__eq__) & partial_step
+
+
+def _request_missing(rows: Rows) -> Mask:
+    missing: Mask = np.isnan(rows.number("rate_requested"))
+    pattern = rows.text("method", PATTERN.__eq__)
+    return (missing & ~pattern & ~_control(rows)) | (~missing & pattern)
+
+
+def _outside(name: str, low: float | None, high: float | None) -> Callable[[Rows], Mask]:
+    def broken(rows: Rows) -> Mask:
+        values = rows.number(name)
+        beyond: Mask = (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
+        return beyond
+
+    return broken
+
+
+def _not_finite(name: str, nullable: bool) -> Callable[[Rows], Mask]:
+    def broken(rows: Rows) -> Mask:
+        values = rows.number(name)
+        wrong: Mask = np.isinf(values) | (np.isnan(values) & (not nullable))  # null reads as NaN
+        return wrong
+
+    return broken
+
+
+_SHARE = "Rates are shares of all parameters: write 0.25 for 25 %."
+_FINITE = [
+    Rule("not_finite", c.name, _not_finite(c.name, c.nullable), "a finite number", "Log what was measured.")
+    for c in COLUMNS
+    if c.kind == "float"
+]
+_PERCENT = [
+    Rule("percent_rate", c.name, _percent(c.name), "a share, 0 to 1", _SHARE) for c in COLUMNS if c.unit == "share"
+]
+_RANGES = [
+    Rule(
+        "out_of_range",
+        c.name,
+        _outside(c.name, c.low, None if c.unit == "share" else c.high),  # a share above 1 is a percentage
+        f"{'any' if c.low is None else f'{c.low:g}'} to {'any' if c.high is None else f'{c.high:g}'}",
+        f"{c.name}: {c.meaning}.",
+    )
+    for c in COLUMNS
+    if c.kind in ("int", "float") and (c.low is not None or c.high is not None)
+]
+_CONSTANT = [
+    Rule("varies", c.name, _varies(c.name), "one value in all rows", "One file is one run; split the file.")
+    for c in COLUMNS
+    if not c.curve and c.name not in VOLATILE
+]
+_TEXT_COLUMNS = [c.name for c in COLUMNS if c.kind == "text"]
+_TEXT = [
+    *(Rule("text_too_long", name, _too_long(name), f"{MAX_TEXT} characters", "Shorten it.") for name in _TEXT_COLUMNS),
+    *(
+        Rule(
+            "odd_text",
+            name,
+            _odd(name),
+            f"{'ASCII' if name in PLAIN else 'printable'} text without space around it",
+            "Drop control, direction and look-alike characters; null, where allowed, means not known.",
+        )
+        for name in _TEXT_COLUMNS
+    ),
+    *(
+        Rule(
+            "no_repo_id",
+            name,
+            _no_repo(name),
+            "owner/name, or name alone: letters, digits and - _ . with none of - . in front",
+            "Name it as the Hub does; it stands in links and commands that people copy.",
+        )
+        for name in REPOS
+    ),
+]
+
+RULES: tuple[Rule, ...] = (
+    *_FINITE,
+    *_PERCENT,
+    *_RANGES,
+    *_TEXT,
+    *_CONSTANT,
+    Rule(
+        "unknown_method",
+        "method",
+        lambda rows: ~rows.text("method", _known_method),
+        f"{', '.join(METHODS)}, joined by +, or {CONTROL}",
+        "Name the method as p2zoo does.",
+    ),
+    Rule("rate_range", "rate", _rate_outside, "0 < rate < 1 (exactly 0 for the method none)", _SHARE),
+    Rule(
+        "rate_mismatch",
+        "rate",
+        lambda rows: abs(rows.number("rate") - (1 - rows.number("n_pruned") / rows.number("n0"))) > RATE_TOLERANCE,
+        "1 - n_pruned / n0",
+        "Count tied parameters once and masked zeros as removed.",
+    ),
+    Rule(
+        "rate_requested",
+        "rate_requested",
+        _request_missing,
+        f"null for the method {PATTERN}, a rate for every other",
+        "2:4 has no rate to request; its achieved rate goes into `rate`.",
+    ),
+    Rule(
+        "nonembedding_above_total",
+        "n0_nonembedding",
+        lambda rows: rows.number("n0_nonembedding") > rows.number("n0"),
+        "at most n0",
+        "n0 counts all parameters, n0_nonembedding those outside the embeddings.",
+    ),
+    Rule(
+        "no_zero_row",
+        "tokens",
+        lambda rows: rows.starts & (rows.number("tokens") != 0),
+        "0 in the first row",
+        "Log the held-out loss before training as the row with tokens 0.",
+    ),
+    Rule(
+        "tokens_order",
+        "tokens",
+        _not_rising,
+        "strictly increasing tokens",
+        "Sort the rows by tokens and drop repeated ones.",
+    ),
+    Rule(
+        "tokens_off_batch",
+        "tokens",
+        _off_batch,
+        "multiples of batch_tokens under wrapped packing",
+        "Count the tokens of whole optimiser steps.",
+    ),
+    Rule(
+        "zero_row_loss",
+        "loss",
+        _zero_row_differs,
+        "l_pruned at tokens 0",
+        "One evaluation function must give l0, l_pruned and every loss.",
+    ),
+    *(
+        Rule(
+            "loss_not_positive",
+            name,
+            _not_positive(name),
+            "above 0 nats per token",
+            "Log the mean cross-entropy in nats per token.",
+        )
+        for name in ("loss", "l0", "l_pruned")
+    ),
+    *(
+        Rule(
+            "loss_too_high",
+            name,
+            _too_high(name),
+            "at most 1.5 ln(vocab_size)",
+            "Worse than guessing: check that the loss is per token and in nats, and that training did not diverge.",
+        )
+        for name in ("loss", "l0")
+    ),
+    Rule(
+        "software_not_json",
+        "software",
+        lambda rows: rows.text("software", lambda v: not _is_json_object(v)),
+        "a JSON object of package versions",
+        'Write e.g. {"torch": "2.13.0"}.',
+    ),
+    Rule(
+        "odd_time",
+        "created_at",
+        _odd_time,
+        f"a time in {YEARS[0]} to {YEARS[1]}, UTC",
+        "Check the clock of the machine that wrote the log.",
+    ),
+    Rule(
+        "foreign_run_id",
+        "run_id",
+        _foreign_run_id,
+        "the hash of the columns that define the run",
+        "Let `leaderboard.logs.contract.build_table` fill it in; do not edit a log by hand.",
+    ),
+    Rule(
+        "unfinished",
+        "tokens_planned",
+        _unfinished,
+        "a curve that reaches the planned tokens",
+        "Resume the run, or say why it ended early.",
+        WARNING,
+    ),
+)

@@ -1,0 +1,1 @@
+"""From laws to decisions: budgets, deployments, the next run, what GPUs cost."""

@@ -1,0 +1,92 @@
+"""Base models: those whose size is known beforehand, as data, and those that run logs have measured.
+
+`n0` counts parameters exactly, tied embeddings once; `n0_nonembedding` leaves out the embedding and the output head. A
+held-out loss belongs to a text, so `l0` is there only for bases that logs measured on that text.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from leaderboard.errors import P2Error, unknown_name
+from leaderboard.logs.contract import require
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model before pruning. `name` is its Hub id; `l0` in nats per token, None where nobody measured it."""
+
+    name: str
+    family: str
+    n0: int
+    n0_nonembedding: int
+    l0: float | None = None
+    interpolated: bool = False  # l0 is read off the sizes around it, not measured
+
+
+BASES: dict[str, Base] = {
+    base.name: base
+    for base in (
+        Base("meta-llama/Llama-3.2-1B", "llama-3", 1_235_814_400, 973_146_112),
+        Base("meta-llama/Llama-3.2-3B", "llama-3", 3_212_749_824, 2_818_747_392),
+        Base("meta-llama/Llama-3.1-8B", "llama-3", 8_030_261_248, 6_979_588_096),
+        Base("Qwen/Qwen2.5-0.5B", "qwen-2.5", 494_032_768, 357_898_112),
+        Base("Qwen/Qwen2.5-1.5B", "qwen-2.5", 1_543_714_304, 1_310_340_608),
+        Base("Qwen/Qwen2.5-3B", "qwen-2.5", 3_085_938_688, 2_774_773_760),
+        Base("Qwen/Qwen2.5-7B", "qwen-2.5", 7_615_616_512, 6_525_621_760),
+    )
+}
+
+
+def measured_bases(frame: pd.DataFrame) -> list[Base]:
+    """The base models of run logs on one held-out text, by family and size, with their measured l0."""
+    columns = ["base_model", "family", "n0", "n0_nonembedding", "l0"]
+    require(frame, columns, "bases")
+    text = frame[columns].astype({"base_model": str, "family": str})
+    heads = text.groupby(["base_model", "family"], sort=False).median().reset_index().sort_values(["family", "n0"])
+    return [
+        Base(row["base_model"], row["family"], int(row["n0"]), int(row["n0_nonembedding"]), float(row["l0"]))
+        for row in heads.to_dict("records")
+    ]
+
+
+def read_base(words: str, known: Iterable[Base] = ()) -> Base:
+    """A base from `HUB_ID` or `HUB_ID=L0`, looked up among `known` and then BASES."""
+    name, _, loss = words.partition("=")
+    table = BASES | {base.name: base for base in known}
+    if name not in table:
+        raise unknown_name("base model", name, table, "base")
+    if not loss:
+        return table[name]
+    try:
+        l0 = float(loss)
+    except ValueError:
+        l0 = math.nan
+    if not 0 < l0 < 30:
+        raise P2Error(f"base {name}: l0 is {loss!r}; it must be its held-out loss in nats per token, e.g. {name}=2.31.")
+    return replace(table[name], l0=l0)
+
+
+def with_losses(bases: Sequence[Base]) -> list[Base]:
+    """The same bases, missing l0 read off the power law l0 = a n0^b through the family's others; left out without two.
+
+    The exponent law of loss and size is Kaplan's (arXiv:2001.08361); it holds within models trained alike.
+    """
+    out = []
+    for base in bases:
+        ladder = [b for b in bases if b.family == base.family and b.l0 is not None]
+        if base.l0 is not None:
+            out.append(base)
+        elif len({b.n0 for b in ladder}) >= 2:
+            out.append(replace(base, l0=loss_at(base.n0, ladder), interpolated=True))
+    return out
+
+
+def loss_at(n0: float, ladder: Sequence[Base]) -> float:
+    """l0 of a size, by least squares on ln l0 = ln a + b ln n0 through two or more sizes."""
+    size = np.log([b.n0 for b in ladder])
+    slope, level = np.polyfit(size, np.log([b.l0 or math.nan for b in ladder]), 1)
+    return float(np.exp(level + slope * np.log(n0)))

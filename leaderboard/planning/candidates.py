@@ -1,0 +1,95 @@
+"""What planning needs before a model is pruned: rows of one held-out text, base models with their losses, the fit of
+every family and method by a law that needs no measurement of the new model, and how far a question is from the runs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from leaderboard.errors import FitError, P2Error, unknown_name
+from leaderboard.fitting.pooled import SharedFit
+from leaderboard.fitting.result import Fit
+from leaderboard.laws.law import Law
+from leaderboard.logs.contract import GROUP, usable
+from leaderboard.planning.bases import Base, measured_bases, with_losses
+from leaderboard.planning.recommend import choose_law, fit_new_model
+
+SPARSE = "2:4"
+
+
+@dataclass(frozen=True)
+class GroupFit:
+    """A law fitted for one family and method, with their own usable rows; other groups may have lent theirs."""
+
+    family: str
+    method: str
+    rows: pd.DataFrame
+    shared: SharedFit
+
+    @property
+    def fit(self) -> Fit:
+        """The fit to predict this family and method with."""
+        return self.shared.fit
+
+
+def one_text(frame: pd.DataFrame, eval_data: str | None, objective: str | None, where: str) -> pd.DataFrame:
+    """All rows, controls too, on one held-out text and objective: the named ones, else those with most runs."""
+    frame = frame.assign(**{name: frame[name].astype(str) for name in ("base_model", *GROUP)})
+    for name, wanted in (("eval_data", eval_data), ("objective", objective)):
+        if wanted is not None:
+            if wanted not in set(frame[name]):
+                raise unknown_name(name, wanted, frame[name].unique(), where)
+            frame = frame[frame[name] == wanted]
+    heads = usable(frame)[["run_id", *GROUP[2:]]].drop_duplicates()
+    if heads.empty:
+        raise P2Error(f"{where}: these logs hold no usable rows (tokens > warmup_tokens, something pruned).")
+    text, aim = heads.value_counts(list(GROUP[2:])).index[0]
+    same: pd.DataFrame = frame[(frame["eval_data"] == text) & (frame["objective"] == aim)]
+    return same
+
+
+def group_fits(text: pd.DataFrame, law: str | Law | None, family: str | None, where: str) -> list[GroupFit]:
+    """A fit for every family and method with runs that can be fitted, or those of one family.
+
+    `law` None is the best predictor of unseen sizes and rates that needs no `l_pruned`.
+    """
+    rows = usable(text)
+    if family is not None and family not in set(rows["family"]):
+        raise unknown_name("family", family, rows["family"].unique(), where)
+    chosen, _ = choose_law(rows, law, l_pruned_known=False)
+    found, errors = [], []
+    for (name, method), own in rows.groupby(["family", "method"]):
+        if family in (None, name):
+            try:
+                found.append(GroupFit(str(name), str(method), own, fit_new_model(chosen, rows, str(name), str(method))))
+            except FitError as error:
+                errors.append(str(error))
+    if not found:
+        raise P2Error(f"{where}: no family and method of these logs can be fitted. {errors[0]}")
+    return found
+
+
+def known_bases(text: pd.DataFrame, given: Iterable[Base], family: str | None, where: str) -> list[Base]:
+    """Base models of the logs and given ones, all with an l0; a given loss counts before a measured one."""
+    table = {base.name: base for base in measured_bases(text)}
+    for base in given:
+        table[base.name] = table.get(base.name, base) if base.l0 is None else base
+    wanted = [base for base in table.values() if family in (None, base.family)]
+    known = with_losses(wanted)
+    if missing := sorted({base.name for base in wanted} - {base.name for base in known}):
+        raise P2Error(
+            f"{where}: nobody measured the loss of {missing[0]} on {text['eval_data'].iloc[0]}, and its family has "
+            f"fewer than two sizes to read it off; give it, e.g. {missing[0]}=2.31."
+        )
+    return known
+
+
+def beyond(rows: pd.DataFrame, column: str, value: float) -> float:
+    """How many times a value lies outside the range of the rows; 1 inside."""
+    return max(1.0, value / float(rows[column].max()), float(rows[column].min()) / value)
+
+
+def sparse_rate(n0: int, n0_nonembedding: int) -> float:
+    """The rate of 2:4 pruning: half of what is neither embedding nor head."""
+    return 0.5 * n0_nonembedding / n0

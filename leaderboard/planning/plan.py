@@ -1,0 +1,152 @@
+"""Which base, method and rate? Every way to a model of one deployed size, by its predicted loss after post-training.
+
+Structured pruning reaches a deployed size at rate 1 - deployed / n0; 2:4 pruning at the one rate it has. Unpruned bases
+of that size or smaller stand beside them with their own loss: pruning has to beat those to be worth it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from leaderboard.errors import P2Error
+from leaderboard.laws.law import Array, Law
+from leaderboard.logs.contract import GROUP, require
+from leaderboard.planning.bases import Base
+from leaderboard.planning.candidates import SPARSE, GroupFit, beyond, group_fits, known_bases, one_text, sparse_rate
+from leaderboard.planning.recommend import DRAWS, RUNS_FOR_AN_INTERVAL
+
+COLUMNS = (
+    "base_model", "family", "method", "rate", "parameters", "tokens", "loss", "loss_low", "loss_high", "beyond",
+    "beyond_size", "beyond_rate", "beyond_tokens", "l0", "l0_from", "law", "runs", "note",
+)  # fmt: skip
+NEEDED = ("run_id", *GROUP, "base_model", "n0", "n0_nonembedding", "rate", "l0", "tokens", "loss")
+UNPRUNED = "none"
+LEVEL = 0.9
+MOST_LOSS = 1.5  # in units of ln(vocabulary), as in the rules of a log
+
+
+def plan(
+    frame: pd.DataFrame,
+    *,
+    deployed: float,
+    tokens: float,
+    family: str | None = None,
+    bases: Sequence[Base] = (),
+    eval_data: str | None = None,
+    objective: str | None = None,
+    law: str | Law | None = None,
+) -> pd.DataFrame:
+    """One row a candidate, lowest predicted loss first: a base model, a method and the rate that ends at `deployed`
+    parameters, post-trained on `tokens`; or an unpruned base of at most that size.
+
+    Bases are those of the logs on one held-out text, with their l0 on it, and `bases`; a missing l0 is read off the
+    power law through the family's others (`l0_from` says so). `loss_low` and `loss_high` are the 90 % interval of one
+    new run (NaN with few runs, or where nothing is predicted). `beyond` is the largest factor by which size, rate or
+    tokens lie outside the runs behind the prediction: 1 is inside. A prediction that no loss can be is NaN and comes
+    last. Raises P2Error when there is no candidate.
+    """
+    require(frame, NEEDED, "plan")
+    if not 1e4 <= deployed < np.inf or not 1 <= tokens < np.inf:
+        raise P2Error(f"plan: got deployed {deployed!r} and tokens {tokens!r}; both are counts, e.g. 6e9 and 1e9.")
+    text = one_text(frame, eval_data, objective, "plan")
+    _one_tokenizer(text, family)
+    fits = group_fits(text, law, family, "plan")
+    known = known_bases(text, bases, family, "plan")
+    rows = [_unpruned(base, text) for base in known if base.n0 <= deployed]
+    for group in fits:
+        rows += _pruned(group, known, deployed, tokens, _sense(text))
+    if not rows:
+        raise P2Error(
+            f"plan: every base is larger than {deployed:g} parameters and no method of these logs can prune one to it; "
+            "ask for another size, or give a base with its l0."
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["loss", "base_model", "method"], ignore_index=True)
+
+
+def _one_tokenizer(text: pd.DataFrame, family: str | None) -> None:
+    own = text if family is None else text[text["family"] == family]
+    if "vocab_size" in own and own["vocab_size"].nunique() > 1:
+        sizes = ", ".join(f"{f} {v:,}" for f, v in own[["family", "vocab_size"]].drop_duplicates().to_numpy())
+        raise P2Error(f"plan: losses per token compare only under one tokenizer, here are {sizes}; name a family.")
+
+
+def _unpruned(base: Base, text: pd.DataFrame) -> dict[str, object]:
+    """A base as it is."""
+    row = dict.fromkeys(COLUMNS, np.nan) | _about(base) | {"method": UNPRUNED, "rate": 0.0, "parameters": base.n0}
+    own = text[(text["base_model"] == base.name) & (text["method"] == UNPRUNED)]
+    note, far = "", 1.0
+    if len(own):
+        last = own.sort_values("tokens").iloc[-1]
+        note = f"post-trained unpruned, it reached {last['loss']:.3f} after {last['tokens']:.3g} tokens"
+    if base.interpolated:
+        far = beyond(text[text["family"] == base.family], "n0", base.n0)
+    return row | {"tokens": 0, "loss": base.l0, "beyond": far, "law": "", "runs": 0, "note": note}
+
+
+def _about(base: Base) -> dict[str, object]:
+    source = "power law" if base.interpolated else "measured"
+    return {"base_model": base.name, "family": base.family, "l0": base.l0, "l0_from": source}
+
+
+def _sense(text: pd.DataFrame) -> float:
+    """The largest loss that a log may hold: above it a prediction says only that its law broke down."""
+    return MOST_LOSS * float(np.log(text["vocab_size"].max())) if "vocab_size" in text else np.inf
+
+
+def _pruned(
+    group: GroupFit, known: Iterable[Base], deployed: float, tokens: float, limit: float
+) -> list[dict[str, object]]:
+    """The candidates of one family and method, predicted together."""
+    pairs = list(_reachable(group, known, deployed))
+    if not pairs:
+        return []
+    n0 = np.array([base.n0 for base, _ in pairs], dtype=float)
+    rate = np.array([rate for _, rate in pairs])
+    asked = pd.DataFrame({"n0": n0, "rate": rate, "l0": [base.l0 for base, _ in pairs], "tokens": float(tokens)})
+    asked = asked.assign(
+        n_pruned=n0 * (1 - rate),
+        n0_nonembedding=[float(base.n0_nonembedding) for base, _ in pairs],
+    )
+    loss = group.fit.predict(asked)
+    fine = (loss > 0) & (loss <= limit)
+    loss, low, high = (np.where(fine, v, np.nan) for v in (loss, *_interval(group, asked)))
+    rows = []
+    for i, (base, r) in enumerate(pairs):
+        far = {f"beyond_{axis}": beyond(group.rows, c, asked[c].iloc[i]) for axis, c in _AXES}
+        rows.append(
+            _about(base)
+            | {"method": group.method, "rate": r, "parameters": round(n0[i] * (1 - r)), "tokens": int(tokens)}
+            | {"loss": loss[i], "loss_low": low[i], "loss_high": high[i], "beyond": max(far.values()), **far}
+            | {"law": group.fit.law.name, "runs": group.fit.n_runs, "note": _note(group, bool(fine[i]))}
+        )
+    return rows
+
+
+_AXES = (("size", "n0"), ("rate", "rate"), ("tokens", "tokens"))
+
+
+def _reachable(group: GroupFit, known: Iterable[Base], deployed: float) -> Iterator[tuple[Base, float]]:
+    """Bases of the family that this method brings to the deployed size, and the rate that does it."""
+    for base in known:
+        if base.family != group.family or base.n0 <= deployed:
+            continue
+        needed = 1 - deployed / base.n0
+        sparse = sparse_rate(base.n0, base.n0_nonembedding) if SPARSE in group.method.split("+") else 0.0
+        if group.method == SPARSE and sparse >= needed:
+            yield base, sparse
+        elif group.method != SPARSE and needed >= sparse:
+            yield base, needed
+
+
+def _interval(group: GroupFit, asked: pd.DataFrame) -> tuple[Array, Array]:
+    if group.fit.n_runs < RUNS_FOR_AN_INTERVAL:
+        return np.full(len(asked), np.nan), np.full(len(asked), np.nan)
+    return group.shared.resample(draws=DRAWS).interval(asked, LEVEL, new_run=True)
+
+
+def _note(group: GroupFit, fine: bool) -> str:
+    if not fine:
+        return "so far outside the runs that the law breaks down"
+    few = f"{group.fit.n_runs} runs are too few for an interval" if group.fit.n_runs < RUNS_FOR_AN_INTERVAL else ""
+    return "; ".join(filter(None, (few, group.fit.held_words)))

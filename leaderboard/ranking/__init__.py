@@ -1,0 +1,1 @@
+"""Which law predicts best: slopes compared, rows held out, laws ordered."""

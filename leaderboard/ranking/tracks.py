@@ -1,0 +1,102 @@
+"""How a law is tested: which rows of a group are fitted and which are predicted, by track.
+
+`fit` in sample; `tokens` the first 80 % of each curve for the last 20 %; `size` all but the largest n0 for the
+largest; `rate` all but every base model's highest rate for those. A track that the data cannot test has no split.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from leaderboard.laws.law import Array
+from leaderboard.logs.contract import GROUP, curve_numbers
+
+HELD_OUT = ("tokens", "size", "rate")
+TRACKS = ("fit", *HELD_OUT)
+MIN_ROWS_TOKENS = 10
+TRAIN_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row masks of one group's frame, shape (n,) each. In the `fit` track both are all rows."""
+
+    train: NDArray[np.bool_]
+    test: NDArray[np.bool_]
+
+
+def groups(frame: pd.DataFrame, columns: Sequence[str] = GROUP) -> list[tuple[dict[str, str], pd.DataFrame]]:
+    """The groups of usable rows, in order of their names: losses of different groups share no fit."""
+    columns = [c for c in columns if c in frame]
+    if not columns:
+        return [({}, frame)]
+    names, combined = [], np.zeros(len(frame), dtype=np.int64)
+    for c in columns:
+        column = frame[c].astype(str if frame[c].isna().any() else frame[c].dtype).astype("category")
+        texts = column.cat.categories.astype(str).to_numpy(dtype=object)
+        names.append(np.unique(texts))  # categories are ordered as they were first read
+        combined = combined * len(names[-1]) + np.searchsorted(names[-1], texts)[column.cat.codes]
+    found = []
+    for number in np.unique(combined):
+        mine = combined == number
+        place = np.unravel_index(number, [len(n) for n in names])
+        key = {c: str(n[i]) for c, n, i in zip(columns, names, place, strict=True)}
+        found.append((key, frame if mine.all() else frame[mine]))
+    return found
+
+
+def on_text(frame: pd.DataFrame, group: dict[str, str]) -> pd.DataFrame:
+    """The rows that may share a fit with a group's: those on its held-out text, under its objective."""
+    same = [(frame[name] == group[name]).to_numpy() for name in GROUP[2:]]
+    return frame[np.logical_and.reduce(same)]
+
+
+def split(group: pd.DataFrame, track: str) -> Split | None:
+    """Split the usable rows of one group for `track`; None where the data cannot test it."""
+    return _SPLITS[track](group)
+
+
+def _in_sample(group: pd.DataFrame) -> Split | None:
+    everything = np.ones(len(group), dtype=bool)
+    return Split(everything, everything)
+
+
+def _later_tokens(group: pd.DataFrame) -> Split | None:
+    """Runs of fewer than ten usable rows are in neither part."""
+    curve = curve_numbers(group)
+    order = np.lexsort((group["tokens"].to_numpy(), curve))
+    first = np.flatnonzero(np.diff(curve[order], prepend=-1))
+    n, place = np.bincount(curve)[curve], np.empty(len(group), dtype=np.int64)
+    place[order] = 1 + np.arange(len(group)) - np.repeat(first, np.diff(np.append(first, len(group))))
+    long = n >= MIN_ROWS_TOKENS
+    train = long & (place <= np.ceil(TRAIN_SHARE * n - 1e-9))
+    return Split(train, long & ~train) if long.any() else None
+
+
+def _larger_size(group: pd.DataFrame) -> Split | None:
+    n0 = group["n0"].to_numpy()
+    largest = n0 == n0.max()
+    return Split(~largest, largest) if len(np.unique(n0[~largest])) >= 2 else None
+
+
+def _higher_rate(group: pd.DataFrame) -> Split | None:
+    rate = group["rate"].to_numpy(dtype=float).round(9)
+    base = pd.factorize(group["base_model"], use_na_sentinel=False)[0]
+    highest, lowest = (
+        by_base[base] for by_base in (_extremes(rate, base, np.maximum), _extremes(rate, base, np.minimum))
+    )
+    test = (rate == highest) & (lowest < highest)
+    return Split(~test, test) if test.any() else None
+
+
+def _extremes(values: Array, group: NDArray[np.int64], which: np.ufunc) -> Array:
+    """The largest (or smallest) value of each group, shape (groups,)."""
+    out = np.full(int(group.max()) + 1, -np.inf if which is np.maximum else np.inf)
+    which.at(out, group, values)
+    return out
+
+
+_SPLITS = {"fit": _in_sample, "tokens": _later_tokens, "size": _larger_size, "rate": _higher_rate}

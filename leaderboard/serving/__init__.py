@@ -1,0 +1,1 @@
+"""What a leaderboard shows: one state of the data and every answer about it."""

@@ -1,0 +1,1 @@
+"""What was measured about the laws themselves: ablation, choice of a metric, cross-validation, noise."""

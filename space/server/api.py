@@ -1,0 +1,307 @@
+"""What programs may ask, over HTTP and MCP: six typed functions, registered once. See README.md beside this file.
+
+They only ask `leaderboard/` and put its answers into plain data. Losses are nats per token, rates shares of all
+parameters, parameters and tokens counts. What cannot be answered is refused in a sentence.
+"""
+
+import base64
+import binascii
+import functools
+import inspect
+import logging
+import math
+import tempfile
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from leaderboard.errors import P2Error
+from leaderboard.logs.check import MAX_BYTES, check_files
+from leaderboard.planning.budget import MOST_TOKENS, Question
+from leaderboard.planning.gpus import check_offer
+from leaderboard.planning.outlook import losses_at
+from leaderboard.serving import as_json
+from leaderboard.serving.models import snippet
+from leaderboard.serving.runs import filter_runs
+from space.server.blocks import Refused
+from space.server.store import Store
+
+logger = logging.getLogger(__name__)
+MOST_NUMBER = 1e300
+MOST_ROWS = 10_000
+LEAST_TOKENS = 1e3
+MOST_TOKEN_COUNTS = 1_000
+MOST_TEXT = 300  # characters of a name or a search
+
+
+def register(store: Store) -> None:
+    """Add the six functions to the Blocks that is being built."""
+    for function in functions(store).values():
+        gr.api(function, api_name=function.__name__, queue=False, api_visibility="public")
+
+
+@dataclass(frozen=True)
+class Functions:
+    """What may be asked of the state that `store` holds at that moment."""
+
+    store: Store
+
+    def rank(self) -> dict[str, Any]:
+        """Ranking of the scaling laws by how well they predict the slope of unseen loss curves (ASD), best first.
+
+        Returns:
+            `data` (source, revision, date, runs, quarantined, noise_floor) and `laws`, each with rank, score (its ASD
+            over the best law's; 1 would win everywhere), score_90, wins (share of resamples won), rmse_heldout (nats
+            per token), recommended, and its cells: group, track, status, asd (nats per billion tokens), rmse.
+
+        Example:
+            rank()
+        """
+        board = self.store.board
+        table, cells = board.ranking
+        floor = as_json.plain(board.floor)
+        return {"data": as_json.data(board.logs) | {"noise_floor": floor}, "laws": as_json.ranking(table, cells)}
+
+    def budget(
+        self,
+        family: str,
+        method: str,
+        rate: float,
+        n0: float,
+        l0: float,
+        l_pruned: float | None = None,
+        target_loss: float | None = None,
+        excess: float | None = None,
+        gain: float | None = None,
+        eval_data: str | None = None,
+        law: str | None = None,
+        gpu: str | None = None,
+        price: float | None = None,
+    ) -> dict[str, Any]:
+        """How many post-training tokens a pruned model needs. Give one goal at most: target_loss, excess or gain.
+
+        Args:
+            family: Model family, e.g. llama-3.
+            method: Pruning method: depth, width or 2:4.
+            rate: Share of all parameters removed, between 0 and 1; 0.25 removes a quarter.
+            n0: Parameters before pruning, a count; 8e9 for 8B.
+            l0: Held-out loss before pruning, in nats per token.
+            l_pruned: Held-out loss right after pruning, in nats per token, when measured.
+            target_loss: Goal: this held-out loss, in nats per token.
+            excess: Goal: this many nats per token above l0.
+            gain: Goal: the next doubling of tokens wins less than this many nats per token; 0.01 by default.
+            eval_data: Held-out text of the losses; by default the one with most runs.
+            law: Law that answers; by default the one that predicts unseen models best.
+            gpu: Also GPU-hours and cost on this GPU: h200, h100, a100, l40s or rtx-4090.
+            price: US dollars a GPU-hour; by default a typical price.
+
+        Returns:
+            tokens (null where the goal is unreachable), tokens_80 and tokens_95 (intervals for a new run), loss (nats
+            per token), status (reached, already_met, unreachable), law, group, extrapolation (factors beyond the
+            measured range, 1 inside), gpu_hours, cost (US dollars) and why (sentences).
+
+        Example:
+            budget(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, excess=0.05, gpu="h100")
+        """
+        asked = _question(family, method, rate, n0, l0, l_pruned, target_loss, excess, gain)
+        check_offer(gpu, price)
+        answer, _ = self.store.board.budget(asked, eval_data=eval_data, law=law, gpu=gpu, price=price)
+        return typing.cast(dict[str, Any], as_json.plain(answer.as_dict()))
+
+    def runs(
+        self,
+        search: str = "",
+        family: str | None = None,
+        method: str | None = None,
+        base_model: str | None = None,
+        contributor: str | None = None,
+        rate_from: float | None = None,
+        rate_to: float | None = None,
+        limit: int = 100,
+    ) -> dict[str, Any]:
+        """Measured runs, newest first; every filter may be left out.
+
+        Args:
+            search: Text in a run's id, model, family, method, contributor or data sets.
+            family: Only this model family, e.g. qwen-2.5.
+            method: Only this pruning method, e.g. depth; none for controls.
+            base_model: Only runs of this base model.
+            contributor: Only runs of this Hub user.
+            rate_from: Lowest rate, a share of all parameters.
+            rate_to: Highest rate, a share of all parameters.
+            limit: Most rows to return, 1 to 10,000.
+
+        Returns:
+            `data`, `found` (number of runs that match), `runs` (run_id, base_model, method, rate, n0, l0, l_pruned,
+            tokens, loss, recovered and every other column of a run) and `note`: which filter leaves nothing.
+
+        Example:
+            runs(family="llama-3", rate_to=0.2, limit=5)
+        """
+        if not 1 <= limit <= MOST_ROWS:
+            raise P2Error(f"runs: limit is {limit}; give 1 to {MOST_ROWS:,} rows.")
+        board = self.store.board
+        left = filter_runs(
+            board.runs, search=search, family=family, method=method, base_model=base_model, contributor=contributor,
+            rate_from=rate_from, rate_to=rate_to,
+        )  # fmt: skip
+        shown = as_json.rows(left.rows.head(limit))
+        return {"data": as_json.data(board.logs), "found": len(left.rows), "runs": shown, "note": left.words or None}
+
+    def models(self) -> dict[str, Any]:
+        """Published models: losses in nats per token, what was recovered, whether on the Pareto front, how to load.
+
+        Returns:
+            `data` and `models`: model, revision, base_model, method, rate, parameters (non-zero), loss, recovered
+            (share of the damage won back), tokens, gpu_hours, pareto and snippet (Python that loads it).
+
+        Example:
+            models()
+        """
+        board = self.store.board
+        rows = as_json.rows(board.models)
+        return {
+            "data": as_json.data(board.logs),
+            "models": [row | {"snippet": snippet(row["model"], row["revision"])} for row in rows],
+        }
+
+    def predict(
+        self,
+        family: str,
+        method: str,
+        rate: float,
+        n0: float,
+        l0: float,
+        tokens: list[float],
+        l_pruned: float | None = None,
+        eval_data: str | None = None,
+        law: str | None = None,
+        level: float = 0.8,
+    ) -> dict[str, Any]:
+        """Held-out loss that a planned run is predicted to have at given token counts.
+
+        Args:
+            family: Model family, e.g. llama-3.
+            method: Pruning method: depth, width or 2:4.
+            rate: Share of all parameters removed, between 0 and 1.
+            n0: Parameters before pruning, a count.
+            l0: Held-out loss before pruning, in nats per token.
+            tokens: Post-training token counts, 1e3 to 1e13 each, at most 1,000 of them.
+            l_pruned: Held-out loss right after pruning, in nats per token, when measured.
+            eval_data: Held-out text of the losses; by default the one with most runs.
+            law: Law that answers; by default the one that predicts unseen models best.
+            level: Share of new runs whose loss falls within low and high, e.g. 0.8.
+
+        Returns:
+            law, group, level, why (sentences) and `losses`: tokens, loss, low, high, all losses in nats per token; low
+            and high are null where there are too few runs for an interval.
+
+        Example:
+            predict(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, tokens=[1e6, 1e7])
+        """
+        if len(tokens) > MOST_TOKEN_COUNTS:
+            raise P2Error(f"predict: {len(tokens):,} token counts; give at most {MOST_TOKEN_COUNTS:,}.")
+        if wrong := [count for count in tokens if not LEAST_TOKENS <= count <= MOST_TOKENS]:
+            raise P2Error(f"predict: {wrong[0]:g} tokens; give counts from {LEAST_TOKENS:g} to {MOST_TOKENS:g}.")
+        if not 0 < level < 1:
+            raise P2Error(f"predict: level is {level}; it is a share between 0 and 1, 0.8 for 80 %.")
+        asked = _question(family, method, rate, n0, l0, l_pruned)
+        found = self.store.board.predictor(
+            family, method, eval_data=eval_data, law=law, l_pruned_known=l_pruned is not None
+        )  # fmt: skip
+        losses = as_json.rows(losses_at(found, asked, tokens, level))
+        return {
+            "law": found.fit.law.name,
+            "group": found.group,
+            "level": level,
+            "why": list(found.why),
+            "losses": losses,
+        }
+
+    def check_log(self, parquet_base64: str) -> dict[str, Any]:
+        """Judge a run log before it is submitted: the same check that a pull request gets. Nothing is kept.
+
+        Args:
+            parquet_base64: The log, one parquet file of at most 5 MB, in base64.
+
+        Returns:
+            ok (whether it would be accepted) and findings: code, severity, where, got, allowed, fix.
+
+        Example:
+            check_log(base64.b64encode(open("log.parquet", "rb").read()).decode())
+        """
+        if len(parquet_base64) > base64_length(MAX_BYTES):
+            raise P2Error(f"check_log: more than {MAX_BYTES:,} bytes; a log has fewer. Evaluate less often.")
+        try:
+            content = base64.b64decode(parquet_base64, validate=True)
+        except (ValueError, binascii.Error) as error:
+            raise P2Error(f"check_log: parquet_base64 is not base64 ({error}).") from error
+        with tempfile.TemporaryDirectory(prefix="p2zoo-") as folder:
+            path = Path(folder) / "log.parquet"
+            path.write_bytes(content)
+            (report,) = check_files([path], ["log.parquet"]).reports
+        return {"ok": report.ok, "findings": report.as_dict()["findings"]}
+
+
+def functions(store: Store) -> dict[str, Callable[..., Any]]:
+    """The six by name, refusing in words."""
+    asked = Functions(store)
+    six = (asked.rank, asked.budget, asked.runs, asked.models, asked.predict, asked.check_log)
+    return {function.__name__: in_words(function) for function in six}
+
+
+def base64_length(size: int) -> int:
+    """Characters of so many bytes in base64."""
+    return 4 * math.ceil(size / 3)
+
+
+def _question(*known: Any) -> Question:
+    names = ("family", "method", "rate", "n0", "l0", "l_pruned", "target_loss", "excess", "gain")
+    return Question(**dict(zip(names, known, strict=False)))
+
+
+def in_words(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with its arguments held to their types, and everything that goes wrong said in a sentence."""
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(function)
+
+    @functools.wraps(function)
+    def asked(*values: Any, **named: Any) -> Any:
+        given = dict(zip(parameters, values, strict=False)) | named
+        try:
+            typed = {name: _typed(function.__name__, name, value, hints[name]) for name, value in given.items()}
+            return function(**typed)
+        except P2Error as error:
+            raise Refused(str(error)) from None
+        except Exception:
+            logger.exception("%s", function.__name__)
+            raise Refused(f"{function.__name__}: this could not be answered; the error is in the log.") from None
+
+    return asked
+
+
+KINDS = {str: "a text", float: "a finite number", int: "a whole number", list[float]: "a list of finite numbers"}
+
+
+def _typed(where: str, name: str, value: Any, hint: Any) -> Any:
+    """`value` as the parameter's type, or P2Error. JSON knows one kind of number: 3 is a float too, 3.0 an int."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(None) in kinds and (value is None or value == ""):  # an empty form field
+        return None
+    kind = kinds[0]
+    if kind is str and isinstance(value, str):
+        if name != "parquet_base64" and len(value) > MOST_TEXT:
+            raise P2Error(f"{where}: {name} is {len(value):,} characters long; at most {MOST_TEXT}.")
+        return value
+    if kind == list[float] and isinstance(value, list) and value:
+        return [_typed(where, f"{name}[{i}]", one, float) for i, one in enumerate(value)]
+    number = kind in (float, int) and isinstance(value, int | float) and not isinstance(value, bool)
+    if number and abs(value) < MOST_NUMBER and (kind is float or value == int(value)):  # not NaN, not infinity
+        return kind(value)
+    got = repr(value) if value is None or isinstance(value, int | float | str) else type(value).__name__
+    raise P2Error(f"{where}: {name} is {got[:60]}; it must be {KINDS[kind]}.")

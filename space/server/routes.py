@@ -1,0 +1,138 @@
+"""Plain addresses beside the pages: /healthz, /webhook and /download/NAME."""
+
+import hmac
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from gradio.route_utils import FnIndexInferError
+from mcp.types import TextContent
+
+from leaderboard.errors import P2Error
+from leaderboard.ranking.cells import asd_interval
+from leaderboard.serving import as_json
+from leaderboard.serving.board import Board
+from space.server.api import functions
+from space.server.store import Store
+
+logger = logging.getLogger(__name__)
+MOST_BYTES = 1_000_000  # of a webhook's payload
+FORMULA = tuple("=+-@\t\r")  # how a spreadsheet's formula starts
+CALLS = "/gradio_api/"  # what programs call
+
+
+def add(app: FastAPI, store: Store, webhook_secret: str | None = None) -> None:
+    """Add the addresses. Without a secret /webhook refuses everybody."""
+
+    def healthz() -> dict[str, Any]:
+        """Which state is served, and why it is not newer."""
+        logs = store.board.logs
+        known = as_json.data(logs)
+        kept = {name: known[name] for name in ("source", "revision", "date", "runs", "note")}
+        return {"status": "ok", **kept, "quarantined": len(logs.quarantined), "problem": store.problem}
+
+    async def webhook(request: Request) -> JSONResponse:
+        """The Hub tells of a change: 202 where it is one of our data, refreshed soon after."""
+        given = request.headers.get("x-webhook-secret", "")
+        if not webhook_secret or not hmac.compare_digest(given.encode(), webhook_secret.encode()):
+            return JSONResponse({"error": "wrong or no X-Webhook-Secret"}, 403)
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BYTES:
+                return JSONResponse({"error": "payload too large"}, 413)
+        try:
+            ours = _is_of(json.loads(body), store.source)
+        except (ValueError, RecursionError):
+            return JSONResponse({"error": "not JSON"}, 400)
+        if ours:
+            store.ask()
+        return JSONResponse({"refreshing": ours}, 202 if ours else 200)
+
+    def download(name: str) -> Response:
+        """A table as a file."""
+        table, _, kind = name.rpartition(".")
+        if name == "ranking.json":
+            content, media = json.dumps(functions(store)["rank"](), allow_nan=False), "application/json"
+        elif table in TABLES and kind == "csv":
+            content, media = _harmless(TABLES[table](store.board)).to_csv(index=False), "text/csv; charset=utf-8"
+        else:
+            known = ", ".join(["ranking.json", *(f"{one}.csv" for one in TABLES)])
+            return JSONResponse({"error": f"download: unknown file {name!r}. Known: {known}."}, 404)
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-cache"}
+        return Response(content, media_type=media, headers=headers)
+
+    async def refuse(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 422)
+
+    app.add_exception_handler(P2Error, refuse)
+    app.add_api_route("/healthz", healthz, methods=["GET"])
+    app.add_api_route("/webhook", webhook, methods=["POST"])
+    app.add_api_route("/download/{name}", download, methods=["GET"])
+
+
+def mcp_answers_in_json(demo: gr.Blocks) -> None:
+    """Let tools answer with JSON text; Gradio's MCP server would write Python's form of it."""
+    server = demo.mcp_server_obj
+    if server is not None:
+        server.postprocess_output_data = lambda data, _: [
+            TextContent(type="text", text=json.dumps(one, ensure_ascii=False, allow_nan=False)) for one in data
+        ]
+
+
+def _is_of(payload: Any, source: str | None) -> bool:
+    """Whether an event of the Hub is about the content of the data set that is served."""
+    try:
+        repo, event = payload["repo"], payload["event"]
+        return (repo["type"], repo["name"]) == ("dataset", source) and event["action"] != "delete"
+    except (KeyError, TypeError):
+        return False  # not an event as the Hub sends them
+
+
+def _harmless(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before text that a spreadsheet would take for a formula (OWASP, CSV injection)."""
+    texts = table.select_dtypes(["object", "string", "category"]).astype(object)
+    return table.assign(**{str(n): column.map(_plain) for n, column in texts.items()})
+
+
+def _plain(value: Any) -> Any:
+    return f"'{value}" if str(value)[:1] in FORMULA else value
+
+
+def _cells(board: Board) -> pd.DataFrame:
+    cells = board.ranking[1]
+    ends = [asd_interval(draws) or [float("nan")] * 2 for draws in cells["asd_draws"]]
+    low, high = zip(*ends, strict=True) if ends else ((), ())
+    return cells.drop(columns=["asd_draws", "cell"]).assign(asd_low=low, asd_high=high)
+
+
+TABLES: dict[str, Callable[[Board], pd.DataFrame]] = {
+    "ranking": lambda board: board.ranking[0],
+    "cells": _cells,
+    "runs": lambda board: board.runs,
+    "models": lambda board: board.models,
+    "ablation": lambda board: board.ablation,
+}
+
+
+def refuse_calls_in_words(app: FastAPI) -> None:
+    """Answer what Gradio cannot read (no such function, an argument too few or too many) with a sentence, not 500."""
+
+    async def refuse(request: Request, error: Exception) -> JSONResponse:
+        if CALLS not in request.url.path:
+            raise error
+        unknown = isinstance(error, KeyError | FnIndexInferError)
+        if not unknown:
+            logger.warning("%s was refused", request.url.path, exc_info=error)
+        words = f"there is no function at {request.url.path}" if unknown else str(error) or "it could not be read"
+        return JSONResponse({"error": words}, 404 if unknown else 422)
+
+    for mount in app.routes:
+        if isinstance(inner := getattr(mount, "app", None), FastAPI):
+            for kind in (FnIndexInferError, KeyError, TypeError, ValueError):
+                inner.add_exception_handler(kind, refuse)

@@ -1,0 +1,67 @@
+"""Parameter arithmetic against real models, and what a family table refuses."""
+
+import json
+
+import pytest
+
+from leaderboard.errors import P2Error
+from leaderboard.planning.bases import BASES
+from leaderboard.shapes import ARCHITECTURES, bundled_config, parameters, parameters_nonembedding, shape_of
+from zoo.pruning.prune import count
+
+BIASES = [{}, {"attention_bias": True}, {"mlp_bias": True}]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_arithmetic_counts_a_built_model(build, model_type, tied):
+    for changes in BIASES if model_type == "llama" else [{}]:
+        model = build(model_type, tied, **changes)
+        shape = shape_of(model.config.to_dict())
+        assert (parameters(shape), parameters_nonembedding(shape)) == count(model)
+
+
+@pytest.mark.parametrize("base", BASES.values(), ids=lambda base: base.name)
+def test_arithmetic_counts_published_models(base):
+    shape = shape_of(bundled_config(base.name))
+    assert (parameters(shape), parameters_nonembedding(shape)) == (base.n0, base.n0_nonembedding)
+    assert shape.architecture.name == base.family
+
+
+@pytest.mark.parametrize("model_id", BASES)
+def test_transformers_builds_the_bundled_configs(model_id):
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = bundled_config(model_id)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    model.tie_weights()
+    assert count(model)[0] == parameters(shape_of(config))
+
+
+@pytest.mark.parametrize(("name", "total"), [("tiny-llama-3", 4_312_192), ("tiny-qwen-2.5", 4_315_264)])
+def test_arithmetic_counts_the_quickstart_checkpoints(quickstart, name, total):
+    config = json.loads((quickstart / name / "config.json").read_text())
+    assert parameters(shape_of(config)) == total
+
+
+def test_an_unknown_id_has_no_bundled_config():
+    assert bundled_config("nobody/nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_type": "lama"}, "Did you mean 'llama'"),
+        ({"model_type": None}, "unknown model_type None"),
+        ({"auto_map": {"AutoModel": "modeling.Model"}}, "remote code"),
+        ({"quantization_config": {"bits": 4}}, "quantized"),
+        ({"num_key_value_heads": 5}, "32 query heads cannot share 5"),
+        ({"hidden_size": "2048"}, "hidden_size is '2048'"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+    ],
+)
+def test_refusals_name_the_trouble(changes, words):
+    with pytest.raises(P2Error, match=words):
+        shape_of({**bundled_config("meta-llama/Llama-3.2-1B"), **changes})

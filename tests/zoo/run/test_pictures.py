@@ -1,0 +1,59 @@
+"""The pictures: files that image readers accept, with something drawn on them."""
+
+import pandas as pd
+from matplotlib.image import imread
+from typer.testing import CliRunner
+
+from leaderboard import load_logs
+from leaderboard.errors import P2Error
+from leaderboard.logs.load import SEED
+from zoo.cli import app
+from zoo.run.plot import draw_curve
+from zoo.sweep.gallery import draw_gallery
+
+ROWS = [{"tokens": tokens, "loss": 3 - tokens / 1e4} for tokens in (0, 100, 1_000, 4_000)]
+
+
+def ink(path) -> float:
+    """Share of pixels that are not white; imread raises on a file that is no whole PNG."""
+    pixels = imread(path)[..., :3]
+    assert min(pixels.shape[:2]) > 300
+    return float((pixels.min(axis=-1) < 0.95).mean())
+
+
+def test_a_curve_is_drawn(tmp_path):
+    draw_curve(tmp_path / "curve.png", ROWS, l0=2.4, l_pruned=3.0, title="tiny, depth")
+    assert 0.005 < ink(tmp_path / "curve.png") < 0.5
+
+
+def test_other_losses_make_another_picture(tmp_path):
+    for name, l0 in (("one", 2.4), ("two", 1.0)):
+        draw_curve(tmp_path / name, ROWS, l0=l0, l_pruned=3.0, title="tiny, depth")
+    assert (tmp_path / "one").read_bytes() != (tmp_path / "two").read_bytes()
+
+
+def test_a_gallery_has_a_panel_a_group_with_a_law_where_runs_allow_one(tmp_path):
+    """Ten runs of one group, and one run of another, on other text."""
+    frame = load_logs().frame
+    frame = frame[frame["family"] == "llama-3"]
+    one = frame[frame["run_id"] == frame.loc[frame["method"] == "width", "run_id"].iloc[0]]
+    frame = pd.concat([frame[frame["method"] == "depth"], one.assign(eval_data="other")], ignore_index=True)
+    titles = draw_gallery(tmp_path / "gallery.png", frame, "damage")
+    assert titles == ["llama-3 depth on p2lab/docs-heldout", "llama-3 width on other"]
+    assert ink(tmp_path / "gallery.png") > 0.01
+
+
+def test_the_plot_command(tmp_path):
+    log = next(iter(sorted(SEED.rglob("*.parquet"))))
+    result = CliRunner().invoke(app, ["plot", str(log), "--out", str(tmp_path / "one.png")])
+    assert result.output == f"{tmp_path / 'one.png'}: 1 run in 1 group\n"
+    assert ink(tmp_path / "one.png") > 0.005
+
+
+def test_a_picture_that_cannot_be_written_and_a_law_that_is_none(tmp_path):
+    log = str(next(iter(sorted(SEED.rglob("*.parquet")))))
+    result = CliRunner().invoke(app, ["plot", log, "--out", str(tmp_path / "nowhere" / "one.png")])
+    assert isinstance(result.exception, P2Error)
+    assert "cannot be written" in str(result.exception)
+    result = CliRunner().invoke(app, ["plot", log, "--law", "dammage"])
+    assert "unknown law 'dammage'. Did you mean 'damage'" in str(result.exception)

@@ -1,0 +1,1 @@
+"""The Hub's HTTP addresses, a module a kind."""

@@ -1,0 +1,1 @@
+"""What the Hub keeps: objects, trees, repositories, pull requests, grants."""

@@ -1,0 +1,107 @@
+"""What a recipe will cost, before anything is downloaded: parameters, memory, tokens, steps, evaluations.
+
+Needs the model's config only: from a local folder, or one that ships with p2zoo. Memory is what memory.py says
+of the pruned model: the least that a training needs, and what it takes at the micro-batch a GPU would begin with.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.amounts import short_count
+from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
+from zoo.inputs.base_model import Source, describe
+from zoo.inputs.enough import check_enough
+from zoo.inputs.text import check_text
+from zoo.pruning.plan import Plan, plan
+from zoo.recipe.files import to_yaml
+from zoo.recipe.grid import GRIDS
+from zoo.recipe.spec import Recipe
+
+OPTIMIZER_BYTES = 16  # a parameter, in a checkpoint of fp32 weights and moments
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The plan of a run in numbers; `plan` and the memory are None when no config is at hand."""
+
+    recipe: Recipe
+    source: Source | None
+    plan: Plan | None
+    memory_bytes: int | None  # at the micro-batch it would begin with
+    least_bytes: int | None  # one sequence at a time, every block computed twice
+    steps: int
+    tokens: int
+    evaluations: int
+    text_tokens: int | None  # about as many hold the training text, where text and tokenizer are at hand
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers for programs."""
+        plan = self.plan
+        return {
+            "name": self.recipe.name,
+            "recipe_sha256": self.recipe.sha256,
+            "n0": plan and plan.n0,
+            "n_pruned": plan and plan.n_pruned,
+            "rate": plan and plan.rate,
+            "rate_nonembedding": plan and plan.rate_nonembedding,
+            "memory_bytes": self.memory_bytes,
+            "least_bytes": self.least_bytes,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "evaluations": self.evaluations,
+            "text_tokens": self.text_tokens,
+        }
+
+
+def estimate(recipe: Recipe) -> Estimate:
+    """Plan a run offline; refuses all that can be refused without a network."""
+    check_text(recipe.data.train, recipe.folder, "data.train")
+    check_text(recipe.data.heldout, recipe.folder, "data.heldout")
+    source = describe(recipe.model, recipe.folder)
+    planned = plan(source.shape, recipe.prune) if source else None
+    train = recipe.train
+    if recipe.hardware and recipe.hardware.gpus > 1:
+        check_shared(train, recipe.hardware.gpus)
+    first = train.micro_batch or max(1, min(PASS_TOKENS["cuda"], train.batch_tokens) // train.seq_len)
+    return Estimate(
+        recipe=recipe,
+        source=source,
+        plan=planned,
+        memory_bytes=None
+        if planned is None
+        else memory(planned.target, train, planned.n0, first, train.gradient_checkpointing is True),
+        least_bytes=None if planned is None else least_memory(planned.target, train, planned.n0),
+        steps=train.steps,
+        tokens=train.planned_tokens,
+        evaluations=len(grid_steps(recipe, train.steps)) + 2,  # l0 and l_pruned
+        text_tokens=check_enough(recipe, source.folder if source else None),
+    )
+
+
+def grid_steps(recipe: Recipe, steps: int) -> list[int]:
+    """Steps after which the held-out loss is measured."""
+    at = recipe.evaluate
+    return GRIDS[at.grid](steps, at.log_points, at.linear_points, at.linear_from)
+
+
+def report(found: Estimate) -> str:
+    """The estimate for people: the resolved recipe, then what it costs."""
+    lines = [to_yaml(found.recipe).rstrip(), "", f"# recipe {found.recipe.sha256[:16]}: what it costs"]
+    if found.plan is None or found.memory_bytes is None or found.least_bytes is None:
+        lines.append(
+            f"pruning       known once {found.recipe.model.name} is downloaded; its config does not ship with p2zoo"
+        )
+    else:
+        lines.append(f"pruning       {found.plan.summary}")
+        lines.append(
+            f"memory        {found.memory_bytes / GIB:.2f} GiB while training, {found.least_bytes / GIB:.2f} GiB at "
+            "least (estimates)"
+        )
+    lines.append(f"tokens        {found.tokens:,} in {found.steps:,} steps of {found.recipe.train.batch_tokens:,}")
+    if found.text_tokens is not None:
+        times = found.text_tokens / found.tokens
+        held = short_count(found.text_tokens)
+        lines.append(f"text          holds about {held} tokens, {times:,.1f} times as many (by a sample)")
+    lines.append(f"evaluations   {found.evaluations} on {found.recipe.evaluate.tokens:,} held-out tokens each")
+    lines.append("Dry run: nothing was downloaded, pruned or trained.")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What a run reads: the base model, text, tokens."""

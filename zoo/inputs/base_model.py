@@ -1,0 +1,229 @@
+"""Where a model comes from: a folder beside the recipe, a bundled config, or the Hub.
+
+Finding and reading a config is light; weights are loaded in the functions at the end. Only built-in
+architectures are loaded, never code from a repository. Every way a download can fail has its own message.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from leaderboard.errors import P2Error, unknown_name
+from leaderboard.shapes import ARCHITECTURES, Shape, bundled_config, shape_of
+from zoo.models import sizes
+from zoo.recipe.files import load_recipe
+from zoo.recipe.spec import ModelSpec
+
+_FAILURES = (
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    LocalEntryNotFoundError,
+    httpx2.TransportError,
+    OSError,
+)
+_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "LICENSE*", "NOTICE*"]  # what loading and licences need
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that was found: its config, and its folder once the files are here."""
+
+    label: str
+    revision: str | None
+    config: dict[str, Any]
+    shape: Shape
+    folder: Path | None
+
+    @property
+    def family(self) -> str:
+        """The family's name, as it stands in logs."""
+        return self.shape.architecture.name
+
+
+def describe(spec: ModelSpec, beside: Path) -> Source | None:
+    """What can be known without a network: a local folder or a bundled config; None if neither has it."""
+    if spec.scratch is not None:
+        return _source(spec, sizes.config(spec.scratch.family, spec.scratch.size, spec.scratch.vocab_size), None, None)
+    if spec.made_by is not None:
+        made = describe(load_recipe(beside / spec.made_by).model, beside)
+        return None if made is None else replace(made, label=spec.label)
+    if spec.local:
+        folder = _model_folder((beside / spec.name).resolve())
+        config = _read_config(folder / "config.json", f"model.name: {spec.name}")
+        return _source(spec, config, _hash_folder(folder), folder)
+    bundled = bundled_config(spec.name)
+    return None if bundled is None else _source(spec, bundled, spec.revision, None)
+
+
+def _model_folder(named: Path) -> Path:
+    """Of a run folder its model. That by itself is refused: the log would name every such base `model`."""
+    if named.name == "model" and (named.parent / "run.json").is_file():
+        raise P2Error(
+            f"model.name: {named} is what a run made; name the run's folder, {named.parent}, whose name it has."
+        )
+    return named / "model" if (named / "run.json").is_file() else named
+
+
+def resolve(spec: ModelSpec, beside: Path, accept: Callable[[Source], None] = lambda found: None) -> Source:
+    """The model with its files on this machine; downloads from the Hub, config first.
+
+    `accept` sees the config before any weights are fetched, and may refuse by raising.
+    """
+    if spec.made_by is not None:
+        raise P2Error(
+            f"model.name: {spec.name} makes a base model that is not there yet: `p2zoo pretrain` it, then name the "
+            "result with --set model.name=/PATH/OF/RUN; `p2zoo sweep` does both by itself."
+        )
+    if spec.local:
+        found = describe(spec, beside)
+        if found is None or found.folder is None or not any(found.folder.glob("*.safetensors")):
+            raise P2Error(f"model.name: {spec.name} has a config but no *.safetensors weights; save the model there.")
+        accept(found)
+        return found
+    found = _on_hub(spec)
+    accept(found)  # refuses before the weights are fetched
+    try:
+        folder = Path(snapshot_download(spec.name, revision=found.revision, allow_patterns=_FILES))
+    except _FAILURES as error:
+        raise hub_error(error, spec) from error
+    return replace(found, folder=folder)
+
+
+def look_up(spec: ModelSpec, beside: Path) -> Source:
+    """The model's config, from a folder, from what is bundled, or from the Hub; never its weights."""
+    return describe(spec, beside) or _on_hub(spec)
+
+
+def _on_hub(spec: ModelSpec) -> Source:
+    try:
+        commit = HfApi().model_info(spec.name, revision=spec.revision).sha
+        folder = Path(snapshot_download(spec.name, revision=commit, allow_patterns=["config.json"]))
+        config = _read_config(folder / "config.json", f"model.name: {spec.name}")
+        return _source(spec, config, commit, None)
+    except _FAILURES as error:
+        raise hub_error(error, spec) from error
+
+
+def hub_error(error: Exception, spec: ModelSpec) -> P2Error:
+    """What a failed download of a model means, and what to do."""
+    if isinstance(error, P2Error):
+        return error
+    page = f"https://huggingface.co/{spec.name}"
+    if isinstance(error, GatedRepoError):
+        return P2Error(
+            f"model.name: {spec.name} is gated: accept its licence at {page}, then sign in with `hf auth login` "
+            "(or set HF_TOKEN) with a token that may read it."
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return P2Error(
+            f"model.revision: {spec.name} has no revision {spec.revision!r}; its commits are at {page}/commits."
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return P2Error(
+            f"model.name: {spec.name} is not on the Hub, or is private: see {page}. "
+            "Check the spelling, or sign in with `hf auth login`. A local folder is written ./folder."
+        )
+    if isinstance(error, HFValidationError):
+        return P2Error(f"model.name: {spec.name!r} is no Hub id; write owner/name, or ./folder for a local folder.")
+    if isinstance(error, HfHubHTTPError):
+        return P2Error(f"model.name: {spec.name}: the Hub answered: {error}. See {page}.")
+    return P2Error(
+        f"model.name: {spec.name} cannot be fetched: the Hub is out of reach from here ({type(error).__name__}). "
+        "Retry, or download the model to a folder and name it ./folder."
+    )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise P2Error(f"model.name: no usable tokenizer in {folder.name}: {error}") from error
+
+
+def load_model(folder: Path, precision: str) -> Any:
+    """The model with its master weights: fp32, or bf16 where the recipe's precision is bf16-master."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model: Any
+    dtype = torch.bfloat16 if precision == "bf16-master" else torch.float32
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise P2Error(f"model.name: {folder.name} cannot be loaded: {error}") from error
+    return model.to("cuda") if torch.cuda.is_available() else model
+
+
+def cast_weights(model: Any, dtype: Any) -> None:
+    """Change the dtype of the parameters; buffers such as rotary frequencies stay as from_pretrained has them."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
+def save_model(model: Any, folder: Path) -> None:
+    """`save_pretrained`, with a full disk as the OSError that it is."""
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+def copy_licences(source: Source, folder: Path) -> None:
+    """Licence and notice files travel with what is made from a model."""
+    assert source.folder is not None
+    for path in (*source.folder.glob("LICENSE*"), *source.folder.glob("NOTICE*")):
+        shutil.copyfile(path, folder / path.name)
+
+
+def _source(spec: ModelSpec, config: dict[str, Any], revision: str | None, folder: Path | None) -> Source:
+    where = f"model.name: {spec.name}"
+    shape = shape_of(config, where)
+    family = shape.architecture.name
+    names = {known.name for known in ARCHITECTURES.values()}
+    if spec.family is not None and spec.family not in names:
+        raise unknown_name("family", spec.family, names, "model.family")
+    if spec.family is not None and spec.family != family:
+        raise P2Error(f"model.family: got {spec.family!r}, but the config of {spec.name} says {family!r}; remove it.")
+    return Source(spec.label, revision, config, shape, folder)
+
+
+def _read_config(path: Path, where: str) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise P2Error(f"{where}: no config.json there; a model folder is what save_pretrained writes.") from None
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise P2Error(f"{where}: its config.json cannot be read: {error}.") from None
+
+
+def _hash_folder(folder: Path) -> str:
+    """Hash of what defines a local model: config, weights and tokenizer, by name and content."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".safetensors", ".model"):
+            digest.update(f"{path.name}\0".encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

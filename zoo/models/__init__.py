@@ -1,0 +1,1 @@
+"""Model families and sizes as data."""

@@ -1,0 +1,37 @@
+"""The model families: an architecture (its torch-free twin in leaderboard/shapes) and where its modules are."""
+
+from dataclasses import dataclass
+
+from leaderboard.shapes import ARCHITECTURES
+
+
+@dataclass(frozen=True)
+class Modules:
+    """Where things are in the module tree; names below `layers` are inside one layer."""
+
+    layers: str = "model.layers"
+    embedding: str = "model.embed_tokens"
+    final_norm: str = "model.norm"
+    rotary: str = "model.rotary_emb"
+    head: str = "lm_head"
+    q: str = "self_attn.q_proj"
+    k: str = "self_attn.k_proj"
+    v: str = "self_attn.v_proj"
+    o: str = "self_attn.o_proj"
+    gate: str = "mlp.gate_proj"
+    up: str = "mlp.up_proj"
+    down: str = "mlp.down_proj"
+    norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
+
+    @property
+    def linears(self) -> tuple[str, ...]:
+        """The seven linear maps of a layer."""
+        return (self.q, self.k, self.v, self.o, self.gate, self.up, self.down)
+
+    def layer(self, index: int, name: str) -> str:
+        """Full name of a module inside layer `index`."""
+        return f"{self.layers}.{index}.{name}"
+
+
+# Llama's names, unless a row says otherwise.
+MODULES: dict[str, Modules] = {model_type: Modules() for model_type in ARCHITECTURES}

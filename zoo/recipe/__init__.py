@@ -1,0 +1,1 @@
+"""A recipe: one experiment as frozen data, its files, and those that ship."""

@@ -1,0 +1,167 @@
+"""Recipe files: YAML, one parent through `extends`, overrides from the command line.
+
+A message names the place that set the value: a file of the chain or `--set`. Relative paths start at
+the file that writes them; in the result they start at the recipe's own folder.
+"""
+
+import os
+from collections.abc import Hashable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from leaderboard.errors import P2Error
+from zoo.recipe.spec import Recipe, as_data
+from zoo.recipe.strict import build, kind_of
+
+Data = dict[str, Any]
+_PATHS = (("model", "name"), ("model", "scratch", "tokenizer"), ("data", "train", "file"), ("data", "heldout", "file"))
+
+
+def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), corpus: Path | None = None) -> Recipe:
+    """The recipe in `path`, with `--set` style overrides (`prune.rate=0.25`) on top.
+
+    `corpus` is a file that stands in for every data set of the Hub it names; skip and take stay as they are.
+    """
+    path = Path(path)
+    data, origin = _read_chain(path, path.parent, ())
+    if corpus is not None:
+        _stand_in(data, corpus)
+    for item in overrides:
+        _override(data, origin, item)
+    data.setdefault("name", default_name(path))
+    return parse_recipe(data, path.parent, origin, str(path))
+
+
+def parse_recipe(data: Data, folder: Path, origin: dict[str, str] | None = None, where: str = "recipe") -> Recipe:
+    """A recipe from plain data; `origin` says which place set a dotted key, `where` stands for the rest."""
+    try:
+        recipe = build(Recipe, {key: value for key, value in data.items() if key != "folder"})
+    except P2Error as error:
+        raise P2Error(f"{_place(str(error), origin or {}, where)}: {error}") from None
+    object.__setattr__(recipe, "folder", folder.resolve())
+    return recipe
+
+
+def to_yaml(recipe: Recipe, folder: Path | None = None) -> str:
+    """The resolved recipe; with `folder`, local paths are rewritten to start there."""
+    data = as_data(recipe)
+    if folder is not None:
+        _move_paths(data, recipe.folder, folder.resolve())
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+
+
+def default_name(path: Path) -> str:
+    """`recipes/quickstart/depth.yaml` -> `quickstart-depth`."""
+    folder = path.resolve().parent.name
+    return f"{folder}-{path.stem}" if folder else path.stem
+
+
+def _read_chain(path: Path, target: Path, above: tuple[Path, ...]) -> tuple[Data, dict[str, str]]:
+    """Merged data of a file and its parents, and which file set each dotted key."""
+    if path.resolve() in above:
+        raise P2Error(f"{above[-1]}: extends: {path} is already in the chain; a recipe cannot extend itself.")
+    data = _read(path)
+    parent = data.pop("extends", None)
+    _move_paths(data, path.parent.resolve(), target.resolve())
+    origin = {key: str(path) for key, _ in _leaves(data)}
+    if parent is None:
+        return data, origin
+    if not isinstance(parent, str):
+        raise P2Error(f"{path}: extends: got {parent!r}, allowed is the path of one other recipe file.")
+    base, base_origin = _read_chain(path.parent / parent, target, (*above, path.resolve()))
+    return _merge(base, data), base_origin | origin
+
+
+def _read(path: Path) -> Data:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise P2Error(f"{path}: no such recipe. `p2zoo recipes list` shows the bundled ones.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise P2Error(f"{path}: cannot be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise P2Error(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise P2Error(f"{path}: a recipe is a mapping of keys to values, got {type(data).__name__}.")
+    return data
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key written twice; plain YAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"key {twice!r} is written twice, line {node.start_mark.line + 1} and below")
+        return super().construct_mapping(node, deep)
+
+
+def _stand_in(data: Data, corpus: Path) -> None:
+    """Name the file `corpus` wherever a data set of the Hub is named."""
+    for part in ("train", "heldout"):
+        place = data.get("data", {}).get(part)
+        if isinstance(place, dict) and place.get("dataset") is not None:
+            for key in ("dataset", "subset", "split", "revision"):
+                place.pop(key, None)
+            place["file"] = str(corpus.resolve())
+
+
+def _override(data: Data, origin: dict[str, str], item: str) -> None:
+    dotted, equals, text = item.partition("=")
+    if not equals or not dotted:
+        raise P2Error(f"--set {item}: allowed is KEY=VALUE with a dotted key, e.g. --set prune.rate=0.25.")
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        raise P2Error(f"--set {item}: the value is not valid YAML.") from None
+    if value is not None and kind_of(Recipe, dotted) is str:
+        value = value if isinstance(value, str) else text  # a bare 2:4 is the method, not YAML's 124
+    *parents, last = dotted.split(".")
+    place = data
+    for key in parents:
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict):
+            raise P2Error(f"--set {item}: {key} holds a value, not keys.")
+    place[last] = value
+    origin[dotted] = "--set"
+
+
+def _merge(base: Data, over: Data) -> Data:
+    """`over` on top of `base`; mappings are merged, everything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _leaves(data: Data, above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        yield f"{above}{key}", value
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{key}.")
+
+
+def _move_paths(data: Data, old: Path, new: Path) -> None:
+    """Rewrite relative paths that start at folder `old` so that they start at `new`."""
+    for *parents, last in _PATHS:
+        place: Any = data
+        for key in parents:
+            place = place.get(key) if isinstance(place, dict) else None
+        value = place.get(last) if isinstance(place, dict) else None
+        if isinstance(value, str) and not value.startswith("/") and (last == "file" or value.startswith(".")):
+            moved = Path(os.path.relpath(old / value, new)).as_posix()
+            place[last] = moved if last == "file" or moved.startswith(".") else f"./{moved}"
+
+
+def _place(message: str, origin: dict[str, str], where: str) -> str:
+    """The file, or `--set`, that wrote the key a message begins with."""
+    key = message.partition(":")[0]
+    while key:
+        if key in origin:
+            return origin[key]
+        key = key.rpartition(".")[0]
+    return where

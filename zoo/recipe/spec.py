@@ -1,0 +1,320 @@
+"""A recipe: one experiment as frozen data. Model, pruning, text, training, evaluation.
+
+Tokens and parameters are counts, rates shares of all parameters. Reading YAML is files.py; what a
+recipe costs is dry_run.py. Everything that a recipe alone can get wrong is refused here.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from leaderboard.errors import P2Error, unknown_name
+from leaderboard.logs.contract import canonical_json
+from leaderboard.logs.rules import HUB_NAME
+from leaderboard.shapes import ARCHITECTURES
+from zoo.models.sizes import LETTERS, SIZES
+from zoo.pruning.spec import NONE, PruneSpec
+from zoo.recipe.grid import GRIDS
+from zoo.recipe.strict import plain
+
+SCHEDULES = ("constant", "cosine", "cosine-to-10%", "linear")  # plain cosine and linear end at 0
+OBJECTIVES = ("clm", "distill")  # next token; the next-token distribution of the model before pruning
+PRETRAIN = "pretrain"  # what the log says of a model trained from random weights
+OPTIMIZERS = ("adamw", "adamw-8bit")
+PACKINGS = ("wrapped", "bfd_split")
+PRECISIONS = ("fp32", "fp32-master-bf16-autocast", "bf16-master")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchSpec:
+    """A model with random weights: a family's architecture in a size of zoo.models.sizes.SIZES."""
+
+    family: str
+    size: str
+    tokenizer: str | None = (
+        None  # folder that has one, written with a leading `./` or `../`; None: trained on data.train
+    )
+    vocab_size: int = 16_384
+
+    def __post_init__(self) -> None:
+        known = {family.name for family in ARCHITECTURES.values()}
+        if self.family not in known:
+            raise unknown_name("family", self.family, known, "model.scratch.family")
+        if self.size not in SIZES:
+            raise unknown_name("size", self.size, SIZES, "model.scratch.size")
+        if self.vocab_size < LETTERS:
+            raise P2Error(
+                f"model.scratch.vocab_size: got {self.vocab_size}, allowed is {LETTERS} or more: every byte is a token."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """The model before pruning: a Hub id, or a folder beside the recipe written with a leading `./` or `../`.
+
+    Of a run folder it is the model that the run made.
+    Such a path to a recipe file means the base model that recipe makes, which has `scratch` and a name of its own.
+    """
+
+    name: str
+    revision: str | None = None  # commit, tag or branch; for Hub ids
+    family: str | None = None  # a key of leaderboard.shapes.ARCHITECTURES; None: told by the config
+    scratch: ScratchSpec | None = None  # random weights, for `p2zoo pretrain`
+
+    def __post_init__(self) -> None:
+        if self.scratch is not None and (self.name.startswith((".", "/")) or "/" in self.name or self.revision):
+            raise P2Error(
+                "model.name: a model trained from scratch takes a plain name and no revision, e.g. llama-3-s1."
+            )
+        if self.local and self.revision is not None:
+            raise P2Error("model.revision: a folder has none; remove it, or name a model on the Hub.")
+
+    @property
+    def local(self) -> bool:
+        return self.name.startswith((".", "/")) or self.scratch is not None
+
+    @property
+    def made_by(self) -> str | None:
+        """The recipe that makes this base model, where one is named in place of a folder."""
+        return self.name if self.name.startswith((".", "/")) and self.name.endswith((".yaml", ".yml")) else None
+
+    @property
+    def label(self) -> str:
+        """The name that goes into the log: a Hub id, or the last part of a path, which no rewriting changes."""
+        path = PurePosixPath(self.name)
+        if not self.local:
+            return self.name
+        name = path.stem if self.made_by else path.name
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"  # a log takes names of repositories
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSpec:
+    """Documents: a file beside the recipe (text, jsonl, parquet) or a data set on the Hub, one slice of it."""
+
+    file: str | None = None
+    dataset: str | None = None
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    column: str = "text"
+    skip: int = 0  # documents passed over at the start
+    take: int | None = None  # documents used after those; None: all
+    noise: float | None = None  # share of each document's lines that change places; for data.train
+
+    def __post_init__(self) -> None:
+        if (self.file is None) == (self.dataset is None):
+            raise P2Error("data: give exactly one of `file` and `dataset` for each of train and heldout.")
+        if self.file is not None and (self.subset or self.revision or self.split != "train"):
+            raise P2Error("data: subset, split and revision are for a `dataset`; a `file` has none of them.")
+        if self.skip < 0 or (self.take is not None and self.take < 1):
+            raise P2Error(f"data: skip must be 0 or more and take 1 or more, got {self.skip} and {self.take}.")
+        if self.noise is not None and not 0 < self.noise <= 1:
+            raise P2Error(
+                f"data.train.noise: got {self.noise}, allowed is a share in (0, 1]; leave it out for clean text."
+            )
+
+    @property
+    def local(self) -> bool:
+        return self.file is not None
+
+    @property
+    def label(self) -> str:
+        """The name that goes into the log: no folder of this machine in it."""
+        if self.file is not None:
+            name = PurePosixPath(self.file).name
+        else:
+            name = "/".join(part for part in (self.dataset, self.subset, self.split) if part)
+        if self.skip or self.take is not None:
+            name += f"[{self.skip}:{'' if self.take is None else self.skip + self.take}]"
+        return name if self.noise is None else f"{name}+noise={self.noise:g}"
+
+    def overlaps(self, other: "TextSpec") -> bool:
+        """Whether some document is in both slices."""
+        if (self.file, self.dataset, self.subset, self.split) != (other.file, other.dataset, other.subset, other.split):
+            return False
+        first, second = sorted((self, other), key=lambda spec: spec.skip)
+        return first.take is None or first.skip + first.take > second.skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Text to train on and text to measure on; no document may be in both."""
+
+    train: TextSpec
+    heldout: TextSpec
+
+    def __post_init__(self) -> None:
+        if self.heldout.noise is not None:
+            raise P2Error("data.heldout.noise: losses are measured on text as it is; remove it.")
+        if self.train.overlaps(self.heldout):
+            raise P2Error(
+                f"data.heldout: shares documents with data.train ({self.train.label}); "
+                "use another file or split, or set skip and take so that the slices are apart."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """Continued pre-training on fresh tokens; every budget is in tokens."""
+
+    tokens: int
+    batch_tokens: int  # in one optimiser step
+    seq_len: int
+    lr_peak: float
+    checkpoint_tokens: int  # between two checkpoints
+    micro_batch: int | None = None  # sequences in one forward pass, at most; None: found out
+    objective: str = "clm"
+    schedule: str = "constant"
+    warmup_tokens: int = 0
+    packing: str = "wrapped"
+    optimizer: str = "adamw"
+    precision: str = "fp32-master-bf16-autocast"
+    gradient_checkpointing: bool | None = None  # compute activations twice; None: only where nothing else fits
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_packing(self.packing)
+        _check_precision(self.precision)
+        _one_of("objective", self.objective, OBJECTIVES)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        if self.seq_len < 2:
+            raise P2Error(f"train.seq_len: got {self.seq_len}, allowed is 2 or more: one token predicts the next.")
+        _check_batch(self.batch_tokens, self.seq_len, self.micro_batch)
+        if self.tokens < self.batch_tokens:
+            raise P2Error(f"train.tokens: got {self.tokens:,}, allowed is one step ({self.batch_tokens:,}) or more.")
+        if not 0 < self.lr_peak < 1:
+            raise P2Error(f"train.lr_peak: got {self.lr_peak}, allowed is a rate in (0, 1), e.g. 0.0003.")
+        if not 0 <= self.warmup_tokens < self.tokens:
+            raise P2Error(f"train.warmup_tokens: got {self.warmup_tokens:,}, allowed is 0 to below train.tokens.")
+        if self.checkpoint_tokens < 1:
+            raise P2Error(f"train.checkpoint_tokens: got {self.checkpoint_tokens}, allowed is 1 or more.")
+        if self.seed < 0:
+            raise P2Error(f"train.seed: got {self.seed}, allowed is 0 or more.")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps; a budget between two steps is rounded up to the next."""
+        return -(-self.tokens // self.batch_tokens)
+
+    @property
+    def planned_tokens(self) -> int:
+        return self.steps * self.batch_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSpec:
+    """When and on how much held-out text the loss is measured; see zoo.recipe.grid for the grid."""
+
+    tokens: int = 16_384
+    grid: str = "log-then-linear"
+    log_points: int = 6
+    linear_points: int = 6
+    linear_from: float = 0.3  # share of the budget where the linear part begins
+
+    def __post_init__(self) -> None:
+        if self.grid not in GRIDS:
+            raise unknown_name("grid", self.grid, GRIDS, "evaluate.grid")
+        if self.tokens < 2:
+            raise P2Error(f"evaluate.tokens: got {self.tokens}, allowed is 2 or more.")
+        if self.log_points < 1 or self.linear_points < 1:
+            raise P2Error("evaluate: log_points and linear_points must both be 1 or more.")
+        if not 0 < self.linear_from < 1:
+            raise P2Error(f"evaluate.linear_from: got {self.linear_from}, allowed is a share in (0, 1).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareSpec:
+    """What to train on; it changes no result and is not part of the experiment."""
+
+    gpus: int = 1  # that share the model and each step, by FSDP2
+
+    def __post_init__(self) -> None:
+        if self.gpus < 1:
+            raise P2Error(f"hardware.gpus: got {self.gpus}, allowed is 1 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One experiment. `folder` is where relative paths start; it and `hardware` are not part of the experiment."""
+
+    name: str
+    model: ModelSpec
+    prune: PruneSpec
+    data: DataSpec
+    train: TrainSpec
+    evaluate: EvalSpec = field(default_factory=EvalSpec)
+    contributor: str = "anonymous"
+    hardware: HardwareSpec | None = None  # None: as it is launched
+    folder: Path = field(default=Path(), compare=False, repr=False, init=False)
+
+    def __post_init__(self) -> None:
+        for key, value in (("name", self.name), ("contributor", self.contributor)):
+            if not HUB_NAME.fullmatch(value):
+                raise P2Error(
+                    f"{key}: got {value!r}, allowed are up to 96 of a-z, 0-9 and . _ - after a letter or digit."
+                )
+        if self.model.scratch is not None and (self.prune.method != NONE or self.train.objective != "clm"):
+            raise P2Error("prune.method: a model trained from scratch is not pruned and has no teacher: none and clm.")
+
+    @property
+    def objective(self) -> str:
+        """What the log calls it; losses under different objectives share no fit."""
+        return PRETRAIN if self.model.scratch is not None else self.train.objective
+
+    def path(self, written: str) -> Path:
+        """A path of the recipe as one of this machine."""
+        return (self.folder / written).resolve()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the resolved recipe; local paths count by their last part, so it is the same everywhere."""
+        data = as_data(self)
+        data.pop("hardware", None)
+        data["model"]["name"] = self.model.label
+        if self.model.scratch is not None and self.model.scratch.tokenizer is not None:
+            data["model"]["scratch"]["tokenizer"] = PurePosixPath(self.model.scratch.tokenizer).name
+        for part in data["data"].values():
+            if "file" in part:
+                part["file"] = PurePosixPath(part["file"]).name
+        return hashlib.sha256(canonical_json(data)).hexdigest()
+
+
+def as_data(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain mappings, in reading order, ready for YAML."""
+    return {key: value for key, value in plain(recipe).items() if key != "folder"}
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise unknown_name(name, value, known, f"train.{name}")
+
+
+def _check_batch(batch_tokens: int, seq_len: int, micro_batch: int | None) -> None:
+    if micro_batch is not None and micro_batch < 1:
+        raise P2Error(f"train.micro_batch: got {micro_batch}, allowed is 1 or more, or null to have it found out.")
+    unit = seq_len * (micro_batch or 1)
+    if batch_tokens < 1 or batch_tokens % unit:
+        told = f"seq_len x micro_batch = {seq_len} x {micro_batch}" if micro_batch else "seq_len"
+        raise P2Error(f"train.batch_tokens: got {batch_tokens:,}, allowed is a multiple of {told} = {unit:,}.")
+
+
+def _check_packing(packing: str) -> None:
+    if packing == "bfd":
+        raise P2Error(
+            "train.packing: 'bfd' cuts every document at seq_len and drops the rest, half of the text and more; "
+            "use 'bfd_split', which keeps it, or 'wrapped'."
+        )
+    _one_of("packing", packing, PACKINGS)
+
+
+def _check_precision(precision: str) -> None:
+    if precision in ("bf16", "bfloat16"):
+        raise P2Error(
+            f"train.precision: {precision!r} alone would keep the weights in bf16, where small updates are lost. Use "
+            "'fp32-master-bf16-autocast' (bf16 arithmetic, fp32 weights), or say 'bf16-master' if you mean it."
+        )
+    _one_of("precision", precision, PRECISIONS)

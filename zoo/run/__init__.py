@@ -1,0 +1,1 @@
+"""One run: its folder, the pipeline, the gate, the record."""

@@ -1,0 +1,137 @@
+"""The last station: the checked log, the picture, the recipe and run.json; then the scratch folder goes.
+
+The log must pass the leaderboard's own check before the run counts as finished.
+"""
+
+import importlib.metadata
+import json
+import platform
+import shutil
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from leaderboard.errors import RunFailed
+from leaderboard.logs.check import check_files
+from leaderboard.logs.contract import build_table, run_id, write_log
+from zoo.estimate.flops import mfu
+from zoo.files import disk, write_atomic
+from zoo.inputs.base_model import Source
+from zoo.inputs.gather import Materials
+from zoo.pruning.plan import Plan
+from zoo.recipe.files import to_yaml
+from zoo.recipe.spec import Recipe
+from zoo.run.folder import FINISHED, RunFolder
+from zoo.run.plot import draw_curve
+from zoo.training.execution import Execution
+
+PACKAGES = ("p2zoo", "torch", "transformers", "trl", "datasets", "accelerate", "safetensors")
+
+
+def finish(
+    folder: RunFolder, recipe: Recipe, source: Source, plan: Plan, materials: Materials, processes: int = 1
+) -> dict[str, Any]:
+    """Write the log and all that goes with it; returns the finished run.json. `processes` trained, a GPU each."""
+    columns = log_columns(folder.state, recipe, source, plan, materials, processes)
+    rows = folder.rows()
+    with disk(folder.path):
+        log = write_log(folder.path / "log.parquet", build_table(columns, rows))
+        draw_curve(
+            folder.path / "curve.png", rows, columns["l0"], columns["l_pruned"], f"{recipe.name}, {source.label}"
+        )
+    (report,) = check_files([log]).reports
+    if not report.ok:
+        raise RunFailed(f"{log}: does not pass the check of the leaderboard: " + "; ".join(map(str, report.findings)))
+    write_atomic(folder.path / "recipe.yaml", to_yaml(recipe, folder.path))
+    last, damage = rows[-1], columns["l_pruned"] - columns["l0"]
+    folder.update(
+        status=FINISHED,
+        run_id=run_id(columns),
+        rate=plan.rate,
+        rate_nonembedding=plan.rate_nonembedding,
+        n0=plan.n0,
+        n_pruned=plan.n_pruned,
+        tokens=last["tokens"],
+        loss=last["loss"],
+        recovered=(columns["l_pruned"] - last["loss"]) / damage if damage > 0 else None,
+        tokens_per_second=columns["tokens_per_second"],
+        mfu=columns["mfu"],
+        objective=recipe.objective,
+        noise=recipe.data.train.noise,
+        kept_share=materials.train.kept,
+        train_tokens_sha256=materials.train.sha256,
+        heldout_tokens_sha256=materials.heldout.sha256,
+        software=json.loads(columns["software"]),
+        hardware=columns["hardware"],
+        created_at=columns["created_at"].isoformat(),
+    )
+    shutil.rmtree(folder.work)
+    return folder.state
+
+
+def log_columns(
+    state: dict[str, Any], recipe: Recipe, source: Source, plan: Plan, materials: Materials, processes: int = 1
+) -> dict[str, Any]:
+    """The run-level columns of the log."""
+    train, inputs = recipe.train, state["inputs"]
+    speed = state["train_tokens"] / state["train_s"]
+    executed = Execution(**state["execution"]).as_software() if "execution" in state else {}
+    return {
+        "contributor": recipe.contributor,
+        "base_model": source.label,
+        "base_revision": inputs["model"],
+        "family": source.family,
+        "recipe_sha256": recipe.sha256,
+        "software": json.dumps(software() | executed, sort_keys=True),
+        "hardware": hardware(processes),
+        "created_at": datetime.now(UTC),
+        "method": recipe.prune.method,
+        "importance": recipe.prune.logged,
+        "rate_requested": recipe.prune.rate,
+        "rate": plan.rate,
+        "rate_nonembedding": plan.rate_nonembedding,
+        "n0": plan.n0,
+        "n0_nonembedding": plan.n0_nonembedding,
+        "n_pruned": plan.n_pruned,
+        "calibration_sha256": state["calibration_sha256"],
+        "objective": recipe.objective,
+        "train_data": f"{recipe.data.train.label}@{inputs['train'][:12]}",
+        "train_data_revision": inputs["train"],
+        "seq_len": train.seq_len,
+        "batch_tokens": train.batch_tokens,
+        "lr_peak": train.lr_peak,
+        "schedule": train.schedule,
+        "optimizer": train.optimizer,
+        "precision": train.precision,
+        "packing": train.packing,
+        "warmup_tokens": train.warmup_tokens,
+        "tokens_planned": train.planned_tokens,
+        "seed": train.seed,
+        "tokens_per_second": speed,
+        "mfu": mfu(plan.target, train.seq_len, speed, hardware(processes), processes),
+        "eval_data": f"{recipe.data.heldout.label}@{inputs['heldout'][:12]}",
+        "eval_data_revision": inputs["heldout"],
+        "eval_tokens": materials.heldout.tokens,
+        "vocab_size": source.shape.vocab,
+        "l0": state["l0"],
+        "l_pruned": state["l_pruned"],
+    }
+
+
+def software() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # p2zoo itself, run from a checkout
+            continue
+    return {"python": platform.python_version(), **installed}
+
+
+def hardware(processes: int) -> str:
+    """The device, e.g. `1 x NVIDIA H100 80GB HBM3` or `CPU x86_64, 2 threads`."""
+    if torch.cuda.is_available():
+        return f"{processes} x {torch.cuda.get_device_name()}"
+    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"

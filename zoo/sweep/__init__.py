@@ -1,0 +1,1 @@
+"""Many recipes, and what they say as one page."""

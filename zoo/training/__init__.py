@@ -1,0 +1,1 @@
+"""Post-training: the trainer, how a step is carried out, masks that stay."""
