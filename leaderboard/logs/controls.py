@@ -50,8 +50,8 @@ def with_controls(frame: pd.DataFrame) -> pd.DataFrame:
 def controls_table(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a base, text and recipe with a pruned run, with the columns COLUMNS.
 
-    `controls` counts the control runs, `tokens` is how far they reach and `drift` their last loss less l0: what text and
-    training did without pruning. Both are missing where there is no control.
+    `controls` counts the control runs, `tokens` is how far they reach and `drift` their last loss less l0: what text
+    and training did without pruning. Both are missing where there is no control.
     """
     require(frame, (*NEEDED, "base_model", "eval_data", "train_data"), "controls")
     table = []
