@@ -1,7 +1,8 @@
-"""README.md and CONTRIBUTING.md do what they say: their command and Python blocks run, in order, in an empty folder.
+"""Every page does what it says: its command and Python blocks run, in order, in an empty folder.
 
 A word after the language says how: none = in the fast suite; `slow` = in the slow suite, with all the others before it;
-`make` = the targets exist; `install` = pip resolves it.
+`make` = the targets exist; `install` = pip resolves it; `printed` = what the block before it prints (`make`: the demo).
+The addresses of space/README.md are tried by tests/space/server/test_api.py.
 """
 
 import os
@@ -9,31 +10,18 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from tests.pages import PAGES, ROOT, blocks, text, unlike
 from zoo.devhub import client_env, serve
 
-ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md")
-FENCE = re.compile(r"^```(\w+) ?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INTERPRETER = {"sh": ["bash", "-euc"], "python": [sys.executable, "-W", "error", "-c"]}
-HOW = {"sh": {"", "slow", "make", "install"}, "python": {"", "slow"}, "text": {""}}
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, the word after it, its lines."""
-
-    language: str
-    how: str
-    code: str
-
-
-def blocks(page: str) -> list[Block]:
-    return [Block(*found) for found in FENCE.findall((ROOT / page).read_text(encoding="utf-8"))]
+HOW = {"sh": {"", "slow", "make", "install"}, "python": {"", "slow"}, "text": {"", "printed"}, "json": {""}}
+RUN = [page for page in PAGES if page != "space/README.md" and any(b.language in INTERPRETER for b in blocks(page))]
+SLOW = [page for page in RUN if any(b.how == "slow" for b in blocks(page))]
 
 
 def lines(how: str) -> list[str]:
@@ -66,23 +54,38 @@ def play(page: str, folder: Path, how: set[str], **extra: str) -> int:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_is_of_a_kind_that_is_run(page):
-    fences = re.findall(r"^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    fences = re.findall(r"^```", text(page), re.MULTILINE)
     assert len(fences) == 2 * len(blocks(page))
     assert all(block.how in HOW[block.language] for block in blocks(page))
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", RUN)
 def test_the_quick_blocks_run(page, tmp_path):
     assert play(page, tmp_path, {""})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", SLOW)
 def test_all_blocks_run(page, tmp_path):
     """With a Hub on this machine, whose user is called `me`."""
     (tmp_path / "page").mkdir()
     with serve(tmp_path / "hub", {"me": "hf_me"}) as url:
         assert play(page, tmp_path / "page", {"", "slow"}, **client_env(url, "hf_me"), HF_HOME=str(tmp_path / "home"))
+
+
+@pytest.mark.slow
+def test_the_demo_prints_what_the_page_shows(tmp_path):
+    (shown,) = [b.code for before, b in pairwise(blocks("README.md")) if (before.how, b.how) == ("make", "printed")]
+    demo = subprocess.run(
+        [sys.executable, "-m", "zoo", "demo"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=850,
+    )  # fmt: skip
+    assert demo.returncode == 0, demo.stderr[-3000:]
+    assert not unlike(shown, demo.stdout)
+
+
+def test_the_first_page_is_short():
+    assert len(text("README.md").splitlines()) <= 150
 
 
 @pytest.mark.parametrize("command", lines("make"))

@@ -1,4 +1,4 @@
-"""The tables of leaderboard/README.md, and the ranking in README.md, are what the kept commands print."""
+"""The tables of leaderboard/README.md are what the kept commands print."""
 
 import re
 from pathlib import Path
@@ -24,9 +24,9 @@ KINDS = {
 }
 
 
-def _table(first: str, page: Path = PAGE) -> list[list[str]]:
+def _table(first: str) -> list[list[str]]:
     """Cells of the table whose heading begins with `first`, the heading first."""
-    lines = page.read_text(encoding="utf-8").splitlines()
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(first))
     rows = []
     for line in lines[start:]:
@@ -51,7 +51,7 @@ def test_held_out_errors_are_those_of_the_cross_validation():
 
 
 def test_the_ranking_is_what_the_command_prints():
-    _, *rows = _table("| rank | law | ASD ratio", ROOT / "README.md")
+    _, *rows = _table("| rank | law | ASD ratio")
     ranked = rank(load_logs().frame)
     said = zip(*(ranked[name] for name in ("rank", "law", "score", "score_doubling", "rmse_heldout")), strict=True)
     assert rows == [[f"{r:.0f}", f"`{law}`", f"{s:.2f}", f"{d:.2f}", f"{e:.3f}"] for r, law, s, d, e in said]
