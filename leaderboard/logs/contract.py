@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from leaderboard.errors import P2Error
 from leaderboard.files import whole_file
+from leaderboard.logs.methods import CONTROL, METHODS
 
 SCHEMA_VERSION = 1
 _ARROW = {
@@ -81,7 +82,7 @@ COLUMNS: tuple[Column, ...] = (
     _c("software", _P, "text", "JSON object of package versions", "", None, None, "null"),
     _c("hardware", _P, "text", "device, e.g. 1 x NVIDIA H100 80GB", "", None, None, "null"),
     _c("created_at", _P, "time", "when the log was written"),
-    _c("method", _R, "text", "depth, width, 2:4, unstructured; a+b; none for a control", "", None, None, "id"),
+    _c("method", _R, "text", f"{', '.join(METHODS)}; a+b; {CONTROL} for a control", "", None, None, "id"),
     _c("importance", _R, "text", "importance score that chose what to prune", "", None, None, "id"),
     _c("rate_requested", _R, "float", "share of all parameters asked for; null for 2:4", "share", 0, 1, "null", "id"),
     _c("rate", _R, "float", "share of all parameters removed or zeroed", "share", 0, 1),

@@ -22,12 +22,21 @@ class Architecture:
     mlp_matrices: int = 3  # 3: gate, up and down; 2: no gate
     heads_divide_hidden: bool = False  # the config class refuses a hidden size its heads do not divide
     per_layer: tuple[str, ...] = ()  # config lists with an entry a layer
+    rope_theta: float = 1_000_000.0  # of a small model trained from random weights
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     row.model_type: row
     for row in (
-        Architecture("llama-3", "llama", "attention_bias", "attention_bias", "mlp_bias", heads_divide_hidden=True),
+        Architecture(
+            "llama-3",
+            "llama",
+            "attention_bias",
+            "attention_bias",
+            "mlp_bias",
+            heads_divide_hidden=True,
+            rope_theta=500_000.0,
+        ),
         Architecture("qwen-2.5", "qwen2", qkv_bias=True, per_layer=("layer_types",)),
         Architecture("mistral", "mistral"),
     )

@@ -188,7 +188,7 @@ def _shown(board: Board, state: links.Values) -> list[Any]:
         "family": {"choices": _families(board), "visible": own},
         "n0": {"interactive": own},
         "l0": {"info": hint or None, "interactive": own or guessed or unknown},
-        "rate": {"interactive": not sparse, "info": "Follows from the 2:4 pattern" if sparse else None},
+        "rate": {"interactive": not sparse, "info": "Follows from the pattern" if sparse else None},
         "price": {"interactive": state["gpu"] in GPUS},
     }
     return [gr.update(value=state[name], **changes.get(name, {})) for name in NAMES]

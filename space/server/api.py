@@ -87,7 +87,7 @@ class Functions:
 
         Args:
             family: Model family, e.g. llama-3.
-            method: Pruning method: depth, width or 2:4.
+            method: Pruning method, e.g. depth or 2:4.
             rate: Share of all parameters removed, between 0 and 1; 0.25 removes a quarter.
             n0: Parameters before pruning, a count; 8e9 for 8B.
             l0: Held-out loss before pruning, in nats per token.
@@ -187,7 +187,7 @@ class Functions:
 
         Args:
             family: Model family, e.g. llama-3.
-            method: Pruning method: depth, width or 2:4.
+            method: Pruning method, e.g. depth or 2:4.
             rate: Share of all parameters removed, between 0 and 1.
             n0: Parameters before pruning, a count.
             l0: Held-out loss before pruning, in nats per token.

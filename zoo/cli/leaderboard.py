@@ -162,7 +162,7 @@ def budget(
     logs: Logs = None,
     *,
     family: Annotated[str, typer.Option(help="Model family, e.g. llama-3.")],
-    method: Annotated[str, typer.Option(help="Pruning method: depth, width or 2:4.")],
+    method: Annotated[str, typer.Option(help="Pruning method, e.g. depth or 2:4.")],
     rate: Share,
     n0: Annotated[float, count_option("Parameters before pruning, e.g. 8B.")],
     l0: Annotated[float, typer.Option(help="Held-out loss before pruning, nats/token.")],

@@ -21,7 +21,8 @@ class Modules:
     gate: str = "mlp.gate_proj"
     up: str = "mlp.up_proj"
     down: str = "mlp.down_proj"
-    norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
+    norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")  # over the hidden size
+    whole: tuple[str, ...] = ()  # what stays as it is when the model gets narrower, such as norms of one head
 
     @property
     def linears(self) -> tuple[str, ...]:

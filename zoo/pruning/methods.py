@@ -6,13 +6,14 @@ are named, and imported when they are called: recipes are read and planned witho
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from leaderboard.logs.methods import CONTROL, takes_rate
+from leaderboard.logs.methods import CONTROL, parts_of, takes_rate
 from leaderboard.shapes import Shape
-from zoo.pruning.targets import depth_shapes, half_of_fours, share_for_rate, width_shapes
+from zoo.pruning.targets import depth_shapes, share_for_rate, share_of_pattern, width_shapes
 
 if TYPE_CHECKING:
     from zoo.pruning.spec import PruneSpec
@@ -23,13 +24,15 @@ class Structured:
     """A method that makes the model smaller.
 
     `shapes(shape, spec)`: every shape that it can make of a model, the full one included. `cut(model, plan, scores)`:
-    the model cut to `plan.target`, and what went, JSON-ready; `scores` are those of scores.py.
+    the model cut to `plan.target`, and what went, JSON-ready; `scores` are those of scores.py, none for an importance
+    that needs no text.
     """
 
     name: str
     importances: tuple[str, ...]  # the first is the default
     shapes: Callable[[Shape, "PruneSpec"], Iterable[Shape]]
     cut: Callable[..., Any]
+    without_text: tuple[str, ...] = ()  # importances that look at no text
 
 
 @dataclass(frozen=True)
@@ -48,26 +51,32 @@ class Sparse:
     mask: Callable[..., Any]
     holds: Callable[..., Any]
     block: int = 128
+    without_text: tuple[str, ...] = ("magnitude",)
 
 
-def late(path: str) -> Callable[..., Any]:
-    """`module:function`, imported when it is called."""
+def late(path: str, **fixed: int) -> Callable[..., Any]:
+    """`module:function`, imported when it is called; `fixed` arguments go along."""
     module, _, name = path.partition(":")
-    return lambda *values: getattr(import_module(module), name)(*values)
+    return lambda *values: getattr(import_module(module), name)(*values, **fixed)
+
+
+def n_of_m(n: int, m: int) -> Sparse:
+    """The method `n:m`: of every `m` neighbouring inputs `n` stay."""
+    return Sparse(
+        f"{n}:{m}",
+        CRITERIA,
+        partial(share_of_pattern, n=n, m=m),
+        keep=late("zoo.pruning.zeros:keep_pattern", n=n, m=m),
+        mask=late("zoo.pruning.zeros:mask_pattern", n=n, m=m),
+        holds=late("zoo.pruning.zeros:is_n_of_m", n=n, m=m),
+        block=m,
+    )
 
 
 CRITERIA = ("wanda", "sparsegpt", "magnitude")  # of every sparse method; sparsity.py has them
 DEPTH = Structured("depth", ("block-influence",), depth_shapes, late("zoo.pruning.depth:cut"))
 WIDTH = Structured("width", ("minitron",), width_shapes, late("zoo.pruning.width:cut"))
-TWO_OF_FOUR = Sparse(
-    "2:4",
-    CRITERIA,
-    half_of_fours,
-    keep=late("zoo.pruning.zeros:keep_2of4"),
-    mask=late("zoo.pruning.zeros:mask_2of4"),
-    holds=late("zoo.pruning.zeros:is_2of4"),
-    block=4,
-)
+TWO_OF_FOUR = n_of_m(2, 4)
 UNSTRUCTURED = Sparse(
     "unstructured",
     CRITERIA,
@@ -77,6 +86,13 @@ UNSTRUCTURED = Sparse(
     holds=late("zoo.pruning.zeros:has_zeros"),
 )
 METHODS: dict[str, Structured | Sparse] = {row.name: row for row in (DEPTH, WIDTH, TWO_OF_FOUR, UNSTRUCTURED)}
+
+
+def parts(method: str) -> tuple[Structured | None, Sparse | None]:
+    """The rows that `a+b` names: what makes the model smaller, and what leaves zeros; neither for a control."""
+    rows = [METHODS[name] for name in parts_of(method) if name in METHODS]
+    structured = next((row for row in rows if isinstance(row, Structured)), None)
+    return structured, next((row for row in rows if isinstance(row, Sparse)), None)
 
 
 def importances() -> dict[str, tuple[str, ...]]:

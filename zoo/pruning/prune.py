@@ -52,8 +52,8 @@ def prune(
         raise P2Error("calibration: no text came; give one batch of tokens or more.")
     model.to("cpu")  # type: ignore[arg-type]
     if spec.structured:
-        found = scores(model, batches, cache_dir, cache_key, device)
-        model, removed = spec.structured.cut(model, plan, found)
+        importance = scores(model, batches, cache_dir, cache_key, device) if spec.needs_scores else {}
+        model, removed = spec.structured.cut(model, plan, importance)
     if spec.sparse:
         removed |= make_sparse(model, spec.sparse_criterion, spec.sparse, plan.sparsity, batches, device)
     _check_counts(model, plan)

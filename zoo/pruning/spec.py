@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.methods import CONTROL, takes_rate
-from zoo.pruning.methods import METHODS, Sparse, Structured, importances
+from zoo.pruning.methods import Sparse, Structured, importances, parts
 
 AXES = ("hidden", "ffn", "heads")
 
@@ -57,16 +57,17 @@ class PruneSpec:
     @property
     def structured(self) -> Structured | None:
         """The part that makes the model smaller, as a row of METHODS."""
-        return next((row for row in self._rows if isinstance(row, Structured)), None)
+        return parts(self.method)[0]
 
     @property
     def sparse(self) -> Sparse | None:
         """The part that leaves zeros, as a row of METHODS."""
-        return next((row for row in self._rows if isinstance(row, Sparse)), None)
+        return parts(self.method)[1]
 
     @property
-    def _rows(self) -> list[Structured | Sparse]:
-        return [METHODS[part] for part in self.method.split("+") if part in METHODS]
+    def structured_criterion(self) -> str:
+        """The importance score of the structured part."""
+        return self.criterion.split("+")[0]
 
     @property
     def sparse_criterion(self) -> str:
@@ -74,9 +75,14 @@ class PruneSpec:
         return self.criterion.split("+")[-1]
 
     @property
+    def needs_scores(self) -> bool:
+        """Whether the structured part needs scores of the text."""
+        return self.structured is not None and self.structured_criterion not in self.structured.without_text
+
+    @property
     def needs_calibration(self) -> bool:
-        """Whether the scores need a forward pass over text; magnitude looks at weights only."""
-        return self.criterion not in ("magnitude", CONTROL)
+        """Whether something needs a forward pass over text; magnitude looks at weights only."""
+        return self.needs_scores or (self.sparse is not None and self.sparse_criterion not in self.sparse.without_text)
 
 
 def _check_method(method: object) -> None:

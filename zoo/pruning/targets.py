@@ -52,15 +52,15 @@ def _steps(full: int, step: int) -> list[int]:
     return [*range(step, full, step), full]
 
 
-def half_of_fours(shape: Shape, _spec: "PruneSpec") -> float:
-    """One half, where every matrix has its inputs in groups of four."""
+def share_of_pattern(shape: Shape, _spec: "PruneSpec", n: int, m: int) -> float:
+    """What is not `n` of `m`, where every matrix has its inputs in groups of `m`."""
     inputs = {"hidden size": shape.hidden, "heads x head_dim": shape.heads * shape.head_dim, "FFN size": shape.ffn}
     for name, size in inputs.items():
-        if size % 4:
+        if size % m:
             raise P2Error(
-                f"prune.method: 2:4 needs inputs in groups of four, but the {name} is {size}; prune by width."
+                f"prune.method: {n}:{m} needs inputs in groups of {m}, but the {name} is {size}; prune by width."
             )
-    return 1 / 2
+    return 1 - n / m
 
 
 def share_for_rate(shape: Shape, spec: "PruneSpec") -> float:

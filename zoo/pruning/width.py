@@ -103,6 +103,7 @@ def _layer_cuts(modules: Modules, layer: int, kept: Kept, head_dim: int) -> dict
         modules.up: (ffn, hidden),
         modules.down: (hidden, ffn),
         **dict.fromkeys(modules.norms, (hidden, None)),
+        **dict.fromkeys(modules.whole, (None, None)),
     }
     return {modules.layer(layer, name): cut for name, cut in cuts.items()}
 

@@ -22,9 +22,9 @@ def keep_n_of_m(score: Tensor, n: int = 2, m: int = 4) -> Tensor:
     return keep.scatter_(-1, order[..., :n], True).flatten(-2)
 
 
-def keep_2of4(score: Tensor, _zeros: int) -> Tensor:
-    """Mask that keeps the two best of every four; the number of zeros follows."""
-    return keep_n_of_m(score)
+def keep_pattern(score: Tensor, _zeros: int, n: int = 2, m: int = 4) -> Tensor:
+    """Mask that keeps the `n` best of every `m`; the number of zeros follows."""
+    return keep_n_of_m(score, n, m)
 
 
 def keep_all_but(score: Tensor, zeros: int) -> Tensor:
@@ -34,17 +34,17 @@ def keep_all_but(score: Tensor, zeros: int) -> Tensor:
     return keep.scatter_(-1, order[..., : score.shape[-1] - zeros], True)
 
 
-def is_2of4(weight: Tensor) -> bool:
-    """Whether every four neighbouring inputs hold two exact zeros or more."""
-    return bool(((weight == 0).unflatten(-1, (-1, 4)).sum(-1) >= 2).all())
+def is_n_of_m(weight: Tensor, n: int = 2, m: int = 4) -> bool:
+    """Whether at most `n` of every `m` neighbouring inputs are other than exactly zero."""
+    return bool(((weight != 0).unflatten(-1, (-1, m)).sum(-1) <= n).all())
 
 
-def mask_2of4(weight: Tensor) -> Tensor:
-    """The 2:4 mask of a pruned matrix, from its exact zeros.
+def mask_pattern(weight: Tensor, n: int = 2, m: int = 4) -> Tensor:
+    """The n:m mask of a pruned matrix, from its exact zeros.
 
-    Where a group holds more than two zeros the lower indices count as kept, so the mask is always half.
+    Where a group holds more zeros than m - n the lower indices count as kept, so each group keeps `n`.
     """
-    return keep_n_of_m(weight != 0)
+    return keep_n_of_m(weight != 0, n, m)
 
 
 def nonzero(weight: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Download a published model and see whether it is what its card says.
 
-Weights are counted and hashed, the 2:4 pattern and other zeros are looked for, and on request the held-out loss is
+Weights are counted and hashed, the zeros of a sparse method are looked for, and on request the held-out loss is
 measured again. Nothing from the repository is executed, and only files that a model needs are fetched.
 """
 
@@ -17,6 +17,7 @@ from huggingface_hub import HfApi
 from leaderboard.errors import P2Error
 from zoo.inputs import base_model
 from zoo.progress import quiet, stage
+from zoo.pruning.methods import parts
 from zoo.publish.card import Numbers, numbers_of
 from zoo.publish.client import Patience
 from zoo.recipe.catalog import recipes_folder
@@ -63,21 +64,20 @@ def check_model(folder: Path, measure: bool = False) -> list[Check]:
 
 def _checks(folder: Path, claimed: Numbers, measure: bool) -> Iterator[Check]:
     from zoo.pruning.prune import count
-    from zoo.pruning.zeros import count_zeros, is_2of4, sparse_linears
+    from zoo.pruning.zeros import sparse_linears
 
     with stage("reading the weights"):
         sha = weights_sha256(folder)
         model = base_model.load_model(folder, "fp32")
     yield Check("weights, sha256", claimed.weights_sha256[:12], sha[:12], sha == claimed.weights_sha256)
     kept, _ = count(model)
-    parts, matrices = claimed.method.split("+"), [linear.weight for _, _, linear in sparse_linears(model)]
-    if "2:4" in parts:
-        good = sum(map(is_2of4, matrices))
-        yield Check("matrices that are 2:4", str(len(matrices)), str(good), good == len(matrices))
-        kept -= sum(weight.numel() // 2 for weight in matrices)
-    elif "unstructured" in parts:
-        kept -= count_zeros(matrices)
-    slack = _CHANCE_ZEROS * claimed.n0 if "unstructured" in parts else 0
+    slack = 0.0
+    if sparse := parts(claimed.method)[1]:
+        matrices = [linear.weight for _, _, linear in sparse_linears(model)]
+        good = sum(map(sparse.holds, matrices))
+        yield Check(f"matrices that are {sparse.name}", str(len(matrices)), str(good), good == len(matrices))
+        kept -= sum(int((~sparse.mask(weight)).sum()) for weight in matrices)
+        slack = _CHANCE_ZEROS * claimed.n0
     yield Check("parameters kept", f"{claimed.n_pruned:,}", f"{kept:,}", abs(kept - claimed.n_pruned) <= slack)
     rate = 1 - kept / claimed.n0
     yield Check("pruning rate", f"{claimed.rate:.4f}", f"{rate:.4f}", abs(rate - claimed.rate) < 1e-6)

@@ -23,8 +23,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from leaderboard.errors import P2Error, RunFailed
+from leaderboard.logs.methods import CONTROL
 from zoo.models.families import MODULES
-from zoo.pruning.zeros import count_zeros, is_2of4, sparse_linears
+from zoo.pruning.methods import parts
+from zoo.pruning.zeros import count_zeros, lost_words, sparse_linears
 
 GPU_ULPS = 1  # allowed difference of logits off the CPU, in units of the dtype's eps times the largest logit
 PROMPT_TOKENS, NEW_TOKENS = 16, 6  # of the generation check; few, because uncached generation is slow
@@ -32,7 +34,7 @@ PROMPT_TOKENS, NEW_TOKENS = 16, 6  # of the generation check; few, because uncac
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What the fresh process saw. Of `matrices` in all layers `sparse` hold 2:4; `zeros` of their entries are 0."""
+    """What the fresh process saw; `zeros` entries of the attention and MLP matrices are 0."""
 
     missing: list[str]
     unexpected: list[str]
@@ -42,8 +44,6 @@ class Loaded:
     tied: bool
     weights_sha256: str  # and buffers: rotary frequencies are not saved, but must come back the same
     cached_equals_uncached: bool
-    sparse: int
-    matrices: int
     zeros: int
 
 
@@ -61,7 +61,7 @@ def gate(
 ) -> GateReport:
     """Check that `folder` holds `model`, as saved by `save_pretrained` in the dtype `model` has.
 
-    `probe_tokens` are token ids, (batch, sequence); `method` is the pruning method, a part "2:4" of it asks for the
+    `probe_tokens` are token ids, (batch, sequence); `method` is the pruning method, a sparse part of it asks for its
     pattern; `zeros` is how many entries of the matrices must be 0. Raises RunFailed with every failed check; there is
     no warning.
     """
@@ -93,10 +93,10 @@ def judge(
         "tied": _tied(model),
         "weights_sha256": _weights_sha256(model),
         "cached_equals_uncached": True,
-        "sparse": loaded.matrices if "2:4" in (method or "") else loaded.sparse,
         "zeros": max(loaded.zeros, zeros),
     }
     failed += [f"{k}: loaded {got}, expected {v}" for k, v in wanted.items() if (got := getattr(loaded, k)) != v]
+    failed += _lost_pattern(model, method)  # the weights loaded are those of `model`: their hashes were compared
     tolerance = _tolerance(model, expected)
     difference = (logits - expected).abs().max().item() if logits.shape == expected.shape else float("inf")
     if not difference <= tolerance:
@@ -104,6 +104,14 @@ def judge(
     if failed:
         raise RunFailed(f"{folder}: the saved model does not load back: " + "; ".join(failed) + ".")
     return GateReport(logits_difference=difference, logits_tolerance=tolerance, loaded=loaded)
+
+
+def _lost_pattern(model: PreTrainedModel, method: str | None) -> list[str]:
+    """In words, that matrices do not hold the pattern of the method; empty where all do."""
+    _, sparse = parts(method or CONTROL)
+    weights = {f"{layer}.{name}": linear.weight for layer, name, linear in sparse_linears(model)} if sparse else {}
+    lost = [name for name, weight in weights.items() if sparse and not sparse.holds(weight)]
+    return [lost_words(lost, len(weights), sparse).rstrip(".")] if sparse and lost else []
 
 
 def _tolerance(model: PreTrainedModel, expected: Tensor) -> float:
@@ -168,7 +176,6 @@ def load_and_report(folder: Path, tokens: Tensor, device: str) -> tuple[Loaded, 
     model, info = both
     model = model.to(device)
     logits = logits_of(model, tokens)
-    matrices = [linear.weight for _, _, linear in sparse_linears(model)]
     loaded = Loaded(
         missing=_names(info, "missing_keys"),
         unexpected=_names(info, "unexpected_keys"),
@@ -178,9 +185,7 @@ def load_and_report(folder: Path, tokens: Tensor, device: str) -> tuple[Loaded, 
         tied=_tied(model),
         weights_sha256=_weights_sha256(model),
         cached_equals_uncached=True,
-        sparse=sum(map(is_2of4, matrices)),
-        matrices=len(matrices),
-        zeros=count_zeros(matrices),
+        zeros=count_zeros(linear.weight for _, _, linear in sparse_linears(model)),
     )
     return replace(loaded, cached_equals_uncached=_cache_agrees(model.float(), tokens[:1])), logits
 

@@ -17,7 +17,7 @@ from zoo.pruning.prune import prune
 from zoo.pruning.scores import collect
 from zoo.pruning.spec import PruneSpec
 from zoo.pruning.width import choose, slice_width
-from zoo.pruning.zeros import check_zeros, count_zeros, is_2of4, sparse_linears
+from zoo.pruning.zeros import check_zeros, count_zeros, is_n_of_m, sparse_linears
 
 every_model = pytest.mark.parametrize(
     ("model_type", "tied"), [(m, t) for m in ARCHITECTURES for t in (True, False)], ids=lambda v: str(v)
@@ -154,7 +154,7 @@ def test_heads_go_inside_their_groups(build, batches):
 def test_every_sparse_matrix_is_exactly_half_zero(build, batches):
     done = prune(model := build("qwen2", False), plan(shape_of(model.config.to_dict()), SPECS["2:4"]), batches)
     for _, _, linear in sparse_linears(done.model):
-        assert is_2of4(linear.weight)
+        assert is_n_of_m(linear.weight)
         assert (linear.weight == 0).sum() * 2 == linear.weight.numel()
     assert (done.model.lm_head.weight != 0).all()
     assert done.removed["matrices"] == 14

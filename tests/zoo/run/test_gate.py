@@ -44,7 +44,6 @@ def test_a_saved_model_passes_in_a_fresh_process(saved, batches, method):
     report = gate(model, folder, batches[0], method)
     assert report.logits_difference == report.logits_tolerance == 0
     assert (report.loaded.tied, report.loaded.cached_equals_uncached) == (SPECS[method][1], True)
-    assert report.loaded.sparse == (14 if method == "2:4" else 0)
 
 
 def test_a_folder_that_cannot_be_loaded_fails(saved, batches):
@@ -111,7 +110,7 @@ def test_a_lost_pattern_is_caught(saved, batches):
     with torch.no_grad():
         model.model.layers[0].mlp.gate_proj.weight.add_(1)
     model.save_pretrained(folder)
-    with pytest.raises(RunFailed, match="sparse: loaded 13, expected 14"):
+    with pytest.raises(RunFailed, match="2:4: 1 of 14 matrices lost the pattern"):
         _check(model, folder, batches[0])
     _check(model, folder, batches[0], "depth")
 

@@ -10,7 +10,7 @@ from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.sparsity import magnitude, wanda
 from zoo.pruning.spec import PruneSpec
-from zoo.pruning.zeros import check_zeros, is_2of4, keep_n_of_m, mask_2of4
+from zoo.pruning.zeros import check_zeros, is_n_of_m, keep_n_of_m, mask_pattern
 from zoo.training.masks import MaskKeeper
 
 
@@ -48,8 +48,8 @@ def test_keep_by_hand():
 
 def test_a_mask_is_half_even_where_more_is_zero():
     weight = torch.tensor([[0.0, 0.0, 7.0, 0.0]])
-    assert is_2of4(weight)
-    assert mask_2of4(weight).tolist() == [[True, False, True, False]]
+    assert is_n_of_m(weight)
+    assert mask_pattern(weight).tolist() == [[True, False, True, False]]
 
 
 def test_training_loses_the_pattern_without_a_keeper(sparse, batches):
