@@ -144,6 +144,9 @@ def _opened(data: bytes) -> pq.ParquetFile:
 
 def _as_contract(table: pa.Table) -> pa.Table:
     """Columns in the contract's order and types."""
+    for column in COLUMNS:
+        if column.later and column.name not in table.schema.names:
+            table = table.append_column(column.name, pa.nulls(len(table)))
     if table.schema.names != ON_READ.names:
         table = table.select(ON_READ.names)
     pairs = zip(table.columns, ON_READ, strict=True)
@@ -178,6 +181,8 @@ def _schema_findings(found: pa.Schema) -> list[Finding]:
         out.append(Finding("extra_column", ERROR, name[:80], "a column", "only the contract's columns", fix))
     for wanted in schema():
         if wanted.name not in found.names:
+            if BY_NAME[wanted.name].later:
+                continue
             meaning = f"Add it: {BY_NAME[wanted.name].meaning}."
             out.append(Finding("missing_column", ERROR, wanted.name, "no such column", str(wanted.type), meaning))
             continue

@@ -35,7 +35,10 @@ _PYTHON: dict[str, type] = {"int": int, "float": float, "text": str}
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `kind` is int, float, text or time; `low` <= value <= `high`; `curve` varies in a run."""
+    """One column: `kind` is int, float, text or time; `low` <= value <= `high`; `curve` varies in a run.
+
+    A `later` column came when logs were out: one that lacks it is read as null, and null does not enter the run_id.
+    """
 
     name: str
     group: str
@@ -46,6 +49,7 @@ class Column:
     high: float | None = None
     nullable: bool = False
     defines_run: bool = False
+    later: bool = False
 
     @property
     def curve(self) -> bool:
@@ -62,7 +66,7 @@ def _c(
     high: float | None = None,
     *flags: str,
 ) -> Column:
-    return Column(name, group, kind, meaning, unit, low, high, "null" in flags, "id" in flags)
+    return Column(name, group, kind, meaning, unit, low, high, "null" in flags, "id" in flags, "later" in flags)
 
 
 _I, _P, _R, _T, _H, _K = "identity", "provenance", "pruning", "post-training", "held-out", "curve"
@@ -74,6 +78,7 @@ COLUMNS: tuple[Column, ...] = (
     _c("contributor", _P, "text", "Hub name of who ran it"),
     _c("base_model", _P, "text", "Hub id of the model before pruning", "", None, None, "id"),
     _c("base_revision", _P, "text", "its commit", "", None, None, "null", "id"),
+    _c("base_tokens", _P, "int", "tokens it was trained on, where known", "tokens", 1, None, "null", "id", "later"),
     _c("family", _P, "text", "model family, e.g. llama-3 or qwen-2.5"),
     _c("model_repo", _P, "text", "Hub id of the published pruned model", "", None, None, "null"),
     _c("model_revision", _P, "text", "its commit", "", None, None, "null"),
@@ -108,6 +113,7 @@ COLUMNS: tuple[Column, ...] = (
     _c("eval_data", _H, "text", "held-out text", "", None, None, "id"),
     _c("eval_data_revision", _H, "text", "its commit or hash", "", None, None, "null"),
     _c("eval_tokens", _H, "int", "tokens of the held-out slice; null where not recorded", "tokens", 1, None, "null"),
+    _c("eval_bytes", _H, "int", "bytes of that slice, for nats per byte", "bytes", 1, None, "null", "later"),
     _c("vocab_size", _H, "int", "size of the tokenizer's vocabulary", "tokens", 2),
     _c("l0", _H, "float", "held-out loss before pruning", "nats/token", 0),
     _c("l_pruned", _H, "float", "held-out loss after pruning, before training", "nats/token", 0),
@@ -134,7 +140,8 @@ def run_id(run: Mapping[str, Any]) -> str:
 
     Values count as their column's type: a rate of 1 and a rate of 1.0 are one experiment.
     """
-    defining = {c.name: _exact(c, run.get(c.name)) for c in COLUMNS if c.defines_run}
+    columns = [c for c in COLUMNS if c.defines_run and not (c.later and run.get(c.name) is None)]
+    defining = {c.name: _exact(c, run.get(c.name)) for c in columns}
     return hashlib.sha256(canonical_json(defining)).hexdigest()[:16]
 
 

@@ -63,7 +63,7 @@ def cross_validate(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None) -
     """One row a law, fold and group: kind, fold, the group's columns, law, `rmse` and `bias` (mean of predicted minus
     measured) in nats per token, both NaN where the law could not be fitted.
     """
-    laws = LAWS if laws is None else laws
+    laws = {name: law for name, law in (LAWS if laws is None else laws).items() if law.testable(frame)}
     found: list[dict[str, object]] = []
     if usable(frame).empty:
         raise P2Error("crossval: no usable row (tokens > warmup_tokens, something pruned) in these logs.")

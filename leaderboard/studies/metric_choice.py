@@ -103,7 +103,7 @@ def metric_choice(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None, dr
 
     The first draw is the data as they are. Raises P2Error when no cell can be tested.
     """
-    laws = LAWS if laws is None else laws
+    laws = {name: law for name, law in (LAWS if laws is None else laws).items() if law.testable(frame)}
     hits: dict[str, list[Array]] = {name: [] for name in IN_SAMPLE}
     regrets: dict[str, list[Array]] = {name: [] for name in IN_SAMPLE}
     for inside, outside in _cells(usable(frame), laws, draws):

@@ -78,6 +78,9 @@ def test_the_toy_ladder_from_pretraining_to_the_report(toy, tmp_path):
     base = json.loads((tmp_path / "bases" / "toy" / "run.json").read_text())
     assert base["loss"] < base["l0"] - 0.3
     logs = load_logs(tmp_path).frame
+    pruned = logs[logs["method"] != "none"]
+    assert set(pruned["base_tokens"]) == {4_096}  # as the base's own run counted
+    assert logs.loc[logs["method"] == "none", "base_tokens"].isna().all()
     assert set(logs["objective"].astype(str)) == {"pretrain", "clm", "distill"}
     pruned = logs[logs["objective"].astype(str) != "pretrain"]
     assert pruned["l_pruned"].nunique() == pruned["l0"].nunique() == 1  # one base, pruned on clean text

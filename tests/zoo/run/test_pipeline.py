@@ -70,6 +70,8 @@ def test_log_passes_the_check_and_counts_every_token(finished, recipe):
     assert log.tokens.iloc[-1] == recipe.train.tokens == 1536
     assert (log.tokens % 128 == 0).all()
     assert log.eval_tokens.iloc[0] == 256
+    assert 256 < log.eval_bytes.iloc[0] < 256 * 8  # English has about four bytes a token
+    assert log.base_tokens.isna().all()  # the recipe does not say
     assert log.loss.iloc[-1] < log.l_pruned.iloc[0]
     assert result["execution"] == {"micro_batch": 2, "recomputed": "none", "attention": "sdpa", "compiled": False}
     assert json.loads(log.software.iloc[0]) | {"attention": "sdpa", "compile": "off"} == result["software"]
