@@ -23,7 +23,7 @@ THE_METRIC = ROOT / "leaderboard" / "metric" / "asd" / "asd.py"  # one leaf may 
 # In a house, a room may import those that stand later; whoever stands in none is a leaf that all may import.
 ROOMS = {
     "zoo": "__main__ cli jobs review sweep publish run training evaluation estimate inputs recipe pruning models",
-    "leaderboard": "__init__ metric seed serving studies planning ranking fitting laws logs shapes evidence",
+    "leaderboard": "__init__ metric seed serving studies planning ranking fitting importing laws logs shapes evidence",
     "space": "__main__ app pages server parts",
 }
 DEVHUB_FOR = {"cli", "review"}  # rooms that start the Hub for development

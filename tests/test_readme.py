@@ -17,7 +17,7 @@ import pytest
 from zoo.devhub import client_env, serve
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "leaderboard/importing/README.md")
 FENCE = re.compile(r"^```(\w+) ?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INTERPRETER = {"sh": ["bash", "-euc"], "python": [sys.executable, "-W", "error", "-c"]}
 HOW = {"sh": {"", "slow", "make", "install"}, "python": {"", "slow"}, "text": {""}}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.logs.contract import require
+from leaderboard.logs.contract import UNKNOWN, require
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def measured_bases(frame: pd.DataFrame) -> list[Base]:
     """The base models of run logs on one held-out text, by family and size, with their measured l0."""
     columns = ["base_model", "family", "n0", "n0_nonembedding", "l0"]
     require(frame, columns, "bases")
-    text = frame[columns].astype({"base_model": str, "family": str})
+    text = frame[columns].dropna().astype({"base_model": str, "family": str})
+    text = text[text["base_model"] != UNKNOWN]
     heads = text.groupby(["base_model", "family"], sort=False).median().reset_index().sort_values(["family", "n0"])
     return [
         Base(row["base_model"], row["family"], int(row["n0"]), int(row["n0_nonembedding"]), float(row["l0"]))

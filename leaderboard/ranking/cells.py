@@ -20,6 +20,7 @@ from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
+from leaderboard.logs.origin import standard
 from leaderboard.ranking.scores import HeldOut
 from leaderboard.ranking.tracks import TRACKS, groups, split
 
@@ -44,7 +45,10 @@ def score_cells(
     require(frame, NEEDED, "rank")
     inputs = [c for law in laws.values() for c in law.inputs]
     columns = dict.fromkeys((*NEEDED, *GROUP, "contributor", "warmup_tokens", *LAW_INPUTS, *inputs))
-    rows = usable(frame[[c for c in columns if c in frame]])
+    frame = standard(usable(frame))
+    rows = frame[[c for c in columns if c in frame]]
+    if lacking := [c for c in inputs if c in rows and rows[c].isna().any()]:  # laws are compared on the same rows
+        rows = rows.dropna(subset=lacking)
     if not len(rows):
         raise P2Error("rank: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
     found: list[dict[str, object]] = []

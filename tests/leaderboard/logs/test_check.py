@@ -51,6 +51,7 @@ CASES = {
     },
     **{("no_repo_id", name): put_all(**{name: "ada/m;curl evil"}) for name in ("base_model", "model_repo")},
     ("unknown_method", "method"): put_all(method="dept"),
+    ("unknown_provenance", "provenance"): put_all(provenance="p2zoo"),
     ("rate_range", "rate"): put_all(rate=0.0, n_pruned=1_000_000),
     ("rate_mismatch", "rate"): put_all(rate=0.2501),
     ("rate_requested", "rate_requested"): put_all(rate_requested=None),
