@@ -44,9 +44,7 @@ def submit(api: "HfApi", dataset: str, log: Path | bytes) -> Pull:
     Raises P2Error for a log that the check refuses or that names another contributor, and for what the Hub refuses;
     RunFailed where doing it again may help.
     """
-    from huggingface_hub import errors
-
-    from leaderboard.logs.hub_errors import closed_meanwhile, explain
+    from leaderboard.logs.hub_errors import cause_of, explain
 
     with tempfile.TemporaryDirectory(prefix="p2zoo-") as work:
         path = log if isinstance(log, Path) else Path(work) / "log.parquet"
@@ -60,12 +58,10 @@ def submit(api: "HfApi", dataset: str, log: Path | bytes) -> Pull:
             if pull and (there := stands(api, dataset, pull, user, str(table["run_id"][0]))) and there.equals(table):
                 return pull
             return send(api, dataset, user, path, table, pull)
-        except (errors.HTTPError, errors.LocalTokenNotFoundError, errors.OfflineModeIsEnabled) as error:  # type: ignore[attr-defined]
-            raise explain(error, f"submit: log data set {dataset}") from None  # the chain may show signed addresses
-        except (RuntimeError, AttributeError) as error:
-            if not closed_meanwhile(error):
+        except Exception as error:
+            if (cause := cause_of(error)) is None:
                 raise
-            raise explain(error, f"submit: log data set {dataset}") from None
+            raise explain(cause, f"submit: log data set {dataset}") from None  # the chain may show signed addresses
 
 
 def checked(path: Path) -> pa.Table:

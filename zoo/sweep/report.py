@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.controls import with_controls
 from leaderboard.logs.load import load_logs
@@ -22,7 +23,6 @@ from leaderboard.ranking.rank import rank
 from leaderboard.ranking.tracks import HELD_OUT, groups
 from leaderboard.serving.models import gpus
 from leaderboard.studies.noise_shift import Shift, shift
-from zoo.amounts import machine_time
 from zoo.run.folder import read_state
 
 LEAST_CLEAN = 3  # runs from which a law is fitted to compare noisy ones with
@@ -238,6 +238,6 @@ def next_words(row: Mapping[str, Any]) -> str:
     base = row["base_model"] or f"a base of {row['n0']:,.0f} parameters"
     return (
         f"{base}, {row['method']} at rate {row['rate']:.3f}, {row['tokens']:,.0f} tokens: "
-        f"{machine_time(row['gpu_hours'])} of one H100, and budgets of its family and method "
+        f"{words.time(row['gpu_hours'])} of one H100, and budgets of its family and method "
         f"{row['narrower']:.0%} narrower"
     )

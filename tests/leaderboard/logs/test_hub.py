@@ -54,7 +54,7 @@ def test_fresh_kept_and_with_the_hub_gone(tmp_path, runs, cache, monkeypatch):
         (runs / "runs" / "ada" / "bad.parquet").unlink()
         newer = api.delete_file("runs/ada/bad.parquet", **KIND).oid
         latest, old = read_dataset(DATASET, api=api), read_dataset(DATASET, commit, api)
-        with pytest.raises(P2Error, match="no Hub dataset you may read"):
+        with pytest.raises(P2Error, match="is not on the Hub, or is private"):
             read_dataset("owner/other", api=api)
         with pytest.raises(P2Error, match="has no revision 'nowhere'"):
             read_dataset(DATASET, "nowhere", api)

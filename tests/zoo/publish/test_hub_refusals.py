@@ -80,9 +80,9 @@ def test_what_is_not_there_or_not_ours(hub, ask):
         ("data", {"dataset": "owner/gone"}),
     )
     assert "owner/nothing is not on the Hub, or is private" in said[0]
-    assert "model.revision: owner/strange has no revision 'v9'" in said[1]
+    assert "model.name: owner/strange has no revision 'v9'" in said[1]
     assert "needs remote code (auto_map), which p2zoo never runs" in said[2]
-    assert "owner/gone is not on the Hub (removed, renamed or private); use HuggingFaceFW/fineweb-edu" in said[3]
+    assert "owner/gone is not on the Hub, or is private: see https://huggingface.co/datasets/owner/gone" in said[3]
     assert fetched == ["config.json"]
 
 
@@ -146,4 +146,4 @@ def test_nobody_answers(ask):
     wanted = ("model", {"name": "owner/any"}), ("data", {"dataset": "owner/any"})
     said, _ = ask("http://127.0.0.1:9", TOKEN, *wanted)
     assert "owner/any cannot be fetched: the Hub is out of reach" in said[0]
-    assert "owner/any cannot be reached: the Hub is offline from here" in said[1]
+    assert "data.train.dataset: owner/any cannot be fetched: the Hub is out of reach" in said[1]

@@ -204,3 +204,11 @@ def test_the_report_says_whether_the_clean_law_predicts_noisy_curves():
     assert set(report.clean["run_id"]) == set(frame["run_id"].astype(str))
     assert "Noise 50% of lines, llama-3 depth, 10 runs: the clean law does not predict them" in as_text(report)
     assert "does not predict</td>" in page(report)
+
+
+def test_words_of_others_are_text_on_the_page():
+    frame, evil = load_logs().frame.query("family == 'llama-3' and method == 'depth'"), "<script>alert('&')</script>"
+    frame = frame[frame["run_id"] == frame["run_id"].iloc[0]].assign(base_model=evil)
+    text = page(gather_report(frame, evil, failed={evil: evil}))
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(&#39;&amp;&#39;)") == 6  # title 2, base, failed 2, next run
