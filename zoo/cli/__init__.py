@@ -43,7 +43,7 @@ def root(endpoint: Endpoint = None) -> None:
 def main() -> None:
     """Run a command; an error the user can mend is one message, not a traceback."""
     try:
-        app()
+        app(prog_name="p2zoo")
     except P2Error as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

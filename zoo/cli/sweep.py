@@ -1,7 +1,6 @@
 """`p2zoo sweep`: run a folder of recipes, and report on all of them."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -196,14 +195,13 @@ def _target(to: str | None, logs: str | None, licence: str | None, publish: bool
 
 def _publish(outcomes: "list[Outcome]", target: list[str], console: "Console") -> dict[str, dict[str, Any]]:
     """Publish what is finished, each in its own process; what the Hub already has is left as it is."""
-    import subprocess
+    from zoo import fresh
 
     done: dict[str, dict[str, Any]] = {}
     for one in outcomes:
         if one.status != "finished" or one.item.pretrains:  # a base model is published by hand, under a licence
             continue
-        command = [sys.executable, "-m", "zoo", "publish", str(one.item.folder), *target, "--json"]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        ended = fresh.run("zoo.cli:main", ["publish", str(one.item.folder), *target, "--json"])
         if ended.returncode:
             why = (ended.stderr.strip().splitlines() or ["no message"])[-1]
             done[one.item.name] = {"why": f"not published: {why}"}

@@ -85,6 +85,19 @@ def test_equal_scores_share_a_rank(seed):
     assert table["recommended"].sum() == 1
 
 
+@pytest.mark.parametrize("first", ["nearer", "sooner"])
+def test_scores_that_processors_cannot_tell_apart_stand_in_order_of_names(seed, first):
+    """Whichever of two laws a processor finds better by 1e-9, in one score or in every draw, the table is one."""
+    asd = {"nearer": 2.0, "sooner": 2.0, "exact": 1.0, first: 2.0 + 1e-9}
+    cells = _cells(*((law, "size g", "ok", value, value / 10) for law, value in asd.items()))
+    draws = [np.full(50, value) for value in cells["asd"]]
+    for table in (rank(seed, cells=cells), rank(seed, cells=cells.assign(asd_draws=draws))):
+        assert table["law"].tolist() == ["exact", "nearer", "sooner"]
+        assert table["rank"].tolist() == [1, 2, 2]
+    both = _cells(*((law, "size g", "ok", asd[law], asd[law] / 10) for law in ("sooner", "nearer")))
+    assert rank(seed, cells=both)["recommended"].tolist() == [True, False]
+
+
 def test_the_seeds_cells(seed, seed_cells):
     assert list(seed_cells) == [*GROUP, "track", "cell", "law", "status", *METRICS, "asd_draws"]
     groups = seed_cells[list(GROUP)].drop_duplicates()

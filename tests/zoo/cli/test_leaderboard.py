@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 
 import pyarrow.parquet as pq
@@ -13,6 +12,7 @@ from leaderboard.logs.contract import GROUP
 from leaderboard.logs.load import SEED
 from leaderboard.ranking.cells import METRICS
 from leaderboard.serving.board import Board
+from tests import commands
 from zoo import cli
 from zoo.cli.quantities import count, share
 
@@ -64,7 +64,7 @@ def test_exit_codes_of_the_real_process(clean_log, tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
 
     def code(*arguments):
-        ended = subprocess.run([sys.executable, "-m", "zoo", "check", *arguments], capture_output=True, text=True)
+        ended = commands.p2zoo("check", *arguments)
         assert "Traceback" not in ended.stderr
         return ended.returncode
 

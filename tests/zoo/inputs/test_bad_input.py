@@ -177,7 +177,7 @@ def test_two_processes_in_one_folder(bench_folder, tmp_path):
                 RunFolder.open(tmp_path / "run", {"name": "x"}, resume)
     finally:
         holder.kill()
-        holder.communicate()
+        holder.communicate(timeout=200)
     with RunFolder.open(tmp_path / "run", {"name": "x"}, resume=True) as folder:
         assert folder.state == {"status": "running", "name": "x"}
 

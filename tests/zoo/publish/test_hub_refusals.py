@@ -51,6 +51,7 @@ def ask(tmp_path):
             capture_output=True,
             text=True,
             check=False,
+            timeout=200,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout.splitlines(), [p.name for p in (tmp_path / "home").rglob("*") if p.is_symlink()]
@@ -130,7 +131,7 @@ def gated() -> Iterator[str]:
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
-    thread.join()
+    thread.join(60)
     server.server_close()
 
 

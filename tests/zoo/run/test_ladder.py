@@ -69,7 +69,7 @@ def toy(quickstart, tmp_path_factory):
 def test_the_toy_ladder_from_pretraining_to_the_report(toy, tmp_path):
     command = [sys.executable, "-m", "zoo", "sweep", str(toy), "--out", str(tmp_path), "--jobs", "2", "--json"]
     environment = os.environ | {"CORPUS": str(toy / "corpus.txt.xz"), "P2ZOO_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert {run["name"]: run["status"] for run in told["runs"]} == {
@@ -93,7 +93,7 @@ def test_the_toy_ladder_from_pretraining_to_the_report(toy, tmp_path):
     assert "toy-distilled" in (tmp_path / "report.html").read_text()
     assert {run["name"] for run in told["summary"]["runs"]} == {"toy-depth", "toy-distilled", "toy-noisy"}
     assert [level["share"] for level in told["summary"]["noise"]] == [0.5]
-    again = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True)
+    again = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, timeout=800)
     assert {run["status"] for run in json.loads(again.stdout)["runs"]} == {"finished"}
     publication = plan_publication(tmp_path / "bases" / "toy", "me", licence="apache-2.0")
     card = render(publication.run, "me/toy", publication.licence, publication.claimed)
