@@ -201,7 +201,7 @@ def answer(found: Predictor, asked: Question, gpu: str | None = None, price: flo
     )
 
 
-def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatus]:
+def invert(fitted: Fit, asked: Question, where: str = "budget") -> tuple[int | None, float, BudgetStatus]:
     """Tokens, loss there and status for a fitted law; without an answer below 1e13 tokens, the lowest loss."""
     if asked.target is not None and asked.l_pruned is not None and asked.l_pruned <= asked.target:
         return 0, asked.l_pruned, BudgetStatus.ALREADY_MET
@@ -210,7 +210,7 @@ def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatu
         losses = fitted.predict(asked.columns(GRID))
         if np.isnan(losses).all():
             raise P2Error(
-                f"budget: the law {fitted.law.name} gives no finite loss so far from these runs; try another."
+                f"{where}: the law {fitted.law.name} gives no finite loss so far from these runs; try another."
             )
         return None, float(np.nanmin(losses)), BudgetStatus.UNREACHABLE
     i = int(met[0])

@@ -59,25 +59,25 @@ ORIGIN = (
 
 
 def gpu_hours(
-    tokens: float, n0: float, rate: float, method: str, gpu: str, price: float | None = None
+    tokens: float, n0: float, rate: float, method: str, gpu: str, price: float | None = None, where: str = "budget"
 ) -> tuple[float, float]:
     """GPU-hours and cost in US dollars of post-training: 6 FLOPs a parameter and token at 40 % utilisation.
 
     `price` is in US dollars an hour; None takes the GPU's typical one. For depth or width with 2:4 an upper bound: what
     the structured part saves is not told by the total rate. Raises P2Error as `check_offer` does.
     """
-    check_offer(gpu, price)
+    check_offer(gpu, price, where)
     parameters = n0 if SPARSE_COMPUTE & set(method.split("+")) else n0 * (1 - rate)
     hours = tokens * 6 * parameters / (GPUS[gpu].peak * MFU) / 3600
     return hours, hours * (GPUS[gpu].price if price is None else price)
 
 
-def check_offer(gpu: str | None, price: float | None) -> None:
-    """Raise P2Error on a GPU that is not in the table, or a price that is none."""
+def check_offer(gpu: str | None, price: float | None, where: str = "budget") -> None:
+    """Raise P2Error on a GPU that is not in the table, or a price that is none; `where` begins it."""
     if gpu is not None and gpu not in GPUS:
-        raise unknown_name("gpu", gpu, GPUS, "budget")
+        raise unknown_name("gpu", gpu, GPUS, where)
     if price is not None and not 0 <= price <= MOST_PRICE:
-        raise P2Error(f"budget: price is {price:g}; give US dollars a GPU-hour, 0 to {MOST_PRICE:,}.")
+        raise P2Error(f"{where}: price is {price:g}; give US dollars a GPU-hour, 0 to {MOST_PRICE:,}.")
 
 
 def gpu_named(device: str) -> str | None:

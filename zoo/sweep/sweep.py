@@ -59,7 +59,7 @@ class Item:
         found = self.planned
         if found is None or (plan := found.plan) is None:
             return None
-        return gpu_hours(found.tokens, plan.n0, plan.rate, found.recipe.prune.method, gpu)
+        return gpu_hours(found.tokens, plan.n0, plan.rate, found.recipe.prune.method, gpu, where="sweep")
 
     def as_dict(self, gpu: str) -> dict[str, Any]:
         """JSON form, with its cost on `gpu`."""

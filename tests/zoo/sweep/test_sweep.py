@@ -112,6 +112,12 @@ def test_changes_reach_base_models_only_where_all_are(tmp_path):
     assert pruned.planned.tokens == 8_192_000
 
 
+def test_a_gpu_that_is_not_in_the_table_is_refused_in_the_words_of_a_sweep(tmp_path):
+    done = p2zoo("sweep", "quickstart", "--gpu", "h1000", "--out", tmp_path, "--dry-run")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: sweep: unknown gpu 'h1000'. Did you mean 'h100'?")
+
+
 def test_where_to_publish_is_refused_without_publish(tmp_path):
     done = p2zoo("sweep", "quickstart", "--to", "me", "--out", tmp_path, "--dry-run")
     assert done.returncode == 2
