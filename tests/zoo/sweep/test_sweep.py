@@ -12,6 +12,8 @@ import pytest
 from rich.console import Console
 
 from leaderboard import load_logs
+from zoo.devhub import client_env, serve
+from zoo.jobs.request import MOUNT
 from zoo.recipe.files import load_recipe
 from zoo.run.pipeline import run
 from zoo.sweep.report import gather
@@ -110,6 +112,26 @@ def test_changes_reach_base_models_only_where_all_are(tmp_path):
     base, pruned = plan("recipes/ladder/mistral-s2-2of4.yaml", tmp_path, change)
     assert (base.words, base.planned.tokens > 50_000_000) == ((), True)
     assert pruned.planned.tokens == 8_192_000
+
+
+def test_no_job_starts_without_a_wheel(tmp_path):
+    done = p2zoo("sweep", "quickstart", "--on", "hf-jobs:h200", "--wheel", "none.whl", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "none.whl is no wheel file" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_every_job_gets_the_wheel(tmp_path):
+    """No job runs here: the Hub on this machine has no such service, and the child ends with that."""
+    (tmp_path / "p2zoo.whl").touch()
+    recipe = Path(__file__).parents[3] / "recipes" / "quickstart" / "depth.yaml"
+    command = ["sweep", recipe, "--on", "hf-jobs:h200", "--wheel", tmp_path / "p2zoo.whl", "--out", tmp_path / "out"]
+    with serve(tmp_path / "hub", {"me": "hf_me"}) as url:
+        done = p2zoo(*command, **client_env(url, "hf_me"))
+    assert done.returncode == 1
+    said = (tmp_path / "out" / "quickstart-depth.log").read_text()
+    assert f"installs     p2zoo[train] @ file://{MOUNT}/p2zoo.whl" in said
 
 
 def test_a_gpu_that_is_not_in_the_table_is_refused_in_the_words_of_a_sweep(tmp_path):
