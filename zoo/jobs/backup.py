@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
 
-from leaderboard.errors import P2Error, RunFailed
+from leaderboard.errors import P2Error
 from zoo.files import new_folder
 from zoo.publish.client import Patience
 from zoo.publish.diff import Content, as_bytes, hashes, missing
@@ -136,7 +136,10 @@ def _copy(path: Path, target: Path) -> None:
 
 
 def download(api: HfApi, repo: str, folder: Path, names: tuple[str, ...] | None) -> Path:
-    """The files of a run's repository into `folder`, all of them or none; gives the path of published.json."""
+    """The files of a run's repository into `folder`, all of them or none; gives the path of published.json.
+
+    Raises P2Error or RunFailed, as Patience does, for what cannot be had.
+    """
 
     def fetch() -> None:
         with new_folder(folder) as whole:
@@ -146,8 +149,5 @@ def download(api: HfApi, repo: str, folder: Path, names: tuple[str, ...] | None)
             )  # fmt: skip
             shutil.rmtree(whole / ".cache", ignore_errors=True)
 
-    try:
-        Patience()(f"job: {repo}", fetch)
-    except RepositoryNotFoundError as error:
-        raise RunFailed(f"{repo}: is not on the Hub, or not yours.") from error
+    Patience()(f"job: {repo}", fetch)
     return folder / PUBLISHED

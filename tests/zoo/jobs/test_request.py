@@ -21,7 +21,7 @@ from leaderboard.errors import P2Error
 from leaderboard.planning.gpus import FLAVORS
 from zoo.devhub import client_env, serve
 from zoo.estimate.dry_run import estimate
-from zoo.jobs.backup import RESULTS, Backup
+from zoo.jobs.backup import RESULTS, Backup, download
 from zoo.jobs.request import MOUNT, request
 from zoo.recipe.catalog import find_recipe
 from zoo.recipe.files import load_recipe
@@ -141,6 +141,12 @@ def test_a_save_survives_the_end_of_the_run(hub, tmp_path):
     assert said == ["job: checkpoint after step 8 is on the Hub"]
     assert ".work/checkpoints/checkpoint-8/model.safetensors" in hub.list_repo_files("me/state")
     assert [path.name for path in tmp_path.iterdir() if "run" in path.name] == ["run"]
+
+
+def test_a_state_that_is_not_on_the_hub_is_said_in_words(hub, tmp_path):
+    with pytest.raises(P2Error, match=r"job: me/nothing: not found, or private and not yours"):
+        download(hub, "me/nothing", tmp_path / "run", RESULTS)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_state_that_holds_a_token_stays_here(hub, tmp_path):
