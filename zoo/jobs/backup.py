@@ -21,6 +21,7 @@ from zoo.files import new_folder
 from zoo.publish.client import Patience
 from zoo.publish.diff import Content, as_bytes, hashes, missing
 from zoo.run.finished import refuse_tokens
+from zoo.run.folder import refuse_other
 
 KEPT = ("run.json", "log.jsonl", ".work/pruned", ".work/checkpoints")
 RESULTS = ("run.json", "log.parquet", "log.jsonl", "recipe.yaml", "curve.png")
@@ -41,8 +42,10 @@ class Backup:
     def restore(self, folder: Path) -> dict[str, Any] | None:
         """Bring the state of the run into `folder`, unless that has a state of its own.
 
-        Returns what was published when the run is over, else None.
+        Returns what was published when the run is over, else None. Raises P2Error for a folder that holds something
+        else than a run, before anything is asked of the Hub: what comes from there takes the folder's place.
         """
+        refuse_other(folder)
         self.insist(f"job: {self.repo}", lambda: self.api.create_repo(self.repo, private=True, exist_ok=True))
         if (folder / "run.json").is_file():
             return None

@@ -65,8 +65,8 @@ class RunFolder:
                 raise P2Error(
                     f"{path}: holds an unfinished run; add --resume to go on with it, or choose another --out."
                 )
-        elif path.exists() and (not path.is_dir() or any(item != self.work for item in path.iterdir())):
-            raise P2Error(f"{path}: exists and holds no run; choose an empty or new folder with --out.")
+        else:
+            refuse_other(path)
 
     def _lock(self) -> None:
         """Keep other processes out until `close`."""
@@ -137,6 +137,13 @@ class RunFolder:
                     f"{self.path}: holds another run: its {key} is {self.state.get(key)}, this one's is {value}. "
                     "Choose another --out."
                 )
+
+
+def refuse_other(path: Path) -> None:
+    """Raise P2Error for a path that holds something else than a run; an empty or new folder may become one."""
+    if not (path / "run.json").is_file() and path.exists():
+        if not path.is_dir() or any(item.name != ".work" for item in path.iterdir()):
+            raise P2Error(f"{path}: exists and holds no run; choose an empty or new folder with --out.")
 
 
 def read_state(path: Path) -> dict[str, Any]:
