@@ -39,10 +39,14 @@ def count_zeros(weights: Iterable[Tensor]) -> int:
     return sum(weight.numel() - int(weight.count_nonzero()) for weight in weights)
 
 
+def holds_zeros(weight: Tensor, sparse: str) -> bool:
+    """Whether a whole matrix holds the pattern of `sparse`."""
+    return is_2of4(weight) if sparse == PATTERN else bool((weight == 0).any())
+
+
 def require_zeros(weights: Mapping[str, Tensor], sparse: str) -> None:
-    """Raise RunFailed unless every matrix, by name, holds the pattern of `sparse`."""
-    holds = is_2of4 if sparse == PATTERN else lambda weight: bool((weight == 0).any())
-    lost = [name for name, weight in weights.items() if not holds(weight)]
+    """Raise RunFailed unless every whole matrix, by name, holds the pattern of `sparse`."""
+    lost = [name for name, weight in weights.items() if not holds_zeros(weight, sparse)]
     if lost:
         raise RunFailed(lost_words(lost, len(weights), sparse))
 
