@@ -5,7 +5,6 @@ the last one. Everything that can be refused is refused in the first two station
 """
 
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -15,9 +14,10 @@ from typing import Any, TypeVar
 import torch
 from rich.console import Console
 
-from leaderboard.errors import P2Error, RunFailed
+from leaderboard.errors import P2Error
 from zoo.distributed import Team, join, kind_of_gpu
-from zoo.estimate.dry_run import OPTIMIZER_BYTES, estimate, grid_steps
+from zoo.estimate.disk import check_room, disk_bytes
+from zoo.estimate.dry_run import estimate, grid_steps
 from zoo.estimate.memory import check_fits, check_shared, this_machine
 from zoo.evaluation.heldout import heldout_loss, loss_by_source
 from zoo.files import disk, new_folder
@@ -152,7 +152,7 @@ def _prepare(
     if recipe.model.scratch is not None:
         source = initial_model(recipe, commits["train"], folder.work / "initial")
     planned = plan(source.shape, recipe.prune)
-    _check_room(folder.path, planned)
+    check_room(folder.path, disk_bytes(planned.target, recipe.train))
     _say(console, f"{recipe.name}: {planned.summary}")
     _pin(folder, {"model": source.revision, **commits})
     assert source.folder is not None
@@ -189,16 +189,6 @@ def _pin(folder: RunFolder, inputs: Mapping[str, Any]) -> None:
         )
     if inputs.keys() - before.keys():
         folder.update(inputs=before | dict(inputs))
-
-
-def _check_room(path: Path, planned: Plan) -> None:
-    """Two checkpoints, the pruned and the final model must fit before anything is trained."""
-    needed = planned.n0 * (2 * OPTIMIZER_BYTES)
-    free = shutil.disk_usage(path).free
-    if free < needed:
-        raise RunFailed(
-            f"{path}: needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; choose another --out."
-        )
 
 
 def _pruned_model(job: Job) -> Any:
