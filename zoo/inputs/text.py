@@ -148,6 +148,11 @@ def _read(path: Path, column: str, where: str, changed_ns: int) -> tuple[Sequenc
     except (UnicodeDecodeError, json.JSONDecodeError, pa.ArrowInvalid, lzma.LZMAError, EOFError) as error:
         kind = path.suffix.lstrip(".") or "text"
         raise P2Error(f"{where}.file: {path.name} cannot be read as {kind}: {error}. Is it cut off?") from error
+    except OSError as error:
+        raise P2Error(
+            f"{where}.file: {path.name} cannot be read: {error.strerror or error}; mend the file or its rights, or name "
+            "another."
+        ) from error
 
 
 def _read_parquet(path: Path, column: str, where: str) -> list[str]:

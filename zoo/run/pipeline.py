@@ -20,7 +20,7 @@ from zoo.estimate.disk import check_room, disk_bytes
 from zoo.estimate.dry_run import estimate, grid_steps
 from zoo.estimate.memory import check_fits, check_shared, this_machine
 from zoo.evaluation.heldout import heldout_loss, loss_by_source
-from zoo.files import disk, new_folder
+from zoo.files import new_folder
 from zoo.inputs import base_model, text
 from zoo.inputs.base_model import Source
 from zoo.inputs.gather import Materials, gather
@@ -157,7 +157,7 @@ def _prepare(
     _pin(folder, {"model": source.revision, **commits})
     assert source.folder is not None
     tokenizer = base_model.load_tokenizer(source.folder)
-    with stage("tokenizing the text", console.quiet), disk(folder.work):
+    with stage("tokenizing the text", console.quiet):
         materials = gather(recipe, tokenizer, commits, folder.work / "train")
     _pin(folder, {"heldout_sha256": materials.heldout_sha256})
     _say(

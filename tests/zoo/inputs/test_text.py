@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets.exceptions import DatasetNotFoundError
 
-from leaderboard.errors import P2Error
+from leaderboard.errors import P2Error, RunFailed
 from zoo.inputs.base_model import load_tokenizer
 from zoo.inputs.enough import check_enough
 from zoo.inputs.gather import gather
@@ -51,6 +51,18 @@ def test_draw_takes_whole_steps_that_reach_the_budget(packing):
     assert drawn.lengths[:-4].sum() < 500
     assert drawn.sha256 == blocks.draw(500, 4, seed=3).sha256 != blocks.draw(500, 4, seed=4).sha256
     assert blocks.draw(10**9, 4, seed=0).tokens < 10**9
+
+
+def test_text_that_cannot_be_read_is_not_told_as_a_full_disk(tmp_path):
+    (tmp_path / "data.txt").symlink_to("/proc/self/mem")  # a file whose reading fails for everybody
+    with pytest.raises(P2Error, match=r"data\.train\.file: data\.txt cannot be read: Input/output error; mend the file"):
+        check_text(TextSpec(file="data.txt"), tmp_path, "data.train")
+
+
+def test_blocks_that_cannot_be_written_are_told_with_the_folder(tmp_path):
+    (tmp_path / "train").write_text("a file where a folder is to be")
+    with pytest.raises(RunFailed, match=r"train: cannot be written: .* choose another --out"):
+        save_blocks(pack(DOCUMENTS, 16, "bfd_split", 10**9), tmp_path / "train")
 
 
 def test_blocks_come_back_from_disk_and_damage_shows(tmp_path):
