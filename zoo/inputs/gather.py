@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leaderboard.errors import P2Error
 from zoo.inputs.packing import Blocks, load_blocks, pack, save_blocks
-from zoo.inputs.text import Hashed, documents, labelled, tokenize
+from zoo.inputs.text import Hashed, documents, forget, labelled, tokenize
 from zoo.recipe.spec import Recipe, TextSpec
 
 _EVERYTHING = 2**62
@@ -45,15 +45,20 @@ class Materials:
 
 
 def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path) -> Materials:
-    """Tokenize what the recipe names; `commits` pin Hub data sets, `cache` keeps the training blocks."""
+    """Tokenize what the recipe names; `commits` pin Hub data sets, `cache` keeps the training blocks.
+
+    Afterwards no text stays in memory.
+    """
     heldout, sha256, sources = heldout_blocks(recipe, tokenizer, commits["heldout"])
-    return Materials(
+    materials = Materials(
         heldout=heldout,
         heldout_sha256=sha256,
         train=_train(recipe, tokenizer, commits["train"], cache),
         calibration=_calibration(recipe, tokenizer, commits["train"]) if recipe.prune.needs_calibration else [],
         sources=sources,
     )
+    forget()
+    return materials
 
 
 def heldout_blocks(recipe: Recipe, tokenizer: Any, commit: str) -> tuple[Blocks, str, Sources | None]:

@@ -133,6 +133,11 @@ def _local(written: str, folder: Path, where: str) -> Path:
     return path
 
 
+def forget() -> None:
+    """Let go of the texts that were read, once nobody will ask for them again: a corpus is large beside its blocks."""
+    _read.cache_clear()
+
+
 @lru_cache(maxsize=2)  # a run reads its file for several purposes, and a packed corpus takes seconds
 def _read(path: Path, column: str, where: str, changed_ns: int) -> tuple[Sequence[str], Sequence[str] | None]:
     """All documents of a file, and their sources where it tells them.

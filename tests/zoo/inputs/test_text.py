@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -158,6 +159,20 @@ def test_far_too_little_text_is_known_before_it_is_tokenized(bench_folder, at_ha
     for key in ("train.tokens", "evaluate.tokens"):
         with pytest.raises(P2Error, match=rf"holds .* tokens, {key} asks for .* times as many"):
             check_enough(load_recipe(path, [f"{key}={2 * held}"]), known)
+
+
+def test_no_corpus_stays_in_memory_once_its_tokens_are_there(bench_folder, tmp_path):
+    (tmp_path / "large.txt").write_text("alpha beta gamma\0" * 100_000)
+    recipe = load_recipe(bench_folder / "recipe.yaml", [f"data.train.file={tmp_path / 'large.txt'}"])
+    tokenizer = load_tokenizer(bench_folder / "model")
+    tracemalloc.start()
+    try:
+        check_text(recipe.data.train, recipe.folder, "data.train")
+        assert tracemalloc.get_traced_memory()[0] > 5e6  # the run will ask for it again
+        gather(recipe, tokenizer, {"train": "", "heldout": ""}, tmp_path / "train")
+        assert tracemalloc.get_traced_memory()[0] < 3e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_text_whose_head_is_unlike_the_rest_is_sampled_all_over(bench_folder, tmp_path):
