@@ -176,7 +176,9 @@ def answer(found: Predictor, asked: Question, gpu: str | None = None, price: flo
     why += [] if tokens is not None else [_floor_words(asked, loss)]
     hours, cost = (None, None)
     if gpu is not None and tokens is not None:
-        hours, cost = gpu_hours(tokens, asked.n0, asked.rate, asked.method, gpu, price)
+        hours, cost = gpu_hours(
+            tokens, asked.n0, asked.rate, asked.method, gpu, price, objective=found.group["objective"]
+        )
     sure: list[tuple[float, float] | None] = [None, None]
     least = status is BudgetStatus.REACHED and tokens is not None and tokens <= GRID[0]
     if least:

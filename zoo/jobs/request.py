@@ -106,7 +106,10 @@ def request(
     hours = cost = None
     if planned.plan is not None:
         _check_memory(planned.plan, recipe.train, on, flavor)
-        spent, _ = gpu_hours(planned.tokens, planned.plan.n0, planned.plan.rate, recipe.prune.method, flavor.gpu)
+        plan, method = planned.plan, recipe.prune.method
+        spent, _ = gpu_hours(
+            planned.tokens, plan.n0, plan.rate, method, flavor.gpu, where="--on", objective=recipe.objective
+        )
         hours = spent / flavor.count
         cost = hours * flavor.price
     limit = math.ceil(SPARE * hours + START_H) if hours is not None else 24

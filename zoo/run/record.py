@@ -76,6 +76,7 @@ def log_columns(
     """The run-level columns of the log."""
     train, inputs = recipe.train, state["inputs"]
     speed = state["train_tokens"] / state["train_s"]
+    teacher = source.shape if train.objective == "distill" else None
     executed = Execution(**state["execution"]).as_software() if "execution" in state else {}
     return {
         "contributor": recipe.contributor,
@@ -109,7 +110,7 @@ def log_columns(
         "tokens_planned": train.planned_tokens,
         "seed": train.seed,
         "tokens_per_second": speed,
-        "mfu": mfu(plan.target, train.seq_len, speed, hardware(processes), processes),
+        "mfu": mfu(plan.target, train.seq_len, speed, hardware(processes), processes, teacher),
         "eval_data": f"{recipe.data.heldout.label}@{inputs['heldout'][:12]}",
         "eval_data_revision": inputs["heldout"],
         "eval_tokens": materials.heldout.tokens,

@@ -60,7 +60,10 @@ class Item:
         found = self.planned
         if found is None or (plan := found.plan) is None:
             return None
-        return gpu_hours(found.tokens, plan.n0, plan.rate, found.recipe.prune.method, gpu, where="sweep")
+        recipe = found.recipe
+        return gpu_hours(
+            found.tokens, plan.n0, plan.rate, recipe.prune.method, gpu, where="sweep", objective=recipe.objective
+        )
 
     def as_dict(self, gpu: str) -> dict[str, Any]:
         """JSON form, with its cost on `gpu`."""

@@ -56,7 +56,9 @@ def test_draw_takes_whole_steps_that_reach_the_budget(packing):
 
 def test_text_that_cannot_be_read_is_not_told_as_a_full_disk(tmp_path):
     (tmp_path / "data.txt").symlink_to("/proc/self/mem")  # a file whose reading fails for everybody
-    with pytest.raises(P2Error, match=r"data\.train\.file: data\.txt cannot be read: Input/output error; mend the file"):
+    with pytest.raises(
+        P2Error, match=r"data\.train\.file: data\.txt cannot be read: Input/output error; mend the file"
+    ):
         check_text(TextSpec(file="data.txt"), tmp_path, "data.train")
 
 

@@ -54,6 +54,11 @@ def test_the_client_takes_the_request_as_it_is():
     assert asked.cost == pytest.approx(asked.hours * FLAVORS["h200"].price)
 
 
+def test_a_distillation_asks_for_the_hours_of_its_teacher():
+    plain, taught = ask(), ask(sets=["train.objective=distill"])
+    assert 1.3 < taught.hours / plain.hours < 1.6  # a quarter is cut: (6 x 0.75 + 2) / (6 x 0.75) = 1.44
+
+
 def test_every_flavor_is_one_of_the_clients():
     assert set(FLAVORS) <= {flavor.value for flavor in JobHardware}
 
