@@ -69,6 +69,14 @@ def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Ch
     del batches
     frame: pd.DataFrame = table.to_pandas(split_blocks=large, self_destruct=large)  # column by column: half the memory
     del table
+    return without_repeats(frame, names, findings)
+
+
+def without_repeats(frame: pd.DataFrame, names: Sequence[str], findings: list[list[Finding]]) -> Checked:
+    """The rows of files that have no error and repeat no other; `findings` so far, of each file in `names`.
+
+    `frame` holds rows of the contract's columns with a column `file`, the place of theirs in `names`.
+    """
     for i, finding in _repeats(frame):
         findings[i].append(finding)
     reports = tuple(Report(name, tuple(found)) for name, found in zip(names, findings, strict=True))

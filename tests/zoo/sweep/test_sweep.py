@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,11 +13,12 @@ import pytest
 from rich.console import Console
 
 from leaderboard import load_logs
+from leaderboard.logs.load import SEED
 from zoo.devhub import client_env, serve
 from zoo.jobs.request import MOUNT
 from zoo.recipe.files import load_recipe
 from zoo.run.pipeline import run
-from zoo.sweep.report import gather
+from zoo.sweep.report import gather, of_folders
 from zoo.sweep.report_page import page
 from zoo.sweep.sweep import plan
 
@@ -153,6 +155,20 @@ def test_laws_are_ranked_in_the_report_where_the_runs_can_test_them():
     assert report.next_run is not None
     assert report.law == report.laws["law"].iloc[0]
     assert f"<td>{report.law}</td><td>1</td>" in page(report)
+
+
+def test_a_run_in_two_folders_costs_the_report_no_law(tmp_path):
+    seed = load_logs().frame.query("family == 'llama-3' and method == 'depth'")
+    runs = list(seed["run_id"].astype(str).unique())
+    folders = [tmp_path / f"{place}" for place in range(len(runs) + 1)]
+    for folder, run_id in zip(folders, [*runs, runs[0]], strict=True):
+        folder.mkdir()
+        shutil.copy(SEED / "p2lab" / f"{run_id}.parquet", folder)
+        (folder / "run.json").write_text(json.dumps({"status": "finished", "run_id": run_id, "name": folder.name}))
+    report = of_folders(folders, "Twice")
+    assert len(report.runs) == len(runs)
+    assert report.laws["rmse_fit"].notna().any()
+    assert report.notes[0].startswith(f"Left out: {folders[-1]}: run {runs[0]}: ")
 
 
 def test_a_sweep_that_is_told_to_leave_stops_its_runs(bench_folder, tmp_path):
