@@ -252,8 +252,8 @@ def _same_run(heads: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
 def _same_losses(good: pd.DataFrame, runs: dict[int, str]) -> Iterable[tuple[int, Finding]]:
     """Files that share losses at three token counts or more with an earlier run.
 
-    Every earlier run counts, not only the first with a loss: else a few decoys, each with two losses of a run, would hide
-    a copy of it. A file that is left out is no run to compare with.
+    Every earlier run counts, not only the first with a loss: else decoys, each with two losses of a run, would hide a
+    copy of it. A file that is left out is no run to compare with.
     """
     trained = good[good["tokens"] > 0]
     key = pd.DataFrame(
@@ -261,7 +261,8 @@ def _same_losses(good: pd.DataFrame, runs: dict[int, str]) -> Iterable[tuple[int
     )
     alike = key[key.duplicated(["tokens", "loss"], keep=False)]
     seen: dict[tuple[int, float], set[str]] = defaultdict(set)  # the runs that have a loss at a token count
-    for file, rows in alike.groupby("file"):
+    for _, rows in alike.groupby("file"):
+        file = int(rows["file"].iloc[0])
         points, own = list(zip(rows["tokens"], rows["loss"], strict=True)), runs[file]
         shared = Counter(run for point in points for run in seen[point] if run != own)
         (run, n), *_ = shared.most_common(1) or [("", 0)]

@@ -1,6 +1,6 @@
 """Disk of a run, estimated from the shape alone: what its folder holds at the moment it holds most.
 
-That is in the last save: two checkpoints (the new one is complete before the old one goes), the pruned model, the packed
+That is in the last save: two checkpoints (the new one is whole before the old one goes), the pruned model, the packed
 training blocks, and room for the final model. Bytes a parameter: 2 x (weight + moments) + weight + weight.
 """
 

@@ -155,8 +155,8 @@ def _read(path: Path, column: str, where: str, changed_ns: int) -> tuple[Sequenc
         raise P2Error(f"{where}.file: {path.name} cannot be read as {kind}: {error}. Is it cut off?") from error
     except OSError as error:
         raise P2Error(
-            f"{where}.file: {path.name} cannot be read: {error.strerror or error}; mend the file or its rights, or name "
-            "another."
+            f"{where}.file: {path.name} cannot be read: {error.strerror or error}; mend the file or its rights, or "
+            "name another."
         ) from error
 
 

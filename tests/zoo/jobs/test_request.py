@@ -173,9 +173,14 @@ def test_what_was_there_stays_where_a_new_folder_cannot_be_filled(tmp_path):
     own = tmp_path / "own"
     own.mkdir()
     (own / "kept.txt").write_text("kept")
-    with pytest.raises(ValueError, match="on the way"), new_folder(own) as folder:
-        (folder / "half.txt").write_text("half")
-        raise ValueError("on the way")
+
+    def fill() -> None:
+        with new_folder(own) as folder:
+            (folder / "half.txt").write_text("half")
+            raise ValueError("on the way")
+
+    with pytest.raises(ValueError, match="on the way"):
+        fill()
     assert [path.name for path in own.iterdir()] == ["kept.txt"]
     with new_folder(own) as folder:
         (folder / "whole.txt").write_text("whole")
