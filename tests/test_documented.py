@@ -1,4 +1,4 @@
-"""What a user can name is on a page: every recipe, method, importance, family, law and command; what pages name exists."""
+"""What a user can name is on a page: recipes, methods, importances, families, laws, commands. Files pages name exist."""
 
 import re
 from itertools import product

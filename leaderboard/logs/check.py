@@ -5,7 +5,7 @@ repeats no other log. A bad file is reported and left out; it never stops the go
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from leaderboard.logs.contract import BY_NAME, COLUMNS, schema
+from leaderboard.logs.contract import BY_NAME, COLUMNS, GROUP, IMPORTED, REQUIRED_OF_IMPORTED, UNKNOWN, schema
 from leaderboard.logs.findings import ERROR, WARNING, Finding, Report
 from leaderboard.logs.parquet_guard import footer_bytes, unpacked_bytes
 from leaderboard.logs.rules import RULES, Rows
@@ -38,8 +38,9 @@ _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 ON_READ = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _TEXT else f.type) for f in schema()])
 _WITH_FILE = ON_READ.append(pa.field("file", pa.int64()))
-_NULLABLE_FLOATS = [c.name for c in COLUMNS if c.nullable and c.kind == "float"]
+_NULLABLE_FLOATS = [c.name for c in COLUMNS if c.may_be_null and c.kind == "float"]
 _REQUIRED = [c.name for c in COLUMNS if not c.nullable]
+_NAMES = ("contributor", "base_model", *GROUP)  # what rows are told apart by: never null in a frame
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,29 @@ def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Ch
     del batches
     frame: pd.DataFrame = table.to_pandas(split_blocks=large, self_destruct=large)  # column by column: half the memory
     del table
+    return without_repeats(_named(frame), names, findings)
+
+
+def without_repeats(frame: pd.DataFrame, names: Sequence[str], findings: list[list[Finding]]) -> Checked:
+    """The rows of files that have no error and repeat no other; `findings` so far, of each file in `names`.
+
+    `frame` holds rows of the contract's columns with a column `file`, the place of theirs in `names`.
+    """
     for i, finding in _repeats(frame):
         findings[i].append(finding)
     reports = tuple(Report(name, tuple(found)) for name, found in zip(names, findings, strict=True))
     good = np.array([r.ok for r in reports], dtype=bool)[frame["file"]]
     return Checked(frame if good.all() else frame[good].reset_index(drop=True), reports)
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    """Names that imported logs lack read as `unknown`, so that who groups rows by them loses none."""
+    for name in _NAMES:
+        column = frame[name]
+        if column.isna().any():
+            known = column if UNKNOWN in column.cat.categories else column.cat.add_categories(UNKNOWN)
+            frame[name] = known.fillna(UNKNOWN)
+    return frame
 
 
 def _read_batch(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, list[list[Finding]]]:
@@ -114,7 +133,10 @@ def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         return None, [_file("unreadable", reason, "a whole parquet file", "Write it again with `p2zoo run --resume`.")]
     nulls = [name for name, column in zip(table.column_names, table.columns, strict=True) if column.null_count]
-    nulls = [name for name in nulls if name in _REQUIRED]
+    required: Sequence[str] = (
+        REQUIRED_OF_IMPORTED if table["provenance"].unique().to_pylist() == [IMPORTED] else _REQUIRED
+    )
+    nulls = [name for name in nulls if name in required]
     return (None, [_null(name) for name in nulls]) if nulls else (table, [])
 
 
@@ -144,6 +166,9 @@ def _opened(data: bytes) -> pq.ParquetFile:
 
 def _as_contract(table: pa.Table) -> pa.Table:
     """Columns in the contract's order and types."""
+    for column in COLUMNS:
+        if column.later and column.name not in table.schema.names:
+            table = table.append_column(column.name, pa.nulls(len(table)))
     if table.schema.names != ON_READ.names:
         table = table.select(ON_READ.names)
     pairs = zip(table.columns, ON_READ, strict=True)
@@ -178,12 +203,15 @@ def _schema_findings(found: pa.Schema) -> list[Finding]:
         out.append(Finding("extra_column", ERROR, name[:80], "a column", "only the contract's columns", fix))
     for wanted in schema():
         if wanted.name not in found.names:
+            if BY_NAME[wanted.name].later:
+                continue
             meaning = f"Add it: {BY_NAME[wanted.name].meaning}."
             out.append(Finding("missing_column", ERROR, wanted.name, "no such column", str(wanted.type), meaning))
             continue
         got = found.field(found.get_field_index(wanted.name)).type if found.names.count(wanted.name) == 1 else None
         plain = _plain(got)
-        if plain is not None and plain != wanted.type and not (pa.types.is_null(plain) and wanted.nullable):
+        untyped = pa.types.is_null(plain) and BY_NAME[wanted.name].may_be_null if plain is not None else True
+        if plain != wanted.type and not untyped:
             out.append(Finding("column_type", ERROR, wanted.name, str(got), str(wanted.type), "Write that type."))
     return out
 
@@ -242,19 +270,25 @@ def _same_run(heads: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
 
 
 def _same_losses(good: pd.DataFrame, runs: dict[int, str]) -> Iterable[tuple[int, Finding]]:
-    """Files under another run_id that share losses at three token counts or more."""
+    """Files that share losses at three token counts or more with an earlier run.
+
+    Every earlier run counts, not only the first with a loss: else decoys, each with two losses of a run, would hide a
+    copy of it. A file that is left out is no run to compare with.
+    """
     trained = good[good["tokens"] > 0]
     key = pd.DataFrame(
         {"file": trained["file"], "tokens": trained["tokens"], "loss": (trained["loss"] / NEAR_DUPLICATE_LOSS).round()}
     )
     alike = key[key.duplicated(["tokens", "loss"], keep=False)]
-    shared: dict[tuple[int, int], int] = defaultdict(int)
-    for _, rows in alike.groupby(["tokens", "loss"]):
-        files = rows["file"].tolist()
-        for other in files[1:]:
-            shared[files[0], other] += 1
-    for (one, other), n in shared.items():
-        if n >= NEAR_DUPLICATE_ROWS and runs[one] != runs[other]:
-            got = f"{n} losses of run {runs[one]}"
+    seen: dict[tuple[int, float], set[str]] = defaultdict(set)  # the runs that have a loss at a token count
+    for _, rows in alike.groupby("file"):
+        file = int(rows["file"].iloc[0])
+        points, own = list(zip(rows["tokens"], rows["loss"], strict=True)), runs[file]
+        shared = Counter(run for point in points for run in seen[point] if run != own)
+        (run, n), *_ = shared.most_common(1) or [("", 0)]
+        if n >= NEAR_DUPLICATE_ROWS:
             fix = "Two experiments do not share losses to 1e-9; send the one that was measured."
-            yield other, Finding("near_duplicate", ERROR, "loss", got, "losses of its own", fix)
+            yield file, Finding("near_duplicate", ERROR, "loss", f"{n} losses of run {run}", "losses of its own", fix)
+            continue
+        for point in points:
+            seen[point].add(own)

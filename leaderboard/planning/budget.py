@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
+from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.fitting.resample import Resamples
 from leaderboard.fitting.result import Fit
@@ -49,6 +50,14 @@ class Budget:
     tokens_95: tuple[float, float] | None = None
     gpu_hours: float | None = None
     cost: float | None = None
+
+    def sentence(self) -> tuple[str, str]:
+        """The answer in words: how many tokens, and what they do."""
+        if self.status is BudgetStatus.ALREADY_MET:
+            return "No tokens", f"are needed: right after pruning it has {words.loss(self.loss)} nats per token."
+        if self.tokens is None:
+            return "No number of tokens", f"reaches the goal: {self.goal}."
+        return f"{words.count(self.tokens, long=True)} tokens", f"reach the goal: {self.goal}."
 
     def as_dict(self) -> dict[str, object]:
         """JSON form, in the contract's keys."""
@@ -107,7 +116,7 @@ class Question:
         """The goal in words."""
         if self.target is None:
             return f"the next doubling of tokens wins less than {self.gain or GAIN:g} nats"
-        above = f" ({self.excess:g} above l0)" if self.excess is not None else ""
+        above = f" ({self.excess:g} above the unpruned model)" if self.excess is not None else ""
         return f"a held-out loss of {self.target:.3f} nats per token{above}"
 
     def columns(self, tokens: Array) -> dict[str, Array]:
@@ -176,7 +185,9 @@ def answer(found: Predictor, asked: Question, gpu: str | None = None, price: flo
     why += [] if tokens is not None else [_floor_words(asked, loss)]
     hours, cost = (None, None)
     if gpu is not None and tokens is not None:
-        hours, cost = gpu_hours(tokens, asked.n0, asked.rate, asked.method, gpu, price)
+        hours, cost = gpu_hours(
+            tokens, asked.n0, asked.rate, asked.method, gpu, price, objective=found.group["objective"]
+        )
     sure: list[tuple[float, float] | None] = [None, None]
     least = status is BudgetStatus.REACHED and tokens is not None and tokens <= GRID[0]
     if least:
@@ -201,7 +212,7 @@ def answer(found: Predictor, asked: Question, gpu: str | None = None, price: flo
     )
 
 
-def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatus]:
+def invert(fitted: Fit, asked: Question, where: str = "budget") -> tuple[int | None, float, BudgetStatus]:
     """Tokens, loss there and status for a fitted law; without an answer below 1e13 tokens, the lowest loss."""
     if asked.target is not None and asked.l_pruned is not None and asked.l_pruned <= asked.target:
         return 0, asked.l_pruned, BudgetStatus.ALREADY_MET
@@ -210,7 +221,7 @@ def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatu
         losses = fitted.predict(asked.columns(GRID))
         if np.isnan(losses).all():
             raise P2Error(
-                f"budget: the law {fitted.law.name} gives no finite loss so far from these runs; try another."
+                f"{where}: the law {fitted.law.name} gives no finite loss so far from these runs; try another."
             )
         return None, float(np.nanmin(losses)), BudgetStatus.UNREACHABLE
     i = int(met[0])

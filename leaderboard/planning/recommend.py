@@ -18,6 +18,7 @@ from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS, P2
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
+from leaderboard.logs.origin import standard
 from leaderboard.once import Once
 from leaderboard.ranking.cells import score_cells
 from leaderboard.ranking.rank import NEW_MODEL, rank
@@ -105,14 +106,20 @@ def recommended_fit(
     return replace(found.fit, notes=(*found.fit.notes, *found.why, lent_words(found.shared)))
 
 
-def choose_law(text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool) -> tuple[Law, list[str]]:
-    """The law to answer with, and why it is that one: the law asked for, else the best on unseen sizes and rates."""
+def choose_law(
+    text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool, where: str = "budget"
+) -> tuple[Law, list[str]]:
+    """The law to answer with, and why it is that one: the law asked for, else the best on unseen sizes and rates.
+
+    `where` begins the errors.
+    """
     if isinstance(law, str) and law not in LAWS:
-        raise unknown_name("law", law, LAWS, "budget")
+        raise unknown_name("law", law, LAWS, where)
     if law is not None:
         chosen = LAWS[law] if isinstance(law, str) else law
         if not l_pruned_known and MEASURED in chosen.inputs:
-            raise P2Error(f"budget: the law {chosen.name} needs l_pruned, the loss right after pruning (--l-pruned).")
+            fix = "give it (--l-pruned)" if where == "budget" else "choose a law that does without it"
+            raise P2Error(f"{where}: the law {chosen.name} needs l_pruned, the loss right after pruning; {fix}.")
         return chosen, [f"The law {chosen.name} was asked for."]
     table = heldout(text)
     blind = table[[name for name in table.index if MEASURED not in LAWS[name].inputs]]
@@ -142,13 +149,16 @@ def heldout(text: pd.DataFrame) -> pd.Series:
     return _heldout.get(key, make)
 
 
-def fit_new_model(law: Law, text: pd.DataFrame, family: str, method: str) -> SharedFit:
-    """Fit `law` for a family and method; only a law that pools families, or methods, answers for one without runs."""
+def fit_new_model(law: Law, text: pd.DataFrame, family: str, method: str, where: str = "budget") -> SharedFit:
+    """Fit `law` for a family and method; only a law that pools families, or methods, answers for one without runs.
+
+    `where` begins the errors.
+    """
     for name, wanted in (("family", family), ("method", method)):
         if not law.pool and wanted not in set(text[name]):
-            raise unknown_name(name, wanted, text[name].astype(str).unique(), f"budget, law {law.name}")
+            raise unknown_name(name, wanted, text[name].astype(str).unique(), f"{where}, law {law.name}")
     if not law.pool and not ((text["family"] == family) & (text["method"] == method)).any():
-        raise P2Error(f"budget: no run of {family} by {method} on this text, and the law {law.name} pools nothing.")
+        raise P2Error(f"{where}: no run of {family} by {method} on this text, and the law {law.name} pools nothing.")
     return fit_group(law, text, {"family": family, "method": method})
 
 
@@ -172,7 +182,7 @@ def same_text(
     frame: pd.DataFrame, family: str, method: str, eval_data: str | None, objective: str | None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Usable rows on one held-out text and objective: the named ones, else where this group has most runs."""
-    frame = usable(frame)
+    frame = standard(usable(frame))
     for name, wanted in (("eval_data", eval_data), ("objective", objective)):
         if wanted is not None:
             if wanted not in set(frame[name]):

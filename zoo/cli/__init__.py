@@ -6,7 +6,21 @@ import sys
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli import bench, dataset, evidence_table, hub, leaderboard, plan, pretrain, publish, run, show, space, sweep
+from zoo.cli import (
+    bench,
+    dataset,
+    evidence_table,
+    hub,
+    importing,
+    leaderboard,
+    plan,
+    pretrain,
+    publish,
+    run,
+    show,
+    space,
+    sweep,
+)
 from zoo.cli.options import Endpoint
 from zoo.endpoint import use_endpoint
 
@@ -29,7 +43,7 @@ def root(endpoint: Endpoint = None) -> None:
 def main() -> None:
     """Run a command; an error the user can mend is one message, not a traceback."""
     try:
-        app()
+        app(prog_name="p2zoo")
     except P2Error as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -41,6 +55,7 @@ app.add_typer(space.app, name="space")
 leaderboard.register(app)
 plan.register(app)
 app.command()(evidence_table.evidence)
+importing.register(app)
 app.command()(run.run)
 app.command()(pretrain.pretrain)
 app.command()(sweep.sweep)

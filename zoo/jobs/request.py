@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leaderboard import words
 from leaderboard.errors import P2Error, RunFailed, unknown_name
 from leaderboard.planning.gpus import FLAVORS, ORIGIN, Flavor, gpu_hours
-from zoo.amounts import dollars, machine_time
 from zoo.estimate.dry_run import Estimate
 from zoo.estimate.memory import GIB, check_shared, least_memory, unshared
 from zoo.pruning.plan import Plan
@@ -93,26 +93,29 @@ def request(
 ) -> Request:
     """The job for a recipe, the file at `path` with `sets` on top. P2Error for what a job could not see."""
     recipe, flavor = planned.recipe, flavor_of(on)
-    words, shipped = _shipped(recipe, path, sets, flavor.count)
+    arguments, shipped = _shipped(recipe, path, sets, flavor.count)
     if to:
         known = planned.source.revision if planned.source else recipe.model.revision
         licence_of(recipe.model.label, known, licence)
     state = f"{namespace}/p2zoo-{_NAME.sub('-', recipe.name.lower()).strip('-.')}-{recipe.sha256[:8]}"
-    words += ["--state", state, *(["--to", to] if to else []), *(["--logs", logs] if logs else [])]
-    words += ["--license", licence] if licence else []
-    dependency, more = _dependency(wheel)
+    arguments += ["--state", state, *(["--to", to] if to else []), *(["--logs", logs] if logs else [])]
+    arguments += ["--license", licence] if licence else []
+    dependency, more = job_dependency(wheel)
     if flavor.count > 1:
         check_shared(recipe.train, flavor.count)
     hours = cost = None
     if planned.plan is not None:
         _check_memory(planned.plan, recipe.train, on, flavor)
-        spent, _ = gpu_hours(planned.tokens, planned.plan.n0, planned.plan.rate, recipe.prune.method, flavor.gpu)
+        plan, method = planned.plan, recipe.prune.method
+        spent, _ = gpu_hours(
+            planned.tokens, plan.n0, plan.rate, method, flavor.gpu, where="--on", objective=recipe.objective
+        )
         hours = spent / flavor.count
         cost = hours * flavor.price
     limit = math.ceil(SPARE * hours + START_H) if hours is not None else 24
     script = recipes_folder() / "job.py"
     name = on.removeprefix(PREFIX)
-    return Request(name, script, (*words, *more), shipped, dependency, state, f"{limit}h", hours, cost, namespace)
+    return Request(name, script, (*arguments, *more), shipped, dependency, state, f"{limit}h", hours, cost, namespace)
 
 
 def _shipped(recipe: Recipe, path: Path, sets: Sequence[str], gpus: int) -> tuple[list[str], str | None]:
@@ -144,8 +147,8 @@ def _shipped(recipe: Recipe, path: Path, sets: Sequence[str], gpus: int) -> tupl
     return ["recipe.yaml"], to_yaml(replace(recipe, hardware=HardwareSpec(gpus=gpus)))
 
 
-def _dependency(wheel: str | None) -> tuple[str, list[str]]:
-    """p2zoo as uv is to install it, and the words that ship a local wheel."""
+def job_dependency(wheel: str | None) -> tuple[str, list[str]]:
+    """p2zoo as uv is to install it, and the words that ship a local wheel. P2Error without a wheel that is one."""
     if wheel is None:
         raise P2Error(
             "--on: p2zoo is on no package index, so the job needs it as a wheel: `pip wheel --no-deps -w dist .` in "
@@ -182,8 +185,8 @@ def _check_memory(plan: Plan, train: TrainSpec, on: str, flavor: Flavor) -> None
 def describe(asked: Request) -> str:
     """The request for people: what is sent, how long, how much, and where the figures come from."""
     flavor = FLAVORS[asked.flavor]
-    long = "known once the model's config is at hand" if asked.hours is None else machine_time(asked.hours)
-    much = "" if asked.cost is None else f", {dollars(asked.cost)} at {flavor.price:.2f} $ an hour"
+    long = "known once the model's config is at hand" if asked.hours is None else words.time(asked.hours)
+    much = "" if asked.cost is None else f", {words.price(asked.cost)} at {words.price(flavor.price)} an hour"
     return "\n".join(
         [
             f"machine      {asked.flavor}: {flavor.count} x {flavor.gpu}, stopped after {asked.timeout}, up to "

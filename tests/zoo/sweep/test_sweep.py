@@ -3,28 +3,26 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from leaderboard import load_logs
+from leaderboard.logs.load import SEED
+from tests.commands import p2zoo, until
+from zoo.devhub import client_env, serve
+from zoo.jobs.request import MOUNT
 from zoo.recipe.files import load_recipe
 from zoo.run.pipeline import run
-from zoo.sweep.report import gather
+from zoo.sweep.report import gather, of_folders
 from zoo.sweep.report_page import page
 from zoo.sweep.sweep import plan
 
 SHORT = ["train.tokens=512", "train.checkpoint_tokens=256"]
-
-
-def p2zoo(*words, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "zoo", *map(str, words)], env=os.environ | environment, capture_output=True, text=True
-    )
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +110,32 @@ def test_changes_reach_base_models_only_where_all_are(tmp_path):
     assert pruned.planned.tokens == 8_192_000
 
 
+def test_no_job_starts_without_a_wheel(tmp_path):
+    done = p2zoo("sweep", "quickstart", "--on", "hf-jobs:h200", "--wheel", "none.whl", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "none.whl is no wheel file" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_every_job_gets_the_wheel(tmp_path):
+    """No job runs here: the Hub on this machine has no such service, and the child ends with that."""
+    (tmp_path / "p2zoo.whl").touch()
+    recipe = Path(__file__).parents[3] / "recipes" / "quickstart" / "depth.yaml"
+    command = ["sweep", recipe, "--on", "hf-jobs:h200", "--wheel", tmp_path / "p2zoo.whl", "--out", tmp_path / "out"]
+    with serve(tmp_path / "hub", {"me": "hf_me"}) as url:
+        done = p2zoo(*command, **client_env(url, "hf_me"))
+    assert done.returncode == 1
+    said = (tmp_path / "out" / "quickstart-depth.log").read_text()
+    assert f"installs     p2zoo[train] @ file://{MOUNT}/p2zoo.whl" in said
+
+
+def test_a_gpu_that_is_not_in_the_table_is_refused_in_the_words_of_a_sweep(tmp_path):
+    done = p2zoo("sweep", "quickstart", "--gpu", "h1000", "--out", tmp_path, "--dry-run")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: sweep: unknown gpu 'h1000'. Did you mean 'h100'?")
+
+
 def test_where_to_publish_is_refused_without_publish(tmp_path):
     done = p2zoo("sweep", "quickstart", "--to", "me", "--out", tmp_path, "--dry-run")
     assert done.returncode == 2
@@ -127,6 +151,20 @@ def test_laws_are_ranked_in_the_report_where_the_runs_can_test_them():
     assert f"<td>{report.law}</td><td>1</td>" in page(report)
 
 
+def test_a_run_in_two_folders_costs_the_report_no_law(tmp_path):
+    seed = load_logs().frame.query("family == 'llama-3' and method == 'depth'")
+    runs = list(seed["run_id"].astype(str).unique())
+    folders = [tmp_path / f"{place}" for place in range(len(runs) + 1)]
+    for folder, run_id in zip(folders, [*runs, runs[0]], strict=True):
+        folder.mkdir()
+        shutil.copy(SEED / "p2lab" / f"{run_id}.parquet", folder)
+        (folder / "run.json").write_text(json.dumps({"status": "finished", "run_id": run_id, "name": folder.name}))
+    report = of_folders(folders, "Twice")
+    assert len(report.runs) == len(runs)
+    assert report.laws["rmse_fit"].notna().any()
+    assert report.notes[0].startswith(f"Left out: {folders[-1]}: run {runs[0]}: ")
+
+
 def test_a_sweep_that_is_told_to_leave_stops_its_runs(bench_folder, tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "long.yaml").write_text(f"extends: {bench_folder / 'recipe.yaml'}\nname: long\n")
@@ -134,10 +172,9 @@ def test_a_sweep_that_is_told_to_leave_stops_its_runs(bench_folder, tmp_path):
     command += ["--set", "train.tokens=12_288"]
     cache = {"P2ZOO_CACHE": str(tmp_path / "cache")}
     with subprocess.Popen(command, env=os.environ | cache, stderr=subprocess.PIPE, start_new_session=True) as sweep:
-        while not (tmp_path / "out" / "long" / "run.json").exists() and sweep.poll() is None:
-            time.sleep(0.1)
+        until(lambda: (tmp_path / "out" / "long" / "run.json").exists() or sweep.poll() is not None)
         sweep.terminate()
-        _, said = sweep.communicate()
+        _, said = sweep.communicate(timeout=200)
     assert sweep.returncode == 75, said
     assert "stopped by SIGTERM" in (tmp_path / "out" / "long.log").read_text()
     with pytest.raises(ProcessLookupError):
