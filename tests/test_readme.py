@@ -2,7 +2,7 @@
 
 A word after the language says how: none = in the fast suite; `slow` = in the slow suite, with all the others before it;
 `make` = the targets exist; `install` = pip resolves it; `printed` = what the block before it prints (`make`: the demo).
-The addresses of space/README.md are tried by tests/space/server/test_api.py.
+`example` is run by test_contributing.py, and the addresses of space/README.md are tried by tests/space/server/test_api.py.
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.pages import PAGES, ROOT, blocks, text, unlike
 from zoo.devhub import client_env, serve
 
 INTERPRETER = {"sh": ["bash", "-euc"], "python": [sys.executable, "-W", "error", "-c"]}
-HOW = {"sh": {"", "slow", "make", "install"}, "python": {"", "slow"}, "text": {"", "printed"}, "json": {""}}
+HOW = {"sh": {"", "slow", "make", "install"}, "python": {"", "slow", "example"}, "text": {"", "printed"}, "json": {""}}
 RUN = [page for page in PAGES if page != "space/README.md" and any(b.language in INTERPRETER for b in blocks(page))]
 SLOW = [page for page in RUN if any(b.how == "slow" for b in blocks(page))]
 
