@@ -1,4 +1,4 @@
-"""What a user can name is on a page: recipes, methods, importances, families, laws, commands. Files pages name exist."""
+"""What a user can name is on a page: recipes, methods, importances, families, laws, commands. Files named exist."""
 
 import re
 from itertools import product

@@ -2,7 +2,7 @@
 
 A word after the language says how: none = in the fast suite; `slow` = in the slow suite, with all the others before it;
 `make` = the targets exist; `install` = pip resolves it; `printed` = what the block before it prints (`make`: the demo).
-`example` is run by test_contributing.py, and the addresses of space/README.md are tried by tests/space/server/test_api.py.
+`example` is run by test_contributing.py, and the addresses of space/README.md by tests/space/server/test_api.py.
 """
 
 import os
