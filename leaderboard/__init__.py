@@ -9,6 +9,7 @@ From logs to an answer:
 """
 
 from leaderboard.errors import FitError, P2Error
+from leaderboard.evidence.recovery import Recovery, recovery
 from leaderboard.fitting.fit import fit
 from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
@@ -38,6 +39,7 @@ __all__ = [
     "P2Error",
     "Pin",
     "Powers",
+    "Recovery",
     "asd",
     "asd_doubling",
     "fit",
@@ -49,6 +51,7 @@ __all__ = [
     "rank",
     "recommend_tokens",
     "recommended_fit",
+    "recovery",
     "score_cells",
     "wanted",
 ]

@@ -10,7 +10,7 @@ import typer
 from leaderboard import LAWS
 from leaderboard.shapes import ARCHITECTURES
 from zoo.cli import app
-from zoo.pruning.spec import IMPORTANCE
+from zoo.pruning.methods import importances
 from zoo.recipe.catalog import recipe_names
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -41,10 +41,10 @@ def in_braces(pattern: str) -> list[str]:
     return ["".join(choice) for choice in product(*parts)]
 
 
-@pytest.mark.parametrize("method", IMPORTANCE)
+@pytest.mark.parametrize("method", importances())
 def test_every_method_is_in_the_table_with_its_importance_scores(method):
     (row,) = [line for line in README.splitlines() if line.startswith(f"| `{method}` |")]
-    assert all(f"`{importance}`" in row for importance in IMPORTANCE[method])
+    assert all(f"`{importance}`" in row for importance in importances()[method])
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)

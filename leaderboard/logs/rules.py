@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 from leaderboard.logs.contract import BY_NAME, COLUMNS, VOLATILE, run_id
 from leaderboard.logs.findings import ERROR, WARNING
+from leaderboard.logs.methods import CONTROL, METHODS, is_known, takes_rate
 
-PATTERN = "2:4"  # its rate follows from the pattern and cannot be asked for
-METHODS = ("depth", "width", PATTERN, "unstructured")
-CONTROL = "none"
 MAX_TEXT = 2_000
 REPOS = ("base_model", "model_repo")
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")  # of a user; a folder may be called so too
@@ -98,11 +96,6 @@ class Rule:
 
 def _control(rows: Rows) -> Mask:
     return rows.text("method", CONTROL.__eq__)
-
-
-def _known_method(method: str) -> bool:
-    parts = method.split("+")
-    return method == CONTROL or (len(set(parts)) == len(parts) and set(parts) <= set(METHODS))
 
 
 def _rate_outside(rows: Rows) -> Mask:
@@ -198,8 +191,8 @@ def _off_batch(rows: Rows) -> Mask:
 
 def _request_missing(rows: Rows) -> Mask:
     missing: Mask = np.isnan(rows.number("rate_requested"))
-    pattern = rows.text("method", PATTERN.__eq__)
-    return (missing & ~pattern & ~_control(rows)) | (~missing & pattern)
+    asked = rows.text("method", takes_rate)
+    return (missing & asked) | (~missing & ~asked & ~_control(rows))
 
 
 def _outside(name: str, low: float | None, high: float | None) -> Callable[[Rows], Mask]:
@@ -279,7 +272,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "unknown_method",
         "method",
-        lambda rows: ~rows.text("method", _known_method),
+        lambda rows: ~rows.text("method", is_known),
         f"{', '.join(METHODS)}, joined by +, or {CONTROL}",
         "Name the method as p2zoo does.",
     ),
@@ -295,8 +288,9 @@ RULES: tuple[Rule, ...] = (
         "rate_requested",
         "rate_requested",
         _request_missing,
-        f"null for the method {PATTERN}, a rate for every other",
-        "2:4 has no rate to request; its achieved rate goes into `rate`.",
+        f"null for the method {' or '.join(row.name for row in METHODS.values() if not row.takes_rate)}, "
+        "a rate for every other",
+        "Its pattern has one rate; what was achieved goes into `rate`.",
     ),
     Rule(
         "nonembedding_above_total",

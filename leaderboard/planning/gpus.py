@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 
 from leaderboard.errors import P2Error, unknown_name
+from leaderboard.logs.methods import is_masked
 
 MFU = 0.40  # TRL with compile and no gradient checkpointing: 39 % measured on an H100, 1.24 B parameters
 MOST_PRICE = 1_000_000  # US dollars a GPU-hour
-SPARSE_COMPUTE = {"2:4", "unstructured"}  # masked weights still cost dense compute in training
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def gpu_hours(
     the structured part saves is not told by the total rate. Raises P2Error as `check_offer` does.
     """
     check_offer(gpu, price)
-    parameters = n0 if SPARSE_COMPUTE & set(method.split("+")) else n0 * (1 - rate)
+    parameters = n0 if is_masked(method) else n0 * (1 - rate)  # masked weights still cost dense compute
     hours = tokens * 6 * parameters / (GPUS[gpu].peak * MFU) / 3600
     return hours, hours * (GPUS[gpu].price if price is None else price)
 

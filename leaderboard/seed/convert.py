@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.logs.contract import build_table, write_log
+from leaderboard.logs.methods import CONTROL, takes_rate
 
 HERE = Path(__file__).parent
 FAMILY = {"llama3": "llama-3", "qwen2.5": "qwen-2.5"}
@@ -42,7 +43,7 @@ def run_columns(record: dict[str, Any]) -> dict[str, Any]:
         "family": family,
         "method": method,
         "importance": IMPORTANCE[method],
-        "rate_requested": None if method == "2:4" else rate,
+        "rate_requested": rate if takes_rate(method) or method == CONTROL else None,
         "rate": rate,
         "rate_nonembedding": record["rho_nonemb"],
         "n0": record["n0"],

@@ -8,6 +8,7 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from leaderboard.errors import P2Error
+from leaderboard.logs.methods import takes_rate
 from leaderboard.planning.bases import Base
 from leaderboard.planning.budget import Budget, BudgetStatus, Question
 from leaderboard.planning.candidates import sparse_rate
@@ -148,7 +149,7 @@ def _complete(board: Board, state: links.Values) -> links.Values:
         measured = base.l0 is not None and not base.interpolated
         if base.l0 is not None and (measured or state["l0"] is None):
             state["l0"] = round(base.l0, 4)
-        if state["method"] == "2:4":
+        if not takes_rate(state["method"]):
             state["rate"] = round(sparse_rate(base.n0, base.n0_nonembedding), 4)
     state["family"] = state["family"] or _families(board)[0]
     state["goal"] = state["goal"] if state["goal"] in GOALS else "excess"
@@ -175,7 +176,7 @@ def _usual_base(board: Board, text: str) -> str:
 
 def _shown(board: Board, state: links.Values) -> list[Any]:
     """The form's parts with the state in them."""
-    own, sparse = state["base"] == OWN, state["method"] == "2:4" and state["base"] != OWN
+    own, sparse = state["base"] == OWN, not takes_rate(state["method"]) and state["base"] != OWN
     base = _base(board, state)
     guessed = base is not None and base.interpolated
     unknown = base is not None and base.l0 is None
@@ -218,7 +219,7 @@ def _answer(board: Board, state: links.Values) -> tuple[str, str]:
         told["n0"] = None
         base = _base(board, told)
         told["l0"] = None if base and base.l0 and abs(base.l0 - (told["l0"] or 0)) < 1e-3 else told["l0"]
-        told["rate"] = DEFAULTS["rate"] if told["method"] == "2:4" else told["rate"]
+        told["rate"] = DEFAULTS["rate"] if not takes_rate(told["method"]) else told["rate"]
     if told["goal"] in USUAL and told["value"] == USUAL[told["goal"]]:
         told["value"] = None
     if told["gpu"] in GPUS and told["price"] == GPUS[told["gpu"]].price:

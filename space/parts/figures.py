@@ -11,12 +11,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from leaderboard.logs.methods import METHODS, OTHER_METHOD
 from space.parts import words
 
 PREDICTED, MEASURED, SOFT = "#c95a22", "#7d776c", "#a9a397"  # readable on paper and on night
 BAND = "rgba(201, 90, 34, 0.16)"
-METHODS = {"depth": "#3b6ea5", "width": "#b5852a", "2:4": "#7a5195"}  # apart for the colour-blind, and by marker
-MARKERS = {"depth": "circle", "width": "square", "2:4": "diamond"}
 FONT = "Inter, system-ui, sans-serif"
 
 
@@ -240,15 +239,15 @@ def pareto(models: pd.DataFrame) -> go.Figure:
         hoverinfo="skip",
     )
     for method, own in models.groupby("method"):
-        color = METHODS.get(str(method), MEASURED)
+        row = METHODS.get(str(method), OTHER_METHOD)
         figure.add_scatter(
             x=own["parameters"], y=own["loss"], mode="markers", name=escape(str(method)),
             text=[escape(str(model)) for model in own["model"]],
-            marker={"size": 10, "color": color, "symbol": MARKERS.get(str(method), "cross")},
+            marker={"size": 10, "color": row.color, "symbol": row.marker},
             hovertemplate="%{text}<br>%{y:.3f} at %{x:.3s}<extra></extra>",
         )  # fmt: skip
         best = own.sort_values("loss").iloc[0]
-        _label(figure, best["parameters"], best["loss"], escape(str(method)), color)
+        _label(figure, best["parameters"], best["loss"], escape(str(method)), row.color)
     low, high = float(models["parameters"].min()) / 1.2, float(models["parameters"].max()) * 1.2
     _token_axis(figure, low, high)
     return figure

@@ -29,8 +29,8 @@ from zoo.inputs.base_model import load_tokenizer
 from zoo.inputs.packing import Blocks
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
-from zoo.pruning.sparsity import keep_n_of_m, sparse_linears
 from zoo.pruning.spec import PruneSpec
+from zoo.pruning.zeros import keep_n_of_m, sparse_linears
 from zoo.recipe.spec import TrainSpec
 from zoo.training.autotune import release
 from zoo.training.execution import Execution

@@ -6,7 +6,21 @@ import sys
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli import bench, dataset, forecast, hub, leaderboard, plan, pretrain, publish, run, show, space, sweep
+from zoo.cli import (
+    bench,
+    dataset,
+    evidence_table,
+    forecast,
+    hub,
+    leaderboard,
+    plan,
+    pretrain,
+    publish,
+    run,
+    show,
+    space,
+    sweep,
+)
 from zoo.cli.options import Endpoint
 from zoo.endpoint import use_endpoint
 
@@ -41,6 +55,7 @@ app.add_typer(space.app, name="space")
 leaderboard.register(app)
 plan.register(app)
 forecast.register(app)
+app.command()(evidence_table.evidence)
 app.command()(run.run)
 app.command()(pretrain.pretrain)
 app.command()(sweep.sweep)

@@ -27,7 +27,9 @@ def share(text: str) -> float:
         raise typer.BadParameter(f"{text!r} is no share; write 25% or 0.25.") from None
 
 
-Share = Annotated[float, typer.Option(parser=share, metavar="SHARE", help="Share of all parameters removed, e.g. 25%.")]
+Share = Annotated[
+    float | None, typer.Option(parser=share, metavar="SHARE", help="Share of all parameters removed, e.g. 25%.")
+]
 
 
 def count_option(words: str) -> typer.models.OptionInfo:

@@ -5,6 +5,7 @@ contiguous block is judged as one: 1 - cos between its first input and its last 
 """
 
 from copy import deepcopy
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -12,7 +13,16 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from leaderboard.shapes import ARCHITECTURES
 from zoo.models.families import MODULES
+from zoo.pruning.plan import Plan
+from zoo.pruning.scores import Scores
 from zoo.pruning.surgery import rebuild, weights_of
+
+
+def cut(model: PreTrainedModel, plan: Plan, scores: Scores) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model without the layers that change the residual stream least, and their numbers."""
+    count = plan.shape.layers - plan.target.layers
+    layers = layers_to_remove(scores["change"], count, plan.spec.contiguous)
+    return remove_layers(model, layers), {"layers": layers}
 
 
 def layers_to_remove(change: Tensor, count: int, contiguous: bool = False) -> list[int]:

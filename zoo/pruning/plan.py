@@ -1,20 +1,16 @@
 """From a requested rate to the nearest shape a model can really take. Arithmetic only, no weights.
 
-A rate is the share of all parameters removed or zeroed, 1 - n_pruned / n0. Depth takes whole layers;
-width takes uniform hidden, FFN and head counts in hardware-friendly steps; 2:4 has the one rate that
-follows from zeroing half of every attention and MLP matrix; unstructured zeroes the same number of weights
-in every row of those matrices. For a+2:4 the request is a's, and the rate counts what both took.
+A rate is the share of all parameters removed or zeroed, 1 - n_pruned / n0. What a method can reach is targets.py; here
+the nearest is taken. For a+2:4 the request is a's, and the rate counts what both took.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from leaderboard.errors import P2Error
 from leaderboard.shapes import Shape, parameters, parameters_nonembedding
-from zoo.models.families import MODULES
-from zoo.pruning.spec import PATTERN, PruneSpec
+from zoo.pruning.spec import PruneSpec
+from zoo.pruning.targets import TOLERANCE, matrix_shapes, zeros_in
 
-TOLERANCE = 0.03  # a rate further than this from the request is refused
 SLACK = 0.005  # width: within this much of the nearest rate, the most even cut wins
 
 
@@ -68,15 +64,10 @@ def plan(shape: Shape, spec: PruneSpec) -> Plan:
     target, sparsity = shape, 0.0
     if spec.structured:
         assert spec.rate is not None
-        candidates = list(_depth_shapes(shape) if spec.structured == "depth" else _width_shapes(shape, spec.axes))
-        target = _nearest(shape, spec.rate, candidates)
+        target = _nearest(shape, spec.rate, list(spec.structured.shapes(shape, spec)))
     _check_calibration(target, spec)
-    if spec.sparse == PATTERN:
-        _check_fours(target)
-        sparsity = 1 / 2
-    elif spec.sparse:
-        assert spec.rate is not None
-        sparsity = _sparsity(shape, spec.rate)
+    if spec.sparse:
+        sparsity = spec.sparse.sparsity(target, spec)
     zeros = zeros_in(target, sparsity)
     return Plan(
         spec=spec,
@@ -88,38 +79,6 @@ def plan(shape: Shape, spec: PruneSpec) -> Plan:
         n_pruned_nonembedding=parameters_nonembedding(target) - zeros,
         sparsity=sparsity,
     )
-
-
-def _depth_shapes(shape: Shape) -> Iterator[Shape]:
-    """One layer or more stays."""
-    return (replace(shape, layers=n) for n in range(1, shape.layers + 1))
-
-
-def _width_shapes(shape: Shape, axes: tuple[str, ...]) -> Iterator[Shape]:
-    """Every uniform narrowing along `axes`, the full width included."""
-    if axes == ("heads",) and shape.group == 1:
-        raise P2Error(
-            f"prune.axes: heads cannot go: {shape.heads} query heads in {shape.kv_heads} key-value groups is one head "
-            "a group; choose hidden or ffn."
-        )
-    hiddens = _steps(shape.hidden, step_of(shape.hidden)) if "hidden" in axes else [shape.hidden]
-    ffns = _steps(shape.ffn, step_of(shape.hidden)) if "ffn" in axes else [shape.ffn]
-    groups = range(1, shape.group + 1) if "heads" in axes else [shape.group]
-    for heads in (shape.kv_heads * n for n in groups):
-        for hidden in hiddens:
-            if shape.architecture.heads_divide_hidden and hidden % heads:
-                continue
-            yield from (replace(shape, hidden=hidden, ffn=ffn, heads=heads) for ffn in ffns)
-
-
-def step_of(hidden: int) -> int:
-    """Granularity of hidden and FFN widths: what matrix kernels like at full size, finer for small models."""
-    return 8 if hidden < 768 else 64 if hidden < 4096 else 128
-
-
-def _steps(full: int, step: int) -> list[int]:
-    """Multiples of `step` below `full`, then `full` itself."""
-    return [*range(step, full, step), full]
 
 
 def _nearest(shape: Shape, rate: float, candidates: list[Shape]) -> Shape:
@@ -166,56 +125,3 @@ def _check_calibration(shape: Shape, spec: PruneSpec) -> None:
             f"prune.calibration_tokens: got {spec.calibration_tokens:,}, but sparsegpt needs {2 * widest:,} or more "
             f"here, two for each of the {widest:,} inputs of the widest matrix; ask for more, or use wanda."
         )
-
-
-def _check_fours(shape: Shape) -> None:
-    inputs = {"hidden size": shape.hidden, "heads x head_dim": shape.heads * shape.head_dim, "FFN size": shape.ffn}
-    for name, size in inputs.items():
-        if size % 4:
-            raise P2Error(
-                f"prune.method: 2:4 needs inputs in groups of four, but the {name} is {size}; prune by width."
-            )
-
-
-def _sparsity(shape: Shape, rate: float) -> float:
-    """Share of every matrix row whose zeros make up `rate` of all parameters; the rest of the model stays dense."""
-    n0, matrices = parameters(shape), matrix_shapes(shape).values()
-    most = shape.layers * sum(rows * inputs for rows, inputs in matrices) / n0
-    share = rate / most
-    if share >= 1 or abs(zeros_in(shape, share) / n0 - rate) > TOLERANCE:
-        raise P2Error(
-            f"prune.rate: {rate} is out of reach of this model by zeroing weights of its attention and MLP matrices: "
-            f"they are {most:.4f} of all parameters, and each row keeps one weight or more; ask for less than that."
-        )
-    if not all(zeros_a_row(inputs, share) for _, inputs in matrices):
-        raise P2Error(
-            f"prune.rate: {rate} takes less than one weight of some matrix rows of this model; ask for more than "
-            f"{most / min(inputs for _, inputs in matrices):.4f}."
-        )
-    return share
-
-
-def zeros_in(shape: Shape, sparsity: float) -> int:
-    """Weights that `sparsity` zeroes: embedding, head, norms and biases stay dense."""
-    per_layer = sum(rows * zeros_a_row(inputs, sparsity) for rows, inputs in matrix_shapes(shape).values())
-    return shape.layers * per_layer
-
-
-def zeros_a_row(inputs: int, sparsity: float) -> int:
-    """Zeros in each row of a matrix with so many inputs; in their sum over the matrix no criterion differs."""
-    return min(round(sparsity * inputs), inputs - 1)
-
-
-def matrix_shapes(shape: Shape) -> dict[str, tuple[int, int]]:
-    """(outputs, inputs) of the seven matrices of a layer, by the name of the module inside the layer."""
-    names = MODULES[shape.model_type]
-    q, kv, hidden, ffn = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim, shape.hidden, shape.ffn
-    return {
-        names.q: (q, hidden),
-        names.k: (kv, hidden),
-        names.v: (kv, hidden),
-        names.o: (hidden, q),
-        names.gate: (ffn, hidden),
-        names.up: (ffn, hidden),
-        names.down: (hidden, ffn),
-    }

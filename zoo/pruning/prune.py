@@ -9,13 +9,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from leaderboard.errors import P2Error, RunFailed
-from leaderboard.shapes import Shape, shape_of
+from leaderboard.shapes import shape_of
 from zoo.models.families import MODULES
-from zoo.pruning.depth import layers_to_remove, remove_layers
 from zoo.pruning.plan import Plan
-from zoo.pruning.scores import Scores, calibration_sha256, scores
+from zoo.pruning.scores import calibration_sha256, scores
 from zoo.pruning.sparsity import make_sparse
-from zoo.pruning.width import Kept, choose, slice_width
 from zoo.pruning.zeros import check_zeros
 
 
@@ -55,37 +53,12 @@ def prune(
     model.to("cpu")  # type: ignore[arg-type]
     if spec.structured:
         found = scores(model, batches, cache_dir, cache_key, device)
-        model, removed = _STRUCTURED[spec.structured](model, plan, found)
+        model, removed = spec.structured.cut(model, plan, found)
     if spec.sparse:
         removed |= make_sparse(model, spec.sparse_criterion, spec.sparse, plan.sparsity, batches, device)
     _check_counts(model, plan)
     model.to(device)  # type: ignore[arg-type]
     return Pruned(model, plan, removed, calibration_sha256(batches) if spec.needs_calibration else None)
-
-
-def _depth(model: PreTrainedModel, plan: Plan, found: Scores) -> tuple[PreTrainedModel, dict[str, Any]]:
-    count = plan.shape.layers - plan.target.layers
-    layers = layers_to_remove(found["change"], count, plan.spec.contiguous)
-    return remove_layers(model, layers), {"layers": layers}
-
-
-def _width(model: PreTrainedModel, plan: Plan, found: Scores) -> tuple[PreTrainedModel, dict[str, Any]]:
-    kept = choose(found, plan.shape, plan.target)
-    return slice_width(model, kept, plan.target), _gone(kept, plan.shape)
-
-
-def _gone(kept: Kept, shape: Shape) -> dict[str, Any]:
-    def rest(stays: Tensor, size: int) -> list[int]:
-        return sorted(set(range(size)) - set(stays.tolist()))
-
-    return {
-        "hidden": rest(kept.hidden, shape.hidden),
-        "ffn": [rest(row, shape.ffn) for row in kept.ffn],
-        "heads": [rest(row, shape.heads) for row in kept.heads],
-    }
-
-
-_STRUCTURED = {"depth": _depth, "width": _width}
 
 
 def _check_counts(model: PreTrainedModel, plan: Plan) -> None:

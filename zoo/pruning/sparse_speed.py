@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from leaderboard.shapes import Shape
-from zoo.pruning.plan import matrix_shapes
-from zoo.pruning.sparsity import keep_n_of_m
+from zoo.pruning.targets import matrix_shapes
+from zoo.pruning.zeros import keep_n_of_m
 
 USES = {1: "decode", 64: "decode, 64 at once", 2_048: "prefill", 16_384: "prefill, large batch"}  # by tokens at a time
 CAPABILITY = (8, 0)  # Ampere: the first with sparse tensor cores

@@ -5,7 +5,7 @@ Wanda and SparseGPT go layer by layer, as in their papers: a layer is judged on 
 let through. However weights are chosen, a matrix ends with the number of zeros that was planned.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -16,52 +16,29 @@ from transformers import PreTrainedModel
 
 from zoo.models.families import MODULES, Modules
 from zoo.pruning.blocks import Forward, walk
-from zoo.pruning.plan import zeros_a_row
-from zoo.pruning.sparsegpt import BLOCK, DAMPING, inverse_factor, prune_columns
-from zoo.pruning.spec import PATTERN
+from zoo.pruning.methods import Sparse
+from zoo.pruning.sparsegpt import DAMPING, inverse_factor, prune_columns
+from zoo.pruning.targets import zeros_a_row
+from zoo.pruning.zeros import sparse_linears
 
-Prune = Callable[[Tensor, Tensor, str, float], Tensor]
-
-
-def keep_n_of_m(score: Tensor, n: int = 2, m: int = 4) -> Tensor:
-    """Mask that keeps the `n` best of every `m` neighbours along the input axis.
-
-    Shapes: score (out, in) -> bool mask (out, in); `in` must be a multiple of `m`.
-    Ties keep the lower index, so the same scores give the same mask.
-    """
-    order = score.unflatten(-1, (-1, m)).argsort(dim=-1, descending=True, stable=True)
-    keep = torch.zeros_like(order, dtype=torch.bool)
-    return keep.scatter_(-1, order[..., :n], True).flatten(-2)
+Prune = Callable[[Tensor, Tensor, Sparse, float], Tensor]
 
 
-def keep_all_but(score: Tensor, zeros: int) -> Tensor:
-    """Mask that drops the `zeros` worst along the last axis; of equals the higher index goes."""
-    order = score.argsort(dim=-1, descending=True, stable=True)
-    keep = torch.zeros_like(order, dtype=torch.bool)
-    return keep.scatter_(-1, order[..., : score.shape[-1] - zeros], True)
-
-
-def magnitude(weight: Tensor, _statistic: Tensor | None, sparse: str, sparsity: float) -> Tensor:
+def magnitude(weight: Tensor, _statistic: Tensor | None, sparse: Sparse, sparsity: float) -> Tensor:
     """|W|, compared among the four, or over the whole matrix. Shape: weight (out, in), as is the result."""
-    score = weight.abs()
-    if sparse == PATTERN:
-        return weight * keep_n_of_m(score)
     zeros = len(weight) * zeros_a_row(weight.shape[1], sparsity)
-    return weight * keep_all_but(score.flatten(), zeros).view_as(weight)
+    return weight * sparse.keep(weight.abs().reshape(1, -1), zeros).view_as(weight)
 
 
-def wanda(weight: Tensor, squares: Tensor, sparse: str, sparsity: float) -> Tensor:
+def wanda(weight: Tensor, squares: Tensor, sparse: Sparse, sparsity: float) -> Tensor:
     """|W| x L2 norm of the input feature (arXiv:2306.11695), compared among the four, or within the row.
 
     Shapes: weight (out, in), as is the result; squares (in,), the summed squares of the inputs.
     """
-    score = weight.abs().float() * squares.sqrt()
-    if sparse == PATTERN:
-        return weight * keep_n_of_m(score)
-    return weight * keep_all_but(score, zeros_a_row(weight.shape[1], sparsity))
+    return weight * sparse.keep(weight.abs().float() * squares.sqrt(), zeros_a_row(weight.shape[1], sparsity))
 
 
-def sparsegpt(weight: Tensor, factor: Tensor, sparse: str, sparsity: float) -> Tensor:
+def sparsegpt(weight: Tensor, factor: Tensor, sparse: Sparse, sparsity: float) -> Tensor:
     """SparseGPT (arXiv:2301.00774): the least error first, and the weights that stay make up for it; see sparsegpt.py.
 
     Shapes: weight (out, in), as is the result; factor (in, in). Unstructured, the weights of 128 columns compete.
@@ -70,28 +47,19 @@ def sparsegpt(weight: Tensor, factor: Tensor, sparse: str, sparsity: float) -> T
     zeros = zeros_a_row(columns, sparsity)
 
     def drop(score: Tensor, first: int) -> Tensor:
-        if sparse == PATTERN:
-            return ~keep_n_of_m(score)
         last = first + score.shape[1]
         count = rows * (zeros * last // columns - zeros * first // columns)  # adds up to `zeros` a row over all blocks
-        return ~keep_all_but(score.flatten(), count).view_as(score)
+        dropped: Tensor = ~sparse.keep(score.reshape(1, -1), count).view_as(score)
+        return dropped
 
-    return prune_columns(weight, factor, 4 if sparse == PATTERN else BLOCK, drop).to(weight.dtype)
-
-
-def sparse_linears(model: PreTrainedModel) -> Iterator[tuple[int, str, nn.Linear]]:
-    """Every linear that is made sparse, as (layer, name inside the layer, module)."""
-    modules = MODULES[model.config.model_type]
-    for index in range(model.config.num_hidden_layers):
-        for name in modules.linears:
-            yield index, name, model.get_submodule(modules.layer(index, name))  # type: ignore[misc]
+    return prune_columns(weight, factor, sparse.block, drop).to(weight.dtype)
 
 
 @torch.no_grad()
 def make_sparse(
     model: PreTrainedModel,
     criterion: str,
-    sparse: str,
+    sparse: Sparse,
     sparsity: float,
     batches: Sequence[Tensor] = (),
     device: torch.device | None = None,

@@ -6,27 +6,11 @@ the model; its importance is written in the same way.
 """
 
 from dataclasses import dataclass
-from itertools import product
 
 from leaderboard.errors import P2Error, unknown_name
+from leaderboard.logs.methods import CONTROL, takes_rate
+from zoo.pruning.methods import METHODS, Sparse, Structured, importances
 
-PATTERN = "2:4"
-STRUCTURED = ("depth", "width")  # these make the model smaller
-SPARSE = (PATTERN, "unstructured")  # these leave zeros, which a mask keeps through training
-NONE = "none"  # a control: nothing goes
-# method -> importance scores; the first is the default
-IMPORTANCE: dict[str, tuple[str, ...]] = {
-    "depth": ("block-influence",),
-    "width": ("minitron",),
-    PATTERN: ("wanda", "sparsegpt", "magnitude"),
-    "unstructured": ("wanda", "sparsegpt", "magnitude"),
-}
-IMPORTANCE |= {
-    f"{structured}+{PATTERN}": tuple(map("+".join, product(IMPORTANCE[structured], IMPORTANCE[PATTERN])))
-    for structured in STRUCTURED
-}
-IMPORTANCE |= {NONE: (NONE,)}
-METHODS = tuple(IMPORTANCE)
 AXES = ("hidden", "ffn", "heads")
 
 
@@ -50,8 +34,8 @@ class PruneSpec:
     def __post_init__(self) -> None:
         _check_method(self.method)
         _check_rate(self.method, self.rate)
-        if self.importance is not None and self.importance not in IMPORTANCE[self.method]:
-            known = IMPORTANCE[self.method]
+        known = importances()[self.method]
+        if self.importance is not None and self.importance not in known:
             raise unknown_name(f"importance for {self.method}", self.importance, known, "prune.importance")
         _check_contiguous(self.method, self.contiguous)
         _check_axes(self.method, self.axes)
@@ -61,7 +45,7 @@ class PruneSpec:
     @property
     def criterion(self) -> str:
         """The importance score in force: the one asked for, or the method's default."""
-        return self.importance or IMPORTANCE[self.method][0]
+        return self.importance or importances()[self.method][0]
 
     @property
     def logged(self) -> str:
@@ -71,14 +55,18 @@ class PruneSpec:
         return "+".join(["-".join([structured, *(["contiguous"] if self.contiguous else few)]), *sparse])
 
     @property
-    def structured(self) -> str | None:
-        """The part that makes the model smaller, depth or width."""
-        return next((part for part in self.method.split("+") if part in STRUCTURED), None)
+    def structured(self) -> Structured | None:
+        """The part that makes the model smaller, as a row of METHODS."""
+        return next((row for row in self._rows if isinstance(row, Structured)), None)
 
     @property
-    def sparse(self) -> str | None:
-        """The part that leaves zeros, 2:4 or unstructured."""
-        return next((part for part in self.method.split("+") if part in SPARSE), None)
+    def sparse(self) -> Sparse | None:
+        """The part that leaves zeros, as a row of METHODS."""
+        return next((row for row in self._rows if isinstance(row, Sparse)), None)
+
+    @property
+    def _rows(self) -> list[Structured | Sparse]:
+        return [METHODS[part] for part in self.method.split("+") if part in METHODS]
 
     @property
     def sparse_criterion(self) -> str:
@@ -88,26 +76,21 @@ class PruneSpec:
     @property
     def needs_calibration(self) -> bool:
         """Whether the scores need a forward pass over text; magnitude looks at weights only."""
-        return self.criterion not in ("magnitude", NONE)
+        return self.criterion not in ("magnitude", CONTROL)
 
 
 def _check_method(method: object) -> None:
     if method == 124 and type(method) is int:  # what YAML makes of an unquoted 2:4 (base 60)
         raise P2Error("prune.method: got the number 124, which is how YAML reads an unquoted 2:4; quote it: '2:4'.")
-    if method not in METHODS:
-        raise unknown_name("pruning method", method, METHODS, "prune.method")
+    if method not in tuple(importances()):
+        raise unknown_name("pruning method", method, importances(), "prune.method")
 
 
 def _check_rate(method: str, rate: object) -> None:
-    if method == PATTERN:
+    if not takes_rate(method):
+        why = "removes nothing" if method == CONTROL else "has only one rate, which follows from its pattern"
         if rate is not None:
-            raise P2Error(
-                f"prune.rate: got {rate!r}, but 2:4 zeroes half of its matrices and takes no rate; remove it."
-            )
-        return
-    if method == NONE:
-        if rate is not None:
-            raise P2Error(f"prune.rate: got {rate!r}, but the method none removes nothing; remove it.")
+            raise P2Error(f"prune.rate: got {rate!r}, but the method {method} {why}; remove it.")
         return
     if rate is None:
         raise P2Error(f"prune.rate: missing, and {method} needs one in (0, 1); 0.25 removes a quarter.")

@@ -11,6 +11,7 @@ sqrt(d'/d) and its eps by d'/d. Post-training takes up the difference.
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 
 from leaderboard.shapes import Shape, shape_of
 from zoo.models.families import MODULES, Modules
+from zoo.pruning.plan import Plan
 from zoo.pruning.scores import Scores
 from zoo.pruning.surgery import rebuild, weights_of
 
@@ -31,6 +33,23 @@ class Kept:
     hidden: Tensor
     ffn: Tensor
     heads: Tensor
+
+
+def cut(model: PreTrainedModel, plan: Plan, scores: Scores) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model with its best channels and heads, and the numbers of the others."""
+    kept = choose(scores, plan.shape, plan.target)
+    return slice_width(model, kept, plan.target), _gone(kept, plan.shape)
+
+
+def _gone(kept: Kept, shape: Shape) -> dict[str, Any]:
+    def rest(stays: Tensor, size: int) -> list[int]:
+        return sorted(set(range(size)) - set(stays.tolist()))
+
+    return {
+        "hidden": rest(kept.hidden, shape.hidden),
+        "ffn": [rest(row, shape.ffn) for row in kept.ffn],
+        "heads": [rest(row, shape.heads) for row in kept.heads],
+    }
 
 
 def choose(scores: Scores, shape: Shape, target: Shape) -> Kept:

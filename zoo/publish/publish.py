@@ -152,7 +152,7 @@ def default_name(run: FinishedRun, licence: Licence) -> str:
     base = run.columns["base_model"].split("/")[-1].removeprefix("Meta-")
     if run.pretrained:
         return base
-    method = run.columns["method"].replace("2:4", "2of4").replace("+", "-")
+    method = run.columns["method"].replace(":", "of").replace("+", "-")
     asked = run.columns["rate_requested"]
     name = f"{base}-{method}-{run.columns['rate'] if asked is None else asked:.2f}"
     train, noise = run.recipe.train, run.recipe.data.train.noise

@@ -63,8 +63,7 @@ def check_model(folder: Path, measure: bool = False) -> list[Check]:
 
 def _checks(folder: Path, claimed: Numbers, measure: bool) -> Iterator[Check]:
     from zoo.pruning.prune import count
-    from zoo.pruning.sparsity import sparse_linears
-    from zoo.pruning.zeros import count_zeros, is_2of4
+    from zoo.pruning.zeros import count_zeros, is_2of4, sparse_linears
 
     with stage("reading the weights"):
         sha = weights_sha256(folder)

@@ -12,10 +12,11 @@ from typing import Any
 
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import canonical_json
+from leaderboard.logs.methods import CONTROL
 from leaderboard.logs.rules import HUB_NAME
 from leaderboard.shapes import ARCHITECTURES
 from zoo.models.sizes import LETTERS, SIZES
-from zoo.pruning.spec import NONE, PruneSpec
+from zoo.pruning.spec import PruneSpec
 from zoo.recipe.grid import GRIDS
 from zoo.recipe.strict import plain
 
@@ -257,7 +258,7 @@ class Recipe:
                 raise P2Error(
                     f"{key}: got {value!r}, allowed are up to 96 of a-z, 0-9 and . _ - after a letter or digit."
                 )
-        if self.model.scratch is not None and (self.prune.method != NONE or self.train.objective != "clm"):
+        if self.model.scratch is not None and (self.prune.method != CONTROL or self.train.objective != "clm"):
             raise P2Error("prune.method: a model trained from scratch is not pruned and has no teacher: none and clm.")
 
     @property

@@ -24,8 +24,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from leaderboard.errors import P2Error, RunFailed
 from zoo.models.families import MODULES
-from zoo.pruning.sparsity import sparse_linears
-from zoo.pruning.zeros import count_zeros, is_2of4
+from zoo.pruning.zeros import count_zeros, is_2of4, sparse_linears
 
 GPU_ULPS = 1  # allowed difference of logits off the CPU, in units of the dtype's eps times the largest logit
 PROMPT_TOKENS, NEW_TOKENS = 16, 6  # of the generation check; few, because uncached generation is slow

@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 
 from leaderboard.errors import P2Error, RunFailed
+from leaderboard.logs.methods import CONTROL
 from zoo.distributed import Team, join, kind_of_gpu
 from zoo.estimate.dry_run import OPTIMIZER_BYTES, estimate, grid_steps
 from zoo.estimate.memory import check_fits, check_shared, this_machine
@@ -29,7 +30,6 @@ from zoo.preemption import Stop, heed_sigterm, preempted
 from zoo.progress import TrainingBar, quiet, stage
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.prune import prune
-from zoo.pruning.spec import NONE
 from zoo.recipe.spec import ModelSpec, Recipe, TextSpec
 from zoo.run.folder import RunFolder
 from zoo.run.gate import gate
@@ -211,7 +211,7 @@ def _pruned_model(job: Job) -> Any:
         model = base_model.load_model(job.source.folder, job.recipe.train.precision)
         l0 = heldout_loss(model, job.materials.heldout)
         l0_by_source = _by_source(job, model)
-    pruning = job.recipe.prune.method != NONE
+    pruning = job.recipe.prune.method != CONTROL
     job.say(f"before {'pruning  ' if pruning else 'training '} held-out {l0:.4f}")
     key = f"{job.source.label}@{job.source.revision}"
     with job.stage("pruning" if pruning else "checking its parameters"):

@@ -19,20 +19,19 @@ from transformers import PreTrainedModel
 
 from leaderboard.errors import RunFailed
 from zoo.distributed import local
-from zoo.pruning.sparsity import sparse_linears
-from zoo.pruning.spec import PATTERN
-from zoo.pruning.zeros import MASKS, lost_words, require_zeros
+from zoo.pruning.methods import TWO_OF_FOUR, Sparse
+from zoo.pruning.zeros import lost_words, require_zeros, sparse_linears
 
 
 class MaskKeeper:
     """Holds the masks of a sparse model while it trains.
 
     `pruned` is the folder of the pruned checkpoint; give it on resume, when `model` may hold later weights.
-    Without it the masks come from the model's own zeros. `sparse` is the sparse part of the method, a key of
-    MASKS. Raises RunFailed when its zeros are not there.
+    Without it the masks come from the model's own zeros. `sparse` is the sparse part of the method.
+    Raises RunFailed when its zeros are not there.
     """
 
-    def __init__(self, model: PreTrainedModel, pruned: Path | None = None, sparse: str = PATTERN):
+    def __init__(self, model: PreTrainedModel, pruned: Path | None = None, sparse: Sparse = TWO_OF_FOUR):
         self.sparse = sparse
         self.weights = {f"{layer}.{name}": linear.weight for layer, name, linear in sparse_linears(model)}
         source = (
@@ -41,8 +40,7 @@ class MaskKeeper:
             else _weights_on_disk(model, pruned)
         )
         require_zeros(source, sparse)
-        make = MASKS[sparse]
-        self.masks = {name: make(source[name]).to(weight.device) for name, weight in self.weights.items()}
+        self.masks = {name: sparse.mask(source[name]).to(weight.device) for name, weight in self.weights.items()}
         self.handles = [self._watch(name, weight) for name, weight in self.weights.items()]
         self.reapply()
 

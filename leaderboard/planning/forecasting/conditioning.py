@@ -8,7 +8,7 @@ Each component says what curve to expect and how curves depart from it. There ar
 with E the tokens at full learning rate (decay.py), l the loss now, k the gain an e-fold now and b how fast that gain
 fades. All add what coming to rest wins, and noise of scale a: white at each evaluation, and a wander over some hundred
 steps, which runs share that saw the same batches. Given rows, a component is one linear solve; s, a, b and the law are
-summed over grids. The constants are nats and e-folds; python -m leaderboard.studies.backtest says how they do.
+summed over grids. The constants are nats and e-folds; python -m leaderboard.studies.forecasts says how they do.
 """
 
 from collections.abc import Callable

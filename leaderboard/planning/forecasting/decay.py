@@ -20,7 +20,7 @@ from leaderboard.laws.law import Array
 REST = 0.08  # nats won by coming to rest from a peak of REST_PEAK
 REST_PEAK = 2e-4
 REST_POWER = 0.35
-REST_UNKNOWN = 0.1  # the same where the peak is not known
+REST_UNKNOWN = 0.15  # the same where the peak is not known: 0.12 to 0.22 in published pretraining runs of 355 M
 REST_SPREAD = 0.6  # of C, as a share of it
 UNKNOWN_SPREAD = 0.06  # nats; where nobody knows whether the run will come to rest
 POINTS = 2001
@@ -29,11 +29,14 @@ Known = Callable[[str], Any]  # a run-level value by its column, None where it i
 PEAK = 0.9999  # the same from which it counts as at its peak
 LEAST_RATES = 3  # falling rates that tell where a schedule will end
 FOREVER = 1e16  # tokens
+STABLE = 0.6  # of a trapezoid; how much of it stands still is rarely told
 SHAPES: dict[str, Callable[[Array], Array]] = {  # share of the peak by progress, 0 to 1
     "cosine": lambda x: (1 + np.cos(np.pi * x)) / 2,
     "cosine-to-10%": lambda x: 0.1 + 0.9 * (1 + np.cos(np.pi * x)) / 2,
     "linear": lambda x: 1 - x,
+    "wsd": lambda x: np.minimum(1, (1 - x) / (1 - STABLE)),
 }
+NAMES = {"warmup_stable_decay": "wsd", "trapezoid": "wsd"}  # as others call them
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def decay_of(own: pd.DataFrame, known: Known) -> Decay:
     rates = own[["tokens", "lr"]].dropna().to_numpy(dtype=float) if "lr" in own else np.empty((0, 2))
     rates = rates[rates[:, 0] > warm]
     peak = peak or (float(rates[:, 1].max()) if len(rates) else None)
-    shape = next((s for s in sorted(SHAPES, key=len, reverse=True) if str(name).lower().startswith(s)), None)
+    shape = _shape(str(name).lower())
     if str(name).startswith("constant") or (name is None and len(rates) >= LEAST_RATES and not _falls(rates)):
         return _constant()
     if shape and _number(planned):
@@ -125,6 +128,12 @@ def _read_off(rates: Array, warm: float, shapes: list[str]) -> tuple[str, float,
             error = fall * (fall @ rate) / (fall @ fall) - rate
             best = min(best, (float(error @ error), shape, start, float(end)))
     return best[1:]
+
+
+def _shape(name: str) -> str | None:
+    """The shape that a schedule's name begins with."""
+    names = {shape: shape for shape in SHAPES} | NAMES
+    return next((names[n] for n in sorted(names, key=len, reverse=True) if name.startswith(n)), None)
 
 
 def _number(value: object) -> float | None:

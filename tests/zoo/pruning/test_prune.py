@@ -15,10 +15,9 @@ from zoo.pruning.depth import layers_to_remove, remove_layers
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.scores import collect
-from zoo.pruning.sparsity import sparse_linears
 from zoo.pruning.spec import PruneSpec
 from zoo.pruning.width import choose, slice_width
-from zoo.pruning.zeros import check_zeros, count_zeros, is_2of4
+from zoo.pruning.zeros import check_zeros, count_zeros, is_2of4, sparse_linears
 
 every_model = pytest.mark.parametrize(
     ("model_type", "tied"), [(m, t) for m in ARCHITECTURES for t in (True, False)], ids=lambda v: str(v)

@@ -9,10 +9,12 @@ import torch
 from leaderboard.errors import P2Error, RunFailed
 from leaderboard.shapes import bundled_config, parameters, shape_of
 from zoo.pruning.blocks import walk
-from zoo.pruning.plan import plan, zeros_a_row
+from zoo.pruning.methods import METHODS, TWO_OF_FOUR, UNSTRUCTURED
+from zoo.pruning.plan import plan
 from zoo.pruning.sparsegpt import DAMPING, inverse_factor, prune_columns
 from zoo.pruning.sparsity import magnitude, make_sparse, sparsegpt, wanda
 from zoo.pruning.spec import PruneSpec
+from zoo.pruning.targets import zeros_a_row
 
 
 def _inputs(rows=400, width=32, seed=0):
@@ -37,7 +39,7 @@ def test_sparsegpt_beats_wanda_beats_magnitude_on_one_matrix():
     x, weight = _inputs(), torch.randn(24, 32, generator=torch.Generator().manual_seed(2))
     factor, damping = inverse_factor(x.T @ x)
     assert damping == DAMPING[0]
-    for sparse in ("2:4", "unstructured"):
+    for sparse in (TWO_OF_FOUR, UNSTRUCTURED):
         pruned = (
             sparsegpt(weight, factor, sparse, 0.5),
             wanda(weight, x.square().sum(0), sparse, 0.5),
@@ -54,7 +56,7 @@ def test_sparsegpt_takes_the_best_pair_of_the_last_four():
     x, weight = _inputs(width=4), torch.tensor([[1.0, -2.0, 0.5, 3.0]])
     orthogonal = torch.linalg.qr(x).Q * torch.tensor([4.0, 1.0, 3.0, 0.5])
     factor, _ = inverse_factor(orthogonal.T @ orthogonal)
-    got = sparsegpt(weight, factor, "2:4", 0.5)
+    got = sparsegpt(weight, factor, METHODS["2:4"], 0.5)
     errors = {pair: (orthogonal[:, pair] @ weight[0, list(pair)]).norm() for pair in combinations(range(4), 2)}
     assert tuple((got[0] == 0).nonzero().flatten().tolist()) == min(errors, key=errors.get)
 
@@ -74,7 +76,7 @@ def test_inputs_that_are_always_zero_change_no_count():
     x = _inputs()
     x[:, 4:12] = 0
     factor, _ = inverse_factor(x.T @ x)
-    for sparse in ("2:4", "unstructured"):
+    for sparse in (TWO_OF_FOUR, UNSTRUCTURED):
         assert (sparsegpt(torch.randn(5, 32), factor, sparse, 0.5) == 0).sum() == 80
 
 
@@ -93,7 +95,7 @@ def test_walking_block_by_block_is_the_plain_forward(build, batches):
 def test_a_layer_is_judged_on_what_pruned_layers_let_through(build, batches):
     """Layer 1 of Wanda's model is what Wanda does to layer 1 alone on inputs taken behind the pruned layer 0."""
     model, dense = build("llama", True), build("llama", True)
-    report = make_sparse(model, "wanda", "2:4", 0.5, batches)
+    report = make_sparse(model, "wanda", METHODS["2:4"], 0.5, batches)
     seen = []
     handle = model.model.layers[1].mlp.down_proj.register_forward_pre_hook(
         lambda _m, a: seen.append(a[0].flatten(0, 1))
@@ -104,7 +106,7 @@ def test_a_layer_is_judged_on_what_pruned_layers_let_through(build, batches):
         for batch in batches:
             dense(batch)
         squares = torch.cat(seen).square().sum(0)
-        wanted = wanda(dense.model.layers[1].mlp.down_proj.weight, squares, "2:4", 0.5)
+        wanted = wanda(dense.model.layers[1].mlp.down_proj.weight, squares, METHODS["2:4"], 0.5)
     handle.remove()
     assert torch.equal(model.model.layers[1].mlp.down_proj.weight, wanted)
     assert len(report["output_error"]) == 2

@@ -3,13 +3,14 @@
 import pytest
 
 from leaderboard.errors import P2Error
-from zoo.pruning.spec import IMPORTANCE, PruneSpec
+from zoo.pruning.methods import DEPTH, TWO_OF_FOUR, importances
+from zoo.pruning.spec import PruneSpec
 
 
-@pytest.mark.parametrize("method", IMPORTANCE)
+@pytest.mark.parametrize("method", importances())
 def test_the_first_importance_is_the_default(method):
     spec = PruneSpec(method=method, rate=None if method in ("2:4", "none") else 0.25)
-    assert spec.criterion == IMPORTANCE[method][0]
+    assert spec.criterion == importances()[method][0]
     assert spec.needs_calibration == (method != "none")
 
 
@@ -34,7 +35,7 @@ def test_magnitude_needs_no_text():
 
 def test_a_combined_method_has_two_parts():
     spec = PruneSpec(method="depth+2:4", rate=0.2, contiguous=True)
-    assert (spec.structured, spec.sparse, spec.criterion) == ("depth", "2:4", "block-influence+wanda")
+    assert (spec.structured, spec.sparse, spec.criterion) == (DEPTH, TWO_OF_FOUR, "block-influence+wanda")
     assert (spec.sparse_criterion, PruneSpec(method="2:4").structured) == ("wanda", None)
 
 
@@ -50,7 +51,7 @@ def test_a_combined_method_has_two_parts():
         ({"method": "depth", "rate": float("nan")}, "0.25 removes a quarter"),
         ({"method": "depth", "rate": "25%"}, r"'25%' \(str\)"),
         ({"method": "depth", "rate": True}, r"True \(bool\)"),
-        ({"method": "2:4", "rate": 0.5}, "zeroes half"),
+        ({"method": "2:4", "rate": 0.5}, "has only one rate"),
         ({"method": "2:4", "importance": "wand"}, "Did you mean 'wanda'"),
         ({"method": "depth", "rate": 0.2, "importance": "wanda"}, "Known: block-influence"),
         ({"method": "width", "rate": 0.2, "contiguous": True}, "contiguous: is for depth"),

@@ -8,6 +8,7 @@ from huggingface_hub import DiscussionComment
 from leaderboard import P2Error
 from leaderboard.logs.hub import read_dataset
 from tests.zoo.review.conftest import load_here
+from zoo.review import check as review_check
 from zoo.review.check import check_pull_request
 from zoo.review.pull_request import fetch
 
@@ -149,13 +150,13 @@ def test_one_comment_that_follows_the_pull_request(owner, ann, log, send, check)
     assert len(comments(owner, num)) == 2
 
 
-def test_what_was_pushed_after_the_check_is_not_merged(owner, ann, log, send, check):
+def test_what_was_pushed_after_the_check_is_not_merged(owner, ann, log, send):
     path, data = log()
     num = send(ann, {path: data})
-    verdict = check.judge(owner, fetch(owner, DATASET, num), load_here)
+    verdict = review_check.judge(owner, fetch(owner, DATASET, num), load_here)
     ann.upload_file(path_or_fileobj=b"something else", path_in_repo="notes.txt", revision=f"refs/pr/{num}", **KIND)
     with pytest.raises(P2Error, match="moved while it was checked"):
-        check.merge(owner, verdict)
+        review_check.merge(owner, verdict)
     assert files(owner) == set()
 
 

@@ -15,8 +15,8 @@ from leaderboard.shapes import shape_of
 from zoo.inputs.base_model import cast_weights, load_model
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
-from zoo.pruning.sparsity import sparse_linears
 from zoo.pruning.spec import PruneSpec
+from zoo.pruning.zeros import sparse_linears
 from zoo.run.gate import Loaded, gate, judge, load_and_report, logits_of
 
 SPECS = {

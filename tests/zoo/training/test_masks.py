@@ -5,11 +5,12 @@ import torch
 
 from leaderboard.errors import RunFailed
 from leaderboard.shapes import shape_of
+from zoo.pruning.methods import METHODS, UNSTRUCTURED
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
-from zoo.pruning.sparsity import keep_n_of_m, magnitude, wanda
+from zoo.pruning.sparsity import magnitude, wanda
 from zoo.pruning.spec import PruneSpec
-from zoo.pruning.zeros import check_zeros, is_2of4, mask_of
+from zoo.pruning.zeros import check_zeros, is_2of4, keep_n_of_m, mask_2of4
 from zoo.training.masks import MaskKeeper
 
 
@@ -37,18 +38,18 @@ def test_keep_by_hand():
     score = torch.tensor([[1.0, 3.0, 2.0, 0.0, 5.0, 5.0, 5.0, 5.0]])
     assert keep_n_of_m(score).tolist() == [[False, True, True, False, True, True, False, False]]
     weight, squares = torch.tensor([[-4.0, 3.0, 1.0, 2.0]]), torch.tensor([0.01, 1.0, 100.0, 1.0])
-    assert magnitude(weight, None, "2:4", 0.5).tolist() == [[-4, 3, 0, 0]]
-    assert wanda(weight, squares, "2:4", 0.5).tolist() == [[0, 3, 1, 0]]
-    assert wanda(weight, squares, "unstructured", 0.75).tolist() == [[0, 0, 1, 0]]
+    assert magnitude(weight, None, METHODS["2:4"], 0.5).tolist() == [[-4, 3, 0, 0]]
+    assert wanda(weight, squares, METHODS["2:4"], 0.5).tolist() == [[0, 3, 1, 0]]
+    assert wanda(weight, squares, METHODS["unstructured"], 0.75).tolist() == [[0, 0, 1, 0]]
     pair = torch.tensor([[5.0, 4.0], [3.0, 1.0]])
-    assert magnitude(pair, None, "unstructured", 0.5).tolist() == [[5, 4], [0, 0]]  # over the whole matrix
-    assert wanda(pair, torch.ones(2), "unstructured", 0.5).tolist() == [[5, 0], [3, 0]]  # row by row
+    assert magnitude(pair, None, METHODS["unstructured"], 0.5).tolist() == [[5, 4], [0, 0]]  # over the whole matrix
+    assert wanda(pair, torch.ones(2), METHODS["unstructured"], 0.5).tolist() == [[5, 0], [3, 0]]  # row by row
 
 
 def test_a_mask_is_half_even_where_more_is_zero():
     weight = torch.tensor([[0.0, 0.0, 7.0, 0.0]])
     assert is_2of4(weight)
-    assert mask_of(weight).tolist() == [[True, False, True, False]]
+    assert mask_2of4(weight).tolist() == [[True, False, True, False]]
 
 
 def test_training_loses_the_pattern_without_a_keeper(sparse, batches):
@@ -72,16 +73,16 @@ def test_unstructured_zeros_are_kept_and_come_back(build, batches, tmp_path):
     model = _pruned(build, batches, method="unstructured", rate=0.3)
     model.save_pretrained(tmp_path)
     before = model.model.layers[0].mlp.up_proj.weight.detach().clone()
-    _train(model, batches, MaskKeeper(model, sparse="unstructured"))
+    _train(model, batches, MaskKeeper(model, sparse=UNSTRUCTURED))
     after = model.model.layers[0].mlp.up_proj.weight.detach().clone()
     assert not torch.equal(before, after)
     assert torch.equal(before == 0, after == 0)
     with torch.no_grad():
         model.model.layers[0].mlp.up_proj.weight.fill_(1)
-    MaskKeeper(model, tmp_path, "unstructured").check()  # from the checkpoint, not from what the model holds
+    MaskKeeper(model, tmp_path, UNSTRUCTURED).check()  # from the checkpoint, not from what the model holds
     assert torch.equal(before == 0, model.model.layers[0].mlp.up_proj.weight == 0)
     with pytest.raises(RunFailed, match="14 of 14 matrices lost the pattern"):
-        MaskKeeper(build("qwen2", True), sparse="unstructured")
+        MaskKeeper(build("qwen2", True), sparse=UNSTRUCTURED)
 
 
 def test_the_hook_alone_masks_gradients(sparse, batches):

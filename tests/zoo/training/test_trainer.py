@@ -13,8 +13,8 @@ from leaderboard.errors import P2Error, RunFailed
 from zoo.evaluation.next_token import IGNORE, as_inputs, next_token_nll, nll_sum
 from zoo.inputs.base_model import load_model, load_tokenizer
 from zoo.inputs.packing import Blocks, pack
+from zoo.pruning.methods import TWO_OF_FOUR
 from zoo.pruning.sparsity import make_sparse
-from zoo.pruning.spec import PATTERN
 from zoo.pruning.zeros import check_zeros
 from zoo.recipe.files import load_recipe
 from zoo.training.callback import FRESH, Curve, last_complete
@@ -110,7 +110,7 @@ def test_tokens_exclude_padding(small):
 
 def test_masks_hold_at_every_save(small, tmp_path):
     model, tokenizer, spec, blocks = small
-    make_sparse(model, "magnitude", PATTERN, 0.5)
+    make_sparse(model, "magnitude", TWO_OF_FOUR, 0.5)
     rows = []
     keeper = MaskKeeper(model)
     trained = post_train(model, blocks, spec, tokenizer, tmp_path, [curve(blocks, spec, rows, keeper)])

@@ -3,7 +3,7 @@
 Three kinds, by what other runs were known: `run`, all but the run and its other seeds; `size`, only smaller bases;
 `rate`, only lower rates of the method (and other methods on other bases). Beside the forecast stand the laws alone
 (their plain mean) and the curve alone: level + amplitude D^-b by least squares. Errors are over the last half of a run.
-`python -m leaderboard.studies.backtest [LOGS]` prints the table.
+`python -m leaderboard.studies.forecasts [LOGS]` prints the table.
 """
 
 import sys
