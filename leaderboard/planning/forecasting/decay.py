@@ -72,15 +72,15 @@ class Decay:
 def decay_of(own: pd.DataFrame, known: Known) -> Decay:
     """The schedule of a run from its columns: `known(name)` gives a run-level value or None, `lr` may stand in rows."""
     name, planned = known("schedule"), known("tokens_planned")
-    peak, warm = _number(known("lr_peak")), _number(known("warmup_tokens")) or 0.0
+    peak, warm = number(known("lr_peak")), number(known("warmup_tokens")) or 0.0
     rates = own[["tokens", "lr"]].dropna().to_numpy(dtype=float) if "lr" in own else np.empty((0, 2))
     rates = rates[rates[:, 0] > warm]
     peak = peak or (float(rates[:, 1].max()) if len(rates) else None)
     shape = _shape(str(name).lower())
     if str(name).startswith("constant") or (name is None and len(rates) >= LEAST_RATES and not _falls(rates)):
         return _constant()
-    if shape and _number(planned):
-        return _falling(shape, warm, float(_number(planned) or 0), peak, "")
+    if shape and number(planned):
+        return _falling(shape, warm, float(number(planned) or 0), peak, "")
     if len(rates) and _falls(rates):
         shape, start, end = _read_off(rates, warm, [shape] if shape else ["linear", "cosine"])
         return _falling(shape, start, end, peak, ", read off the learning rates so far")
@@ -136,5 +136,6 @@ def _shape(name: str) -> str | None:
     return next((names[n] for n in sorted(names, key=len, reverse=True) if name.startswith(n)), None)
 
 
-def _number(value: object) -> float | None:
+def number(value: object) -> float | None:
+    """A finite number as it stands, None for anything else."""
     return float(value) if isinstance(value, int | float | np.number) and np.isfinite(float(value)) else None

@@ -29,7 +29,7 @@ from leaderboard.planning.forecasting.conditioning import (
     condition,
     quantile,
 )
-from leaderboard.planning.forecasting.decay import Decay, Known, decay_of
+from leaderboard.planning.forecasting.decay import Decay, Known, decay_of, number
 from leaderboard.planning.forecasting.prior import prior_of, without
 
 LEAST_ROWS = 2
@@ -44,6 +44,7 @@ LEVEL = 0.8
 RUN = ("run_id", "family", "method", "rate", "n0", "l0", "l_pruned", "schedule", "lr_peak", "batch_tokens", "precision")
 NO_LAW = "the curve alone"
 GRID = 400
+MOST_LOSS = 30.0  # nats per token
 
 
 class State(StrEnum):
@@ -90,10 +91,10 @@ class Forecast:
         return self.state_at(max(self.planned or INSIDE * self.last, self.last))
 
     def state_at(self, tokens: float) -> State:
-        """Beyond ten times the tokens so far or a band of 0.1 nats, too far beyond a hundred or 0.3."""
+        """Beyond ten times the tokens so far or a band of 0.1 nats; too far beyond a hundred, 0.3, or a loss of 0."""
         low, high = self.interval(float(tokens), LEVEL)
         width, factor = float(high) - float(low), float(tokens) / self.last
-        if factor > FAR * (1 + 1e-9) or width > WIDE:
+        if factor > FAR * (1 + 1e-9) or width > WIDE or low <= 0:
             return State.TOO_FAR
         return State.INSIDE if factor <= INSIDE * (1 + 1e-9) and width <= NARROW else State.BEYOND
 
@@ -147,8 +148,8 @@ def forecast(frame: pd.DataFrame, own: pd.DataFrame) -> Forecast:
     decay = decay_of(own, known)
     rows = _rows(own, decay, known)
     prior = prior_of(without(frame, own), known)
-    step = known("batch_tokens")
-    length = WANDER_STEPS * float(step) if step else WANDER_SHARE * float(rows.points.tokens[-1])
+    step = number(known("batch_tokens"))
+    length = WANDER_STEPS * step if step else WANDER_SHARE * float(rows.points.tokens[-1])
     ground = Ground(decay, length, prior is not None and prior.same_batches)
     alone, alone_prior = Alone.grid(
         float(rows.points.effective[-1]), float(rows.loss[-1] + decay.gain * rows.points.rest[-1])
@@ -164,7 +165,7 @@ def forecast(frame: pd.DataFrame, own: pd.DataFrame) -> Forecast:
         last=float(own["tokens"].iloc[-1]),
         loss_now=float(own["loss"].iloc[-1]),
         rows=int(rows.count.sum()),
-        planned=float(known("tokens_planned") or 0) or None,
+        planned=number(known("tokens_planned")) or None,
         weights=_weights(posterior, names),
         why=_why(decay, names, prior.far if prior is not None else None),
         run={name: value for name in RUN if (value := known(name)) is not None},
@@ -185,6 +186,12 @@ def _checked(own: pd.DataFrame) -> pd.DataFrame:
         if len(bad := np.flatnonzero(~np.isfinite(values) | (values < 0))):
             got = own[name].iloc[bad[0]]
             raise P2Error(f"forecast: row {bad[0] + 1} has the {name} {got}; leave rows out that measured nothing.")
+    if len(high := np.flatnonzero(loss > MOST_LOSS)):
+        got = loss[high[0]]
+        raise P2Error(
+            f"forecast: row {high[0] + 1} has the loss {got:g}; nats per token lie below {MOST_LOSS:g}. Is that a "
+            f"perplexity? Its logarithm, {np.log(got):.3f}, would be the loss."
+        )
     if len(back := np.flatnonzero(np.diff(tokens) <= 0)):
         row = int(back[0])
         raise P2Error(
@@ -209,14 +216,14 @@ def _known(own: pd.DataFrame) -> Known:
 def _rows(own: pd.DataFrame, decay: Decay, known: Known) -> Rows:
     """The rows to condition on: after the warm-up, not the earliest, averaged in bins where they are many."""
     tokens, loss = own["tokens"].to_numpy(), own["loss"].to_numpy()
-    warm = known("warmup_tokens")
-    use = tokens > (0.0 if warm is None else float(warm))
+    warm = number(known("warmup_tokens"))
+    use = tokens > (warm or 0.0)
     late = use & (tokens >= EARLY * tokens[-1])
     use = late if warm is None and late.sum() >= ENOUGH_ROWS else use
     if use.sum() < LEAST_ROWS:
         raise P2Error(
             f"forecast: {int(use.sum())} usable rows of {len(own)}; {LEAST_ROWS} evaluations after the warm-up "
-            f"({0 if warm is None else warm:,} tokens) are the least. Let the run go on until there are."
+            f"({warm or 0:,.0f} tokens) are the least. Let the run go on until there are."
         )
     bins = np.zeros(int(use.sum()), dtype=np.int64)
     if len(bins) > MOST_ROWS:

@@ -16,7 +16,7 @@ from leaderboard.fitting.pooled import SharedFit, fit_group
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array
 from leaderboard.logs.contract import curve_numbers, usable
-from leaderboard.planning.forecasting.decay import Known
+from leaderboard.planning.forecasting.decay import Known, number
 
 ASKED = ("capacity-damage", "capacity", "damage-drift", "damage-drift-pooled")  # the best on unseen sizes and rates
 INPUTS = ("n0", "n_pruned", "rate", "l0", "l_pruned")
@@ -56,7 +56,7 @@ def without(frame: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
 def prior_of(frame: pd.DataFrame, known: Known) -> Prior | None:
     """What laws say of a run, `known(name)` being its run-level values; None where they cannot speak."""
     text = _same_text(frame, known)
-    inputs = {name: float(v) for name in INPUTS if (v := known(name)) is not None}
+    inputs = {name: v for name in INPUTS if (v := number(known(name))) is not None}
     if "rate" in inputs and "n0" in inputs:
         inputs.setdefault("n_pruned", inputs["n0"] * (1 - inputs["rate"]))
     if text.empty or known("method") == "none" or "n0" not in inputs:

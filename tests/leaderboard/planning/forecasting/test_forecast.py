@@ -137,6 +137,7 @@ BAD = {
     "rows of one": lambda own: own.assign(run_id=[f"{i % 2}" for i in range(len(own))]),
     "row 3 has the loss nan": lambda own: own.assign(loss=own["loss"].where(np.arange(len(own)) != 2)),
     "row 3 has the loss inf": lambda own: own.assign(loss=own["loss"].where(np.arange(len(own)) != 2, np.inf)),
+    "Is that a perplexity": lambda own: own.assign(loss=np.exp(own["loss"] + 1)),
     "must rise": lambda own: own.iloc[::-1],
     "1 usable rows of 4": lambda own: own.iloc[:4],
     "0 usable rows of 0": lambda own: own.iloc[:0],
