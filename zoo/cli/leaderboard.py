@@ -199,9 +199,7 @@ def budget(
         _of_pilot(pilot, logs, target_loss, excess, gain, gpu, price, as_json)
         return
     if family is None or method is None or rate is None or n0 is None or l0 is None:
-        needed = {"--family": family, "--method": method, "--rate": rate, "--n0": n0, "--l0": l0}
-        missing = ", ".join(name for name, value in needed.items() if value is None)
-        raise P2Error(f"budget: {missing} must be given, or --pilot with a run that has begun.")
+        raise _lacking(family=family, method=method, rate=rate, n0=n0, l0=l0)
     chosen = find_law(law, "budget") if law else None
     check_offer(gpu, price)
     asked = Question(
@@ -220,6 +218,11 @@ def budget(
         _print_json(told.as_dict())
     else:
         _show_budget(told, beyond(found, asked, told.tokens), read.source)
+
+
+def _lacking(**needed: object) -> P2Error:
+    missing = ", ".join(f"--{name}" for name, value in needed.items() if value is None)
+    return P2Error(f"budget: {missing} must be given, or --pilot with a run that has begun.")
 
 
 def _of_pilot(
