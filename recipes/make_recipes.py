@@ -48,6 +48,7 @@ def files() -> dict[str, str]:
             for rate in RATES:
                 made[f"{folder}/{method}-{rate}.yaml"] = _experiment(f"  method: {method}\n  rate: {rate}\n")
         made[f"{folder}/2of4.yaml"] = _experiment('  method: "2:4"\n  importance: sparsegpt\n')
+        made[f"{folder}/none.yaml"] = _experiment("  method: none\n")
     return made | ladder() | noise() | distill()
 
 
@@ -62,8 +63,8 @@ def ladder() -> dict[str, str]:
         )
         for what in whats:
             made[f"ladder/{family}-{size}-{what}.yaml"] = _rung(family, size, _prunings(size)[what])
+        made[f"ladder/{family}-{size}-none.yaml"] = _rung(family, size, "  method: none\n")
     for family in LADDER_FAMILIES:
-        made[f"ladder/{family}-s2-none.yaml"] = _rung(family, "s2", "  method: none\n")
         for what in AGAIN:
             made[f"ladder/{family}-s2-{what}-seed1.yaml"] = f"extends: {family}-s2-{what}.yaml\ntrain:\n  seed: 1\n"
     return made

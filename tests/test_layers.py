@@ -6,10 +6,12 @@ space/ -> leaderboard/ <- zoo/ <- recipes/
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "safetensors", "matplotlib"}
@@ -23,12 +25,12 @@ THE_METRIC = ROOT / "leaderboard" / "metric" / "asd" / "asd.py"  # one leaf may 
 # In a house, a room may import those that stand later; whoever stands in none is a leaf that all may import.
 ROOMS = {
     "zoo": "__main__ cli jobs review sweep publish run training evaluation estimate inputs recipe pruning models",
-    "leaderboard": "__init__ metric seed serving studies planning ranking fitting laws logs shapes evidence",
+    "leaderboard": "__init__ metric seed serving studies planning ranking fitting importing laws logs shapes evidence",
     "space": "__main__ app pages server parts",
 }
 DEVHUB_FOR = {"cli", "review"}  # rooms that start the Hub for development
 MOST_MODULES = 18  # in a folder
-OF_LEADERBOARD = {"numpy", "scipy", "threadpoolctl", "pandas", "pyarrow", "huggingface_hub", "leaderboard"}
+OF_LEADERBOARD = {"numpy", "scipy", "threadpoolctl", "pandas", "pyarrow", "huggingface_hub", "httpx2", "leaderboard"}
 LIGHT = ["recipe/*", "models/families", "models/sizes", "pruning/plan", "pruning/spec", "cli/*"]
 
 
@@ -119,7 +121,25 @@ def test_imports_at_the_top_are_told_from_those_in_functions(tmp_path):
 )
 def test_a_light_import_loads_nothing_heavy(modules, absent):
     code = f"import sys, {modules}; print(*{{name.split('.')[0] for name in sys.modules}})"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=200
+    )
     loaded = set(ended.stdout.split())
     assert "leaderboard" in loaded
     assert not absent & loaded
+
+
+EXTRAS = {"leaderboard": {"train"}, "zoo": {"train", "tasks", "hub"}, "space": {"space"}}  # beside the base
+CALLED = {"yaml": "pyyaml", "lm_eval": "lm-eval"}  # import -> package
+
+
+@pytest.mark.parametrize("folder", EXTRAS)
+def test_every_package_that_is_imported_is_declared(folder):
+    """leaderboard's one metric module, loaded by `evaluate`, comes with the extra `train`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] + [
+        line for extra in EXTRAS[folder] for line in project["optional-dependencies"][extra]
+    ]
+    declared = {Requirement(line).name for line in lines}
+    names = {name for path in files(folder) for name in imported(path)} - sys.stdlib_module_names
+    assert {CALLED.get(name, name) for name in names} - {"leaderboard", "zoo", "space"} <= declared

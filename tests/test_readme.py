@@ -17,7 +17,7 @@ import pytest
 from zoo.devhub import client_env, serve
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "leaderboard/importing/README.md")
 FENCE = re.compile(r"^```(\w+) ?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INTERPRETER = {"sh": ["bash", "-euc"], "python": [sys.executable, "-W", "error", "-c"]}
 HOW = {"sh": {"", "slow", "make", "install"}, "python": {"", "slow"}, "text": {""}}
@@ -57,7 +57,12 @@ def play(page: str, folder: Path, how: set[str], **extra: str) -> int:
     chosen = [b for b in blocks(page) if b.language in INTERPRETER and b.how in how]
     for block in chosen:
         done = subprocess.run(
-            [*INTERPRETER[block.language], block.code], cwd=folder, env=environment, capture_output=True, text=True
+            [*INTERPRETER[block.language], block.code],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
         )
         assert done.returncode == 0, f"{block.code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         assert done.stdout.strip(), block.code
@@ -87,7 +92,7 @@ def test_all_blocks_run(page, tmp_path):
 
 @pytest.mark.parametrize("command", lines("make"))
 def test_make_targets_exist(command):
-    subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True, timeout=200)
 
 
 @pytest.mark.slow
@@ -98,7 +103,7 @@ def test_pip_can_install_it(command):
     done = subprocess.run(
         [sys.executable, "-m", *command.replace('"', "").split()],
         cwd=ROOT, env=os.environ | settings, capture_output=True, text=True,
-    )  # fmt: skip
+    timeout=800)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Would install p2zoo" in done.stdout
 
@@ -106,8 +111,10 @@ def test_pip_can_install_it(command):
 def test_the_top_level_is_what_it_should_be():
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=200
+    ).stdout
     assert {line.partition("/")[0] for line in tracked.splitlines()} == {
         "zoo", "recipes", "space", "leaderboard", "tests", "pyproject.toml", "README.md", "Makefile", "LICENSE",
-        "CHANGELOG.md", "CONTRIBUTING.md", "NOTICE", ".ci", ".gitignore",
+        "CHANGELOG.md", "CONTRIBUTING.md", "NOTICE", "constraints.txt", ".ci", ".gitignore",
     }  # fmt: skip

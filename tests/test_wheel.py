@@ -20,14 +20,14 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 """
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sample]
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", ".", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder]
-    subprocess.run(command, cwd=ROOT, check=True)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=800)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -39,6 +39,7 @@ def p2zoo(wheel, tmp_path_factory):
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel],
         check=True,
+        timeout=800,
     )
     (site / "sitecustomize.py").write_text(WITHOUT)
 
@@ -50,10 +51,13 @@ def p2zoo(wheel, tmp_path_factory):
             capture_output=True,
             text=True,
             check=False,
+            timeout=800,
         )
 
     where = [sys.executable, "-c", "import zoo, leaderboard; print(zoo.__file__, leaderboard.__file__)"]
-    found = subprocess.run(where, env=os.environ | {"PYTHONPATH": str(site)}, cwd=empty, capture_output=True, text=True)
+    found = subprocess.run(
+        where, env=os.environ | {"PYTHONPATH": str(site)}, cwd=empty, capture_output=True, text=True, timeout=800
+    )
     assert found.stdout.count(str(site)) == 2
     return run
 
@@ -62,7 +66,9 @@ def test_it_holds_every_tracked_file_of_the_packages(wheel):
     """Code, seed, configs and recipes; nothing of the tests, and nothing else."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     folders = ["leaderboard", "zoo", "space", "recipes"]
-    tracked = subprocess.run(["git", "ls-files", *folders], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    tracked = subprocess.run(
+        ["git", "ls-files", *folders], cwd=ROOT, check=True, capture_output=True, text=True, timeout=800
+    ).stdout
     wanted = {
         path.replace("recipes/", "zoo/_recipes/", 1) if path.startswith("recipes/") else path
         for path in tracked.split("\n")

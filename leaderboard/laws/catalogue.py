@@ -158,19 +158,20 @@ KAPLAN = Law(
 )
 
 _COMPRESSION = Powers(
-    {"a": ("l0", 1), "b": ("kept", 1), "c": ("one_plus_inverse_tokens", 1)},
+    {"a": ("l0", 1), "b": ("one_plus_rate", 1), "c": ("one_plus_inverse_mega_tokens", 1)},
     (("a", "b", "c"),),
 )
 COMPRESSION = Law(
     name="compression",
-    latex=r"L_0^a (1-\rho)^b (1 + 1/D)^c",
-    source="multiplicative compression law, reconstructed from arXiv:2504.04342's description; its own is not public",
+    latex=r"L_0^a (1+\rho)^b \left(1 + 1/(D+1)\right)^c",
+    source="arXiv:2504.04342v1 (Sengupta et al.), structured pruning and recovery fine-tuning; D in millions of tokens "
+    "here, which the paper's 1 to 25 M tokens suggest and nothing we read states",
     inputs=("l0", "rate", "tokens"),
     linear=(Linear("scale", pin=Pin(1)),),
     nonlinear=(
         Nonlinear("a", (-5, 10), (0.6, 1.0, 1.5), Pin(1, "l0", 2)),
-        Nonlinear("b", (-10, 5), (-1.5, -0.5, 0.0), Pin(0, "rate", 2)),
-        Nonlinear("c", (-1, 5), (0.005, 0.02, 0.1)),
+        Nonlinear("b", (-5, 20), (0.0, 0.8, 2.5), Pin(0, "rate", 2)),
+        Nonlinear("c", (-1, 5), (0.02, 0.1, 0.4)),
     ),
     basis=_COMPRESSION.basis,
     jacobian=_COMPRESSION.jacobian,
@@ -194,6 +195,31 @@ SPARSE = Law(
     ),
     basis=_SPARSE.basis,
     jacobian=_SPARSE.jacobian,
+)
+
+_FINE_TUNING = Powers({"alpha": ("n_pruned", -1), "beta": ("tokens", -1)}, (("alpha", "beta"), ()))
+FINE_TUNING = Law(
+    name="fine-tuning",
+    latex=r"A\,N^{-\alpha} D^{-\beta} + E",
+    source="arXiv:2402.17193 (Zhang et al.), eq. 1 with the size of the model as its X; N = parameters kept",
+    inputs=("n_pruned", "tokens"),
+    linear=(Linear("A"), Linear("E")),
+    nonlinear=CHINCHILLA.nonlinear,
+    basis=_FINE_TUNING.basis,
+    jacobian=_FINE_TUNING.jacobian,
+)
+
+_PRUNING = Powers({"alpha": ("kept", -1)}, (("alpha",),), {0: "l0"})
+PRUNING = Law(
+    name="pruning",
+    latex=r"L_0 (1-\rho)^{-\alpha} / P_0, \quad s = 1/P_0",
+    source="arXiv:2504.04342v2 (Sengupta et al.): score = score_0 P_0 (1-r)^alpha, language modelling scored by "
+    "1/ln(perplexity) = 1/L; no tokens in it, so its curves are flat",
+    inputs=("l0", "rate"),
+    linear=(Linear("s"),),
+    nonlinear=(Nonlinear("alpha", (-5, 10), (0.1, 0.7, 2.4), Pin(0, "rate", 2)),),
+    basis=_PRUNING.basis,
+    jacobian=_PRUNING.jacobian,
 )
 
 _DAMAGE_EXPONENTS = {"k": ("damage", 1), "d": ("n0", -1), "b": ("tokens", -1)}
@@ -232,6 +258,68 @@ DAMAGE_DRIFT_POOLED = replace(
     name="damage-drift-pooled",
     source="p2zoo: one damage law with drift for all families and methods on a text",
     pool=True,
+)
+
+
+def _rectified(theta: Array, x: Inputs) -> Array:
+    k, d, beta, learned = theta
+    front = np.exp(k * x.log("damage") - d * x.log("n0"))
+    return np.stack([front / (learned + x["tokens"] ** beta), front])
+
+
+def _rectified_jacobian(theta: Array, x: Inputs) -> Array:
+    _, _, beta, learned = theta
+    curve, level = _rectified(theta, x)
+    power = x["tokens"] ** beta
+    steeper = -curve / (learned + power)
+    zero = np.zeros_like(curve)
+    of_front = [np.stack([curve, level]) * v for v in (x.log("damage"), -x.log("n0"))]
+    return np.stack([*of_front, np.stack([steeper * power * x.log("tokens"), zero]), np.stack([steeper, zero])])
+
+
+RECTIFIED = replace(
+    DAMAGE,
+    name="rectified",
+    latex=r"L_0 + \Delta^k N_0^{-d} (B/(D_l + D^\beta) + E), \quad \Delta = L_{pruned} - L_0",
+    source="arXiv:2402.02314 (Lin et al.): B/(D_l + D^beta) + E for one model, here as the curve of the damage law",
+    linear=(Linear("B"), Linear("E", 0)),
+    nonlinear=(
+        *DAMAGE.nonlinear[:2],
+        Nonlinear("beta", (0.01, 3), (0.1, 0.3, 0.6, 1.0)),
+        Nonlinear("D_l", (0, 100), (0.0, 0.02, 0.2), Pin(0, "tokens", 6)),
+    ),
+    basis=_rectified,
+    jacobian=_rectified_jacobian,
+)
+
+_SATURATION = Powers(
+    {
+        "k": ("damage", 1),
+        "d": ("n0", -1),
+        "alpha_1": ("base_tokens", -1),
+        "alpha_2": ("tokens", -1),
+        "alpha_3": ("tokens_to_log_base", 1),
+    },
+    (("k", "d", "alpha_1", "alpha_2", "alpha_3"), ("k", "d")),
+)
+SATURATION = replace(
+    DAMAGE,
+    name="saturation",
+    latex=r"L_0 + \Delta^k N_0^{-d} (A\,D_1^{-\alpha_1} D^{-\alpha_2 + \alpha_3 \ln D_1} + E), "
+    r"\quad \Delta = L_{pruned} - L_0",
+    source="arXiv:2510.06548 (Liew & Kato): A D_1^-a_1 D_2^(-a_2 + a_3 ln D_1) + E, here as the curve of the damage "
+    "law; D_1 = tokens the base was trained on, in billions",
+    inputs=("l0", "l_pruned", "n0", "tokens", "base_tokens"),
+    linear=(Linear("A"), Linear("E", 0)),
+    nonlinear=(
+        *DAMAGE.nonlinear[:2],
+        Nonlinear("alpha_1", (-3, 3), (-0.2, 0.0, 0.3), Pin(0, "base_tokens", 2)),
+        Nonlinear("alpha_2", (0.01, 3), (0.1, 0.3, 0.6, 1.0)),
+        Nonlinear("alpha_3", (-1, 1), (0.0, 0.02, 0.1), Pin(0, "base_tokens", 2)),
+    ),
+    basis=_SATURATION.basis,
+    jacobian=_SATURATION.jacobian,
+    varies=("base_tokens",),
 )
 
 _CAPACITY_EXPONENTS = {"g": ("capacity_loss", 1), "d": ("n0", -1), "b": ("tokens", -1)}
@@ -281,11 +369,15 @@ LAWS: dict[str, Law] = {
         CHINCHILLA,
         KAPLAN,
         COMPRESSION,
+        PRUNING,
+        FINE_TUNING,
         SPARSE,
         DAMAGE,
         DAMAGE_DRIFT,
         DAMAGE_POOLED,
         DAMAGE_DRIFT_POOLED,
+        RECTIFIED,
+        SATURATION,
         CAPACITY,
         CAPACITY_DAMAGE,
     )

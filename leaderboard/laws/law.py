@@ -1,7 +1,8 @@
 """A law is a row of data: L = offset(x) + sum_k c_k basis_k(theta, x), linear in c once theta is given.
 
-Inputs reach a law as arrays by name in the law's units: `n0`, `n_pruned` and `tokens` in billions, `rate` as a share,
-`l0` and `damage` (= l_pruned - l0) in nats per token. The laws themselves stand in catalogue.py; fitting is fit.py.
+Inputs reach a law as arrays by name in the law's units: `n0`, `n_pruned`, `tokens` and `base_tokens` in billions,
+`rate` as a share, `l0` and `damage` (= l_pruned - l0) in nats per token. The laws themselves stand in catalogue.py;
+fitting is fit.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ Array = NDArray[np.float64]
 Columns = pd.DataFrame | Mapping[str, Array]  # columns by name, all of one length
 Mask = NDArray[np.bool_]
 BILLION = 1e9
-COUNTS = {"n0", "n_pruned", "tokens", "n0_nonembedding"}  # columns that laws see in billions
+COUNTS = {"n0", "n_pruned", "tokens", "n0_nonembedding", "base_tokens"}  # columns that laws see in billions
 
 
 class Inputs(dict[str, Array]):
@@ -44,8 +45,10 @@ DERIVED: dict[str, Callable[[Inputs], Array]] = {
     "kept": lambda x: 1 - x["rate"],
     "damage": lambda x: x["l_pruned"] - x["l0"],
     "capacity_loss": lambda x: (1 - x["rate"]) ** -2 - 1,
-    "one_plus_inverse_tokens": lambda x: 1 + 1 / x["tokens"],
+    "one_plus_rate": lambda x: 1 + x["rate"],
+    "one_plus_inverse_mega_tokens": lambda x: 1 + 1 / (x["tokens"] * 1e3 + 1),
     "log1p_mega_tokens": lambda x: np.log1p(x["tokens"] * 1e3),
+    "tokens_to_log_base": lambda x: x["tokens"] ** x.log("base_tokens"),  # its power a is D^(a ln D_1)
     "drift": lambda x: x["tokens"] / (x["tokens"] + 0.01),
 }
 
@@ -124,6 +127,11 @@ class Law:
     pool: bool = False
     within: str = ""
     own: tuple[str, ...] = ()
+    varies: tuple[str, ...] = ()
+
+    def testable(self, frame: Columns) -> bool:
+        """Whether each input that `varies` takes two values or more in run-log columns; a missing column does not."""
+        return all(c in frame and pd.Series(frame[c]).nunique() > 1 for c in self.varies)
 
     @property
     def parameters(self) -> tuple[Nonlinear | Linear, ...]:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from leaderboard.logs.contract import BY_NAME, COLUMNS, schema
+from leaderboard.logs.contract import BY_NAME, COLUMNS, GROUP, IMPORTED, REQUIRED_OF_IMPORTED, UNKNOWN, schema
 from leaderboard.logs.findings import ERROR, WARNING, Finding, Report
 from leaderboard.logs.parquet_guard import footer_bytes, unpacked_bytes
 from leaderboard.logs.rules import RULES, Rows
@@ -38,8 +38,9 @@ _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 ON_READ = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _TEXT else f.type) for f in schema()])
 _WITH_FILE = ON_READ.append(pa.field("file", pa.int64()))
-_NULLABLE_FLOATS = [c.name for c in COLUMNS if c.nullable and c.kind == "float"]
+_NULLABLE_FLOATS = [c.name for c in COLUMNS if c.may_be_null and c.kind == "float"]
 _REQUIRED = [c.name for c in COLUMNS if not c.nullable]
+_NAMES = ("contributor", "base_model", *GROUP)  # what rows are told apart by: never null in a frame
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,22 @@ def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Ch
     del batches
     frame: pd.DataFrame = table.to_pandas(split_blocks=large, self_destruct=large)  # column by column: half the memory
     del table
+    frame = _named(frame)
     for i, finding in _repeats(frame):
         findings[i].append(finding)
     reports = tuple(Report(name, tuple(found)) for name, found in zip(names, findings, strict=True))
     good = np.array([r.ok for r in reports], dtype=bool)[frame["file"]]
     return Checked(frame if good.all() else frame[good].reset_index(drop=True), reports)
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    """Names that imported logs lack read as `unknown`, so that who groups rows by them loses none."""
+    for name in _NAMES:
+        column = frame[name]
+        if column.isna().any():
+            known = column if UNKNOWN in column.cat.categories else column.cat.add_categories(UNKNOWN)
+            frame[name] = known.fillna(UNKNOWN)
+    return frame
 
 
 def _read_batch(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, list[list[Finding]]]:
@@ -114,7 +126,10 @@ def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         return None, [_file("unreadable", reason, "a whole parquet file", "Write it again with `p2zoo run --resume`.")]
     nulls = [name for name, column in zip(table.column_names, table.columns, strict=True) if column.null_count]
-    nulls = [name for name in nulls if name in _REQUIRED]
+    required: Sequence[str] = (
+        REQUIRED_OF_IMPORTED if table["provenance"].unique().to_pylist() == [IMPORTED] else _REQUIRED
+    )
+    nulls = [name for name in nulls if name in required]
     return (None, [_null(name) for name in nulls]) if nulls else (table, [])
 
 
@@ -144,6 +159,9 @@ def _opened(data: bytes) -> pq.ParquetFile:
 
 def _as_contract(table: pa.Table) -> pa.Table:
     """Columns in the contract's order and types."""
+    for column in COLUMNS:
+        if column.later and column.name not in table.schema.names:
+            table = table.append_column(column.name, pa.nulls(len(table)))
     if table.schema.names != ON_READ.names:
         table = table.select(ON_READ.names)
     pairs = zip(table.columns, ON_READ, strict=True)
@@ -178,12 +196,15 @@ def _schema_findings(found: pa.Schema) -> list[Finding]:
         out.append(Finding("extra_column", ERROR, name[:80], "a column", "only the contract's columns", fix))
     for wanted in schema():
         if wanted.name not in found.names:
+            if BY_NAME[wanted.name].later:
+                continue
             meaning = f"Add it: {BY_NAME[wanted.name].meaning}."
             out.append(Finding("missing_column", ERROR, wanted.name, "no such column", str(wanted.type), meaning))
             continue
         got = found.field(found.get_field_index(wanted.name)).type if found.names.count(wanted.name) == 1 else None
         plain = _plain(got)
-        if plain is not None and plain != wanted.type and not (pa.types.is_null(plain) and wanted.nullable):
+        untyped = pa.types.is_null(plain) and BY_NAME[wanted.name].may_be_null if plain is not None else True
+        if plain != wanted.type and not untyped:
             out.append(Finding("column_type", ERROR, wanted.name, str(got), str(wanted.type), "Write that type."))
     return out
 

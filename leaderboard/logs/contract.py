@@ -35,7 +35,10 @@ _PYTHON: dict[str, type] = {"int": int, "float": float, "text": str}
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `kind` is int, float, text or time; `low` <= value <= `high`; `curve` varies in a run."""
+    """One column: `kind` is int, float, text or time; `low` <= value <= `high`; `curve` varies in a run.
+
+    A `later` column came when logs were out: one that lacks it is read as null, and null does not enter the run_id.
+    """
 
     name: str
     group: str
@@ -46,10 +49,16 @@ class Column:
     high: float | None = None
     nullable: bool = False
     defines_run: bool = False
+    later: bool = False
 
     @property
     def curve(self) -> bool:
         return self.group == "curve"
+
+    @property
+    def may_be_null(self) -> bool:
+        """Whether some log may lack a value: this column in any, or all but a few in imported ones."""
+        return self.nullable or self.name not in REQUIRED_OF_IMPORTED
 
 
 def _c(
@@ -62,10 +71,11 @@ def _c(
     high: float | None = None,
     *flags: str,
 ) -> Column:
-    return Column(name, group, kind, meaning, unit, low, high, "null" in flags, "id" in flags)
+    return Column(name, group, kind, meaning, unit, low, high, "null" in flags, "id" in flags, "later" in flags)
 
 
 _I, _P, _R, _T, _H, _K = "identity", "provenance", "pruning", "post-training", "held-out", "curve"
+_LATER = (None, None, "null", "id", "later")
 
 # fmt: off
 COLUMNS: tuple[Column, ...] = (
@@ -74,6 +84,7 @@ COLUMNS: tuple[Column, ...] = (
     _c("contributor", _P, "text", "Hub name of who ran it"),
     _c("base_model", _P, "text", "Hub id of the model before pruning", "", None, None, "id"),
     _c("base_revision", _P, "text", "its commit", "", None, None, "null", "id"),
+    _c("base_tokens", _P, "int", "tokens it was trained on, where known", "tokens", 1, None, "null", "id", "later"),
     _c("family", _P, "text", "model family, e.g. llama-3 or qwen-2.5"),
     _c("model_repo", _P, "text", "Hub id of the published pruned model", "", None, None, "null"),
     _c("model_revision", _P, "text", "its commit", "", None, None, "null"),
@@ -108,6 +119,7 @@ COLUMNS: tuple[Column, ...] = (
     _c("eval_data", _H, "text", "held-out text", "", None, None, "id"),
     _c("eval_data_revision", _H, "text", "its commit or hash", "", None, None, "null"),
     _c("eval_tokens", _H, "int", "tokens of the held-out slice; null where not recorded", "tokens", 1, None, "null"),
+    _c("eval_bytes", _H, "int", "bytes of that slice, for nats per byte", "bytes", 1, None, "null", "later"),
     _c("vocab_size", _H, "int", "size of the tokenizer's vocabulary", "tokens", 2),
     _c("l0", _H, "float", "held-out loss before pruning", "nats/token", 0),
     _c("l_pruned", _H, "float", "held-out loss after pruning, before training", "nats/token", 0),
@@ -116,17 +128,27 @@ COLUMNS: tuple[Column, ...] = (
     _c("train_loss", _K, "float", "mean training loss since the last row", "nats/token", 0, None, "null"),
     _c("lr", _K, "float", "learning rate at this row", "", 0, None, "null"),
     _c("wall_s", _K, "float", "training time so far", "s", 0, None, "null"),
+    _c("provenance", _P, "text", "null for a run of p2zoo, imported for one read from another log", "", *_LATER),
+    _c("import_sha256", _P, "text", "hash of an imported curve, which its few facts do not tell apart", "", *_LATER),
+    _c("trainable_params", _T, "int", "parameters trained where not all were (LoRA)", "parameters", 1, *_LATER[1:]),
 )
 # fmt: on
 BY_NAME = {c.name: c for c in COLUMNS}
+IMPORTED = "imported"  # the only provenance that is named
+UNKNOWN = "unknown"  # how a frame calls a base, family or objective that an imported log does not name
+REQUIRED_OF_IMPORTED = (
+    "schema_version", "run_id", "provenance", "created_at", "method", "rate", "n0", "n_pruned", "eval_data", "tokens",
+    "loss",
+)  # fmt: skip
 GROUP = ("family", "method", "eval_data", "objective")  # losses of different groups share no fit
 VOLATILE = ("created_at", "tokens_per_second", "mfu", "wall_s")  # may differ between a run and its resumed twin
 
 
 @cache
-def schema() -> pa.Schema:
-    """The arrow schema of a log. Text is plain string here and dictionary-encoded on disk."""
-    return pa.schema([pa.field(c.name, _ARROW[c.kind], c.nullable) for c in COLUMNS])
+def schema(provenance: str | None = None) -> pa.Schema:
+    """The arrow schema of a log of that provenance. Text is plain string here and dictionary-encoded on disk."""
+    null = [c.may_be_null if provenance == IMPORTED else c.nullable for c in COLUMNS]
+    return pa.schema([pa.field(c.name, _ARROW[c.kind], may) for c, may in zip(COLUMNS, null, strict=True)])
 
 
 def run_id(run: Mapping[str, Any]) -> str:
@@ -134,7 +156,8 @@ def run_id(run: Mapping[str, Any]) -> str:
 
     Values count as their column's type: a rate of 1 and a rate of 1.0 are one experiment.
     """
-    defining = {c.name: _exact(c, run.get(c.name)) for c in COLUMNS if c.defines_run}
+    columns = [c for c in COLUMNS if c.defines_run and not (c.later and run.get(c.name) is None)]
+    defining = {c.name: _exact(c, run.get(c.name)) for c in columns}
     return hashlib.sha256(canonical_json(defining)).hexdigest()[:16]
 
 
@@ -151,7 +174,8 @@ def build_table(run: Mapping[str, Any], curve: Iterable[Mapping[str, Any]]) -> p
     """A log table from run-level values and curve rows; `schema_version` and `run_id` are filled in."""
     run = {"schema_version": SCHEMA_VERSION, **run, "run_id": run_id(run)}
     rows = [{**run, **point} for point in curve]
-    return pa.Table.from_pylist([{c.name: row.get(c.name) for c in COLUMNS} for row in rows], schema=schema())
+    columns = schema(run.get("provenance"))
+    return pa.Table.from_pylist([{c.name: row.get(c.name) for c in COLUMNS} for row in rows], schema=columns)
 
 
 def write_log(path: str | os.PathLike[str], table: pa.Table) -> Path:
@@ -162,8 +186,9 @@ def write_log(path: str | os.PathLike[str], table: pa.Table) -> Path:
 
 
 def usable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows that enter fits and metrics: tokens > warmup_tokens (absent = 0) and something was pruned."""
-    keep = frame["tokens"].to_numpy() > (frame["warmup_tokens"].to_numpy() if "warmup_tokens" in frame else 0)
+    """Rows that enter fits and metrics: tokens > warmup_tokens (absent or null = 0) and something was pruned."""
+    warmup = np.nan_to_num(frame["warmup_tokens"].to_numpy(dtype=float)) if "warmup_tokens" in frame else 0
+    keep = frame["tokens"].to_numpy() > warmup
     if "method" in frame:
         keep &= frame["method"].astype(str).to_numpy() != "none"
     return frame[keep]

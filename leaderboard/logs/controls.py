@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from leaderboard.logs.contract import require
-from leaderboard.logs.rules import CONTROL
+from leaderboard.logs.methods import CONTROL
 
 Array = npt.NDArray[np.float64]
 

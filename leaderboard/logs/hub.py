@@ -79,41 +79,23 @@ def download_folder() -> Path | None:
 
 
 def _newest_commit(api: "HfApi", dataset: str, revision: str) -> str:
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import HFValidationError
+
+    from leaderboard.logs.hub_errors import OF_THE_HUB, passing, unreadable
 
     if offline():
         raise _Unreachable("offline, as asked")
     try:
         commit = api.dataset_info(dataset, revision=revision, expand=["sha"], timeout=TIMEOUT_S).sha
-    except HFValidationError as error:
-        raise P2Error(f"{dataset}: neither an existing path nor a Hub dataset id such as org/p2-logs.") from error
-    except (RepositoryNotFoundError, GatedRepoError) as error:
-        fix = "Check the name; for a private or gated one log in with `hf auth login`."
-        raise P2Error(
-            f"{dataset}: no existing path, and no Hub dataset you may read at {api.endpoint}. {fix}"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise P2Error(f"{dataset}: has no revision {revision!r}; branches, tags, commits, refs/pr/N.") from error
-    except HfHubHTTPError as error:
-        if error.response.status_code < 500 and error.response.status_code != 429:
-            raise P2Error(f"{dataset}: {api.endpoint} answers {error.response.status_code}.") from error
-        raise _Unreachable(f"{api.endpoint} answers {error.response.status_code}") from error
-    except (_transport_error(), OSError) as error:
+    except (*OF_THE_HUB, OSError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status is not None and (passing(error) or status >= 500):
+            raise _Unreachable(f"{api.endpoint} answers {status}") from error
+        if status is not None or isinstance(error, HFValidationError):
+            page = f"{api.endpoint}/datasets/{dataset}"
+            raise unreadable(error, dataset, page, "or give an existing path", revision) from error
         raise _Unreachable(f"{api.endpoint} cannot be reached ({type(error).__name__})") from error
     return str(commit)
-
-
-def _transport_error() -> type[Exception]:
-    """What the client's HTTP library raises when a connection fails; its name changed from release to release."""
-    from huggingface_hub import errors
-
-    return errors.HTTPError  # type: ignore[attr-defined]
 
 
 def _last_good(api: "HfApi", dataset: str, revision: str, folder: Path, seen: Path, reason: str) -> Logs:
@@ -148,6 +130,7 @@ def _read_commit(api: "HfApi", dataset: str, commit: str, folder: Path, local: b
 
 
 def _download(api: "HfApi", dataset: str, commit: str, local: bool) -> Path:
+    import httpx2
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
@@ -159,6 +142,6 @@ def _download(api: "HfApi", dataset: str, commit: str, local: bool) -> Path:
             local_files_only=local,
             cache_dir=download_folder(),
         )
-    except (_transport_error(), LocalEntryNotFoundError, ConnectionError) as error:
+    except (httpx2.HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
         raise _Unreachable(f"{api.endpoint} broke off ({type(error).__name__})") from error
     return Path(folder)

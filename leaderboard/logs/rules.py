@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from leaderboard.logs.contract import BY_NAME, COLUMNS, VOLATILE, run_id
+from leaderboard.logs.contract import BY_NAME, COLUMNS, IMPORTED, VOLATILE, run_id
 from leaderboard.logs.findings import ERROR, WARNING
 from leaderboard.logs.methods import CONTROL, METHODS, is_known, takes_rate
 
@@ -98,6 +98,15 @@ def _control(rows: Rows) -> Mask:
     return rows.text("method", CONTROL.__eq__)
 
 
+def _imported(rows: Rows) -> Mask:
+    """Rows of logs that were read from others': what p2zoo does not know of them may be missing."""
+    return rows.text("provenance", IMPORTED.__eq__)
+
+
+def _unknown_method(rows: Rows) -> Mask:
+    return ~rows.text("method", is_known) & ~_imported(rows)
+
+
 def _rate_outside(rows: Rows) -> Mask:
     rate = rows.number("rate")
     return ~np.where(_control(rows), rate == 0, (rate > 0) & (rate < 1))
@@ -130,6 +139,11 @@ def _run_id_of(head: dict[Hashable, Any]) -> str | None:
 
 def _varies(name: str) -> Callable[[Rows], Mask]:
     return lambda rows: rows.differs(name)
+
+
+def _no_zero_row(rows: Rows) -> Mask:
+    missing: Mask = rows.starts & (rows.number("tokens") != 0) & ~_imported(rows)
+    return missing
 
 
 def _not_rising(rows: Rows) -> Mask:
@@ -175,7 +189,7 @@ def _odd_time(rows: Rows) -> Mask:
 
 def _zero_row_differs(rows: Rows) -> Mask:
     gap = abs(rows.number("loss") - rows.number("l_pruned"))
-    differs: Mask = (rows.number("tokens") == 0) & (gap > LOSS_TOLERANCE)
+    differs: Mask = (rows.number("tokens") == 0) & ~(gap <= LOSS_TOLERANCE)  # nor without an l_pruned
     return differs
 
 
@@ -185,14 +199,14 @@ def _percent(name: str) -> Callable[[Rows], Mask]:
 
 def _off_batch(rows: Rows) -> Mask:
     batch = np.maximum(rows.number("batch_tokens"), 1)
-    partial_step: Mask = rows.number("tokens") % batch != 0
+    partial_step: Mask = rows.number("tokens") % batch > 0  # not where the batch is unknown
     return rows.text("packing", "wrapped".__eq__) & partial_step
 
 
 def _request_missing(rows: Rows) -> Mask:
     missing: Mask = np.isnan(rows.number("rate_requested"))
     asked = rows.text("method", takes_rate)
-    return (missing & asked) | (~missing & ~asked & ~_control(rows))
+    return (missing & asked & ~_imported(rows)) | (~missing & ~asked & ~_control(rows))
 
 
 def _outside(name: str, low: float | None, high: float | None) -> Callable[[Rows], Mask]:
@@ -215,7 +229,7 @@ def _not_finite(name: str, nullable: bool) -> Callable[[Rows], Mask]:
 
 _SHARE = "Rates are shares of all parameters: write 0.25 for 25 %."
 _FINITE = [
-    Rule("not_finite", c.name, _not_finite(c.name, c.nullable), "a finite number", "Log what was measured.")
+    Rule("not_finite", c.name, _not_finite(c.name, c.may_be_null), "a finite number", "Log what was measured.")
     for c in COLUMNS
     if c.kind == "float"
 ]
@@ -272,9 +286,16 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "unknown_method",
         "method",
-        lambda rows: ~rows.text("method", is_known),
+        _unknown_method,
         f"{', '.join(METHODS)}, joined by +, or {CONTROL}",
         "Name the method as p2zoo does.",
+    ),
+    Rule(
+        "unknown_provenance",
+        "provenance",
+        lambda rows: rows.text("provenance", lambda text: text != IMPORTED),
+        f"null for a run of p2zoo, {IMPORTED} for any other",
+        "`p2zoo import` writes it.",
     ),
     Rule("rate_range", "rate", _rate_outside, "0 < rate < 1 (exactly 0 for the method none)", _SHARE),
     Rule(
@@ -302,7 +323,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "no_zero_row",
         "tokens",
-        lambda rows: rows.starts & (rows.number("tokens") != 0),
+        _no_zero_row,
         "0 in the first row",
         "Log the held-out loss before training as the row with tokens 0.",
     ),

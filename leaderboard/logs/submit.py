@@ -44,9 +44,7 @@ def submit(api: "HfApi", dataset: str, log: Path | bytes) -> Pull:
     Raises P2Error for a log that the check refuses or that names another contributor, and for what the Hub refuses;
     RunFailed where doing it again may help.
     """
-    from huggingface_hub import errors
-
-    from leaderboard.logs.hub_errors import closed_meanwhile, explain
+    from leaderboard.logs.hub_errors import cause_of, explain
 
     with tempfile.TemporaryDirectory(prefix="p2zoo-") as work:
         path = log if isinstance(log, Path) else Path(work) / "log.parquet"
@@ -60,12 +58,10 @@ def submit(api: "HfApi", dataset: str, log: Path | bytes) -> Pull:
             if pull and (there := stands(api, dataset, pull, user, str(table["run_id"][0]))) and there.equals(table):
                 return pull
             return send(api, dataset, user, path, table, pull)
-        except (errors.HTTPError, errors.LocalTokenNotFoundError, errors.OfflineModeIsEnabled) as error:  # type: ignore[attr-defined]
-            raise explain(error, f"submit: log data set {dataset}") from None  # the chain may show signed addresses
-        except (RuntimeError, AttributeError) as error:
-            if not closed_meanwhile(error):
+        except Exception as error:
+            if (cause := cause_of(error)) is None:
                 raise
-            raise explain(error, f"submit: log data set {dataset}") from None
+            raise explain(cause, f"submit: log data set {dataset}") from None  # the chain may show signed addresses
 
 
 def checked(path: Path) -> pa.Table:
@@ -77,7 +73,11 @@ def checked(path: Path) -> pa.Table:
         )
     table, _ = read_table(path)
     assert table is not None
-    return table.cast(schema())
+    return _in_contract(table)
+
+
+def _in_contract(table: pa.Table) -> pa.Table:
+    return table.cast(schema(table["provenance"][0].as_py()))
 
 
 def _refuse_stranger(table: pa.Table, user: str) -> None:
@@ -139,7 +139,7 @@ def stands(api: "HfApi", dataset: str, pull: Pull, user: str, run_id: str) -> pa
         except RemoteEntryNotFoundError:
             return None
         table, _ = read_table(Path(path))
-        return None if table is None else table.cast(schema())
+        return None if table is None else _in_contract(table)
 
 
 def send(

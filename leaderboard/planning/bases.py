@@ -5,14 +5,15 @@ held-out loss belongs to a text, so `l0` is there only for bases that logs measu
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.logs.contract import require
+from leaderboard.logs.contract import UNKNOWN, require
 
 
 @dataclass(frozen=True)
@@ -25,27 +26,32 @@ class Base:
     n0_nonembedding: int
     l0: float | None = None
     interpolated: bool = False  # l0 is read off the sizes around it, not measured
+    recipes: str | None = None  # folder of its bundled recipes
 
 
 BASES: dict[str, Base] = {
     base.name: base
     for base in (
-        Base("meta-llama/Llama-3.2-1B", "llama-3", 1_235_814_400, 973_146_112),
-        Base("meta-llama/Llama-3.2-3B", "llama-3", 3_212_749_824, 2_818_747_392),
-        Base("meta-llama/Llama-3.1-8B", "llama-3", 8_030_261_248, 6_979_588_096),
-        Base("Qwen/Qwen2.5-0.5B", "qwen-2.5", 494_032_768, 357_898_112),
-        Base("Qwen/Qwen2.5-1.5B", "qwen-2.5", 1_543_714_304, 1_310_340_608),
-        Base("Qwen/Qwen2.5-3B", "qwen-2.5", 3_085_938_688, 2_774_773_760),
-        Base("Qwen/Qwen2.5-7B", "qwen-2.5", 7_615_616_512, 6_525_621_760),
+        Base("meta-llama/Llama-3.2-1B", "llama-3", 1_235_814_400, 973_146_112, recipes="llama-3.2-1b"),
+        Base("meta-llama/Llama-3.2-3B", "llama-3", 3_212_749_824, 2_818_747_392, recipes="llama-3.2-3b"),
+        Base("meta-llama/Llama-3.1-8B", "llama-3", 8_030_261_248, 6_979_588_096, recipes="llama-3.1-8b"),
+        Base("Qwen/Qwen2.5-0.5B", "qwen-2.5", 494_032_768, 357_898_112, recipes="qwen-2.5-0.5b"),
+        Base("Qwen/Qwen2.5-1.5B", "qwen-2.5", 1_543_714_304, 1_310_340_608, recipes="qwen-2.5-1.5b"),
+        Base("Qwen/Qwen2.5-3B", "qwen-2.5", 3_085_938_688, 2_774_773_760, recipes="qwen-2.5-3b"),
+        Base("Qwen/Qwen2.5-7B", "qwen-2.5", 7_615_616_512, 6_525_621_760, recipes="qwen-2.5-7b"),
     )
 }
+
+RATES = (0.15, 0.25, 0.35)  # of the bundled depth and width recipes
+SPARSE = "2:4"
 
 
 def measured_bases(frame: pd.DataFrame) -> list[Base]:
     """The base models of run logs on one held-out text, by family and size, with their measured l0."""
     columns = ["base_model", "family", "n0", "n0_nonembedding", "l0"]
     require(frame, columns, "bases")
-    text = frame[columns].astype({"base_model": str, "family": str})
+    text = frame[columns].dropna().astype({"base_model": str, "family": str})
+    text = text[text["base_model"] != UNKNOWN]
     heads = text.groupby(["base_model", "family"], sort=False).median().reset_index().sort_values(["family", "n0"])
     return [
         Base(row["base_model"], row["family"], int(row["n0"]), int(row["n0_nonembedding"]), float(row["l0"]))
@@ -90,3 +96,20 @@ def loss_at(n0: float, ladder: Sequence[Base]) -> float:
     size = np.log([b.n0 for b in ladder])
     slope, level = np.polyfit(size, np.log([b.l0 or math.nan for b in ladder]), 1)
     return float(np.exp(level + slope * np.log(n0)))
+
+
+def command(run: Mapping[str, Any]) -> str | None:
+    """`p2zoo run …` for a row of `wanted`: base_model ("" where none exists yet), method, rate, tokens.
+
+    None without a bundled recipe of the base, and for joined methods: their rate here counts what both parts take, a
+    recipe's that of the first alone.
+    """
+    base, method, rate = BASES.get(str(run["base_model"])), str(run["method"]), float(run["rate"])
+    if base is None or base.recipes is None or "+" in method:
+        return None
+    near = min(RATES, key=lambda r: abs(r - rate))
+    changes = [] if method in ("depth", "width", SPARSE) else [f"prune.method={method}"]
+    changes += [] if method == SPARSE or f"{rate:.3g}" == f"{near:.3g}" else [f"prune.rate={rate:.3g}"]
+    changes.append(f"train.tokens={int(run['tokens'])}")
+    kind = "2of4" if method == SPARSE else f"{method if method == 'width' else 'depth'}-{near:.2f}"
+    return " ".join([f"p2zoo run {base.recipes}/{kind}", *(f"--set {change}" for change in changes)])

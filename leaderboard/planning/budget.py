@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
+from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.fitting.resample import Resamples
 from leaderboard.fitting.result import Fit
@@ -49,6 +50,14 @@ class Budget:
     tokens_95: tuple[float, float] | None = None
     gpu_hours: float | None = None
     cost: float | None = None
+
+    def sentence(self) -> tuple[str, str]:
+        """The answer in words: how many tokens, and what they do."""
+        if self.status is BudgetStatus.ALREADY_MET:
+            return "No tokens", f"are needed: right after pruning it has {words.loss(self.loss)} nats per token."
+        if self.tokens is None:
+            return "No number of tokens", f"reaches the goal: {self.goal}."
+        return f"{words.count(self.tokens, long=True)} tokens", f"reach the goal: {self.goal}."
 
     def as_dict(self) -> dict[str, object]:
         """JSON form, in the contract's keys."""
@@ -107,7 +116,7 @@ class Question:
         """The goal in words."""
         if self.target is None:
             return f"the next doubling of tokens wins less than {self.gain or GAIN:g} nats"
-        above = f" ({self.excess:g} above l0)" if self.excess is not None else ""
+        above = f" ({self.excess:g} above the unpruned model)" if self.excess is not None else ""
         return f"a held-out loss of {self.target:.3f} nats per token{above}"
 
     def columns(self, tokens: Array) -> dict[str, Array]:

@@ -12,6 +12,7 @@ from leaderboard.fitting.pooled import SharedFit
 from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, usable
+from leaderboard.logs.origin import standard
 from leaderboard.planning.bases import Base, measured_bases, with_losses
 from leaderboard.planning.recommend import choose_law, fit_new_model
 
@@ -35,6 +36,7 @@ class GroupFit:
 
 def one_text(frame: pd.DataFrame, eval_data: str | None, objective: str | None, where: str) -> pd.DataFrame:
     """All rows, controls too, on one held-out text and objective: the named ones, else those with most runs."""
+    frame = standard(frame)
     frame = frame.assign(**{name: frame[name].astype(str) for name in ("base_model", *GROUP)})
     for name, wanted in (("eval_data", eval_data), ("objective", objective)):
         if wanted is not None:

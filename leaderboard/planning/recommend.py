@@ -18,6 +18,7 @@ from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS, P2
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
+from leaderboard.logs.origin import standard
 from leaderboard.once import Once
 from leaderboard.ranking.cells import score_cells
 from leaderboard.ranking.rank import NEW_MODEL, rank
@@ -172,7 +173,7 @@ def same_text(
     frame: pd.DataFrame, family: str, method: str, eval_data: str | None, objective: str | None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Usable rows on one held-out text and objective: the named ones, else where this group has most runs."""
-    frame = usable(frame)
+    frame = standard(usable(frame))
     for name, wanted in (("eval_data", eval_data), ("objective", objective)):
         if wanted is not None:
             if wanted not in set(frame[name]):

@@ -20,6 +20,7 @@ from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
+from leaderboard.logs.origin import standard
 from leaderboard.ranking.scores import HeldOut
 from leaderboard.ranking.tracks import TRACKS, groups, split
 
@@ -44,7 +45,10 @@ def score_cells(
     require(frame, NEEDED, "rank")
     inputs = [c for law in laws.values() for c in law.inputs]
     columns = dict.fromkeys((*NEEDED, *GROUP, "contributor", "warmup_tokens", *LAW_INPUTS, *inputs))
-    rows = usable(frame[[c for c in columns if c in frame]])
+    frame = standard(usable(frame))
+    rows = frame[[c for c in columns if c in frame]]
+    if lacking := [c for c in inputs if c in rows and rows[c].isna().any()]:  # laws are compared on the same rows
+        rows = rows.dropna(subset=lacking)
     if not len(rows):
         raise P2Error("rank: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
     found: list[dict[str, object]] = []
@@ -59,14 +63,16 @@ def score_cells(
 def _score_text(text: pd.DataFrame, track: str, laws: Mapping[str, Law], weight: Array) -> list[dict[str, object]]:
     """All cells of one held-out text and track. Groups that cannot test it still lend their rows to pooled laws."""
     parts = [(key, group, split(group, track)) for key, group in groups(text)]
+    untested = [name for name, law in laws.items() if not law.testable(text)]
+    rows = [_cell(key, track, law) | _no_metrics(NOT_TESTABLE) for law in untested for key, _, _ in parts]
+    laws = {name: law for name, law in laws.items() if name not in untested}
     if all(part is None for _, _, part in parts):
         laws_rows = [(law, key) for law in laws for key, _, _ in parts]
-        return [_cell(key, track, law) | _no_metrics(NOT_TESTABLE) for law, key in laws_rows]
+        return rows + [_cell(key, track, law) | _no_metrics(NOT_TESTABLE) for law, key in laws_rows]
     inputs = ("family", *(c for law in laws.values() for c in law.inputs))
     tests = [None if part is None else HeldOut.of(_part(group, part.test), inputs) for _, group, part in parts]
     training = [group if part is None else _part(group, part.train) for _, group, part in parts]
     lender = _Lender(training[0] if len(parts) == 1 else pd.concat(training), alone=len(parts) == 1)
-    rows: list[dict[str, object]] = []
     for name, law in laws.items():
         fits: dict[str, tuple[Fit, Array] | None] = {}
         for (key, _, _), test in zip(parts, tests, strict=True):

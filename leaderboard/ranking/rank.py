@@ -4,6 +4,9 @@ A law's score is the geometric mean over testable held-out cells of its ASD divi
 fails in a testable cell has no rank. Laws tie where their paired difference over whole-run draws may be zero: a law's
 rank is one more than the number of laws that are surely better. `recommended` marks the law with the lowest mean
 held-out RMSE over the size and rate cells: the one to answer questions about new models with.
+
+Two processors fit the same law to some nine digits. Scores and errors are therefore rounded to six decimals before
+anything is compared, and what is equal then stands in order of names: the table is the same everywhere.
 """
 
 from collections.abc import Mapping
@@ -18,6 +21,7 @@ from leaderboard.ranking.tracks import HELD_OUT
 NEW_MODEL = ("size", "rate")  # the tracks that stand for a model not seen before
 TINY = 1e-12  # keeps a ratio finite where the best law is exact
 LEVEL = 0.9
+DECIMALS = 6  # of scores (from 1 up) and of held-out errors (nats per token, about 0.01)
 
 
 def rank(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None, cells: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -32,10 +36,11 @@ def rank(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None, cells: pd.D
     missing = [law for law in cells["law"].unique() if law not in set(tested["law"])]
     columns = ["law", "score", "score_doubling", "rmse_heldout", "n_cells"]
     table = pd.DataFrame(rows + [{"law": law, "n_cells": 0} for law in missing], columns=columns)
-    table["recommended"] = (table["rmse_heldout"] == table["rmse_heldout"].min()) & ~table["rmse_heldout"].duplicated()
+    table = table.sort_values(["score", "law"], na_position="last", ignore_index=True)
+    lowest = table.loc[table["rmse_heldout"] == table["rmse_heldout"].min(), "law"].min()
+    table["recommended"] = table["law"] == lowest
     table.insert(1, "rank", table["score"].rank(method="min").astype("Int64"))
-    table = _with_draws(table, tested)
-    return table.sort_values(["score", "law"], na_position="last", ignore_index=True)
+    return _with_draws(table, tested)
 
 
 def _summary(law: object, own: pd.DataFrame, tested: pd.DataFrame) -> dict[str, object]:
@@ -46,7 +51,7 @@ def _summary(law: object, own: pd.DataFrame, tested: pd.DataFrame) -> dict[str, 
         "law": law,
         "score": np.nan if failed else _relative(own, tested, "asd"),
         "score_doubling": np.nan if failed else _relative(own, tested, "asd_doubling"),
-        "rmse_heldout": new_model["rmse"].mean(skipna=False) if len(new_model) else np.nan,
+        "rmse_heldout": round(new_model["rmse"].mean(skipna=False), DECIMALS) if len(new_model) else np.nan,
         "n_cells": int((own["status"] != FAILED).sum()),
     }
 
@@ -55,7 +60,7 @@ def _relative(own: pd.DataFrame, tested: pd.DataFrame, metric: str) -> float:
     """Geometric mean over cells of a law's metric divided by the best law's."""
     best = tested.groupby("cell")[metric].min()
     ratio = (own.set_index("cell")[metric] + TINY) / (best + TINY).loc[own["cell"]]
-    return float(np.exp(np.log(ratio.dropna()).mean()))
+    return round(float(np.exp(np.log(ratio.dropna()).mean())), DECIMALS)
 
 
 def _with_draws(table: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
@@ -69,9 +74,7 @@ def _with_draws(table: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
     table.loc[scored, "score_low"], table.loc[scored, "score_high"] = np.quantile(scores, [tail, 1 - tail], axis=1)
     table.loc[scored, "wins"] = (scores == scores.min(axis=0)).mean(axis=1)
     better = np.quantile(scores[:, None] - scores[None], tail, axis=2) > 0  # [i, j]: j is surely better than i
-    order = scored[np.argsort(table.loc[scored, "score"], kind="stable")]
-    surely_better = pd.Series(better.sum(axis=1), index=scored)
-    table.loc[order, "rank"] = 1 + np.maximum.accumulate(surely_better.loc[order])
+    table.loc[scored, "rank"] = 1 + np.maximum.accumulate(better.sum(axis=1))  # ranks never fall as scores rise
     return table
 
 
@@ -81,4 +84,4 @@ def score_draws(tested: pd.DataFrame, laws: list[str]) -> Array:
     for _, cell in tested[tested["law"].isin(laws)].groupby("cell"):
         draws = np.stack(cell.set_index("law").loc[laws, "asd_draws"].tolist()) + TINY
         log_ratio.append(np.log(draws / draws.min(axis=0)))
-    return np.asarray(np.exp(np.mean(log_ratio, axis=0)))
+    return np.asarray(np.exp(np.mean(log_ratio, axis=0))).round(DECIMALS)

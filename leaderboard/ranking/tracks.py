@@ -2,6 +2,7 @@
 
 `fit` in sample; `tokens` the first 80 % of each curve for the last 20 %; `size` all but the largest n0 for the
 largest; `rate` all but every base model's highest rate for those. A track that the data cannot test has no split.
+Runs that were imported, and runs that trained some parameters only (LoRA), are groups of their own (`origin`).
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from leaderboard.laws.law import Array
 from leaderboard.logs.contract import GROUP, curve_numbers
+from leaderboard.logs.origin import ORIGIN, origin, origins
 
 HELD_OUT = ("tokens", "size", "rate")
 TRACKS = ("fit", *HELD_OUT)
@@ -29,8 +31,22 @@ class Split:
 
 
 def groups(frame: pd.DataFrame, columns: Sequence[str] = GROUP) -> list[tuple[dict[str, str], pd.DataFrame]]:
-    """The groups of usable rows, in order of their names: losses of different groups share no fit."""
+    """The groups of usable rows, in order of their names: losses of different groups share no fit.
+
+    A group that is not of p2zoo's own, fully trained runs has a key more, its `origin`.
+    """
     columns = [c for c in columns if c in frame]
+    if (there := origins(frame)) == [""]:
+        return _named_groups(frame, columns)
+    marks, found = origin(frame), []
+    for name in there:
+        own = _named_groups(frame[marks == name], columns)
+        found += [(key | {ORIGIN: name} if name else key, rows) for key, rows in own]
+    return found
+
+
+def _named_groups(frame: pd.DataFrame, columns: list[str]) -> list[tuple[dict[str, str], pd.DataFrame]]:
+    """The groups by the values of some columns."""
     if not columns:
         return [({}, frame)]
     names, combined = [], np.zeros(len(frame), dtype=np.int64)
@@ -49,8 +65,10 @@ def groups(frame: pd.DataFrame, columns: Sequence[str] = GROUP) -> list[tuple[di
 
 
 def on_text(frame: pd.DataFrame, group: dict[str, str]) -> pd.DataFrame:
-    """The rows that may share a fit with a group's: those on its held-out text, under its objective."""
+    """The rows that may share a fit with a group's: of its origin, on its held-out text, under its objective."""
     same = [(frame[name] == group[name]).to_numpy() for name in GROUP[2:]]
+    if origins(frame) != [""]:
+        same.append(origin(frame) == group.get(ORIGIN, ""))
     return frame[np.logical_and.reduce(same)]
 
 

@@ -15,6 +15,7 @@ from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
 from leaderboard.logs.frame import Logs
+from leaderboard.logs.origin import ORIGIN, origin
 from leaderboard.once import Once
 from leaderboard.planning.bases import BASES, Base, measured_bases, with_losses
 from leaderboard.planning.budget import NEEDED, Budget, Question, answer
@@ -218,6 +219,7 @@ class Board:
             own = pd.Series(True, index=rows.index)
             for name in GROUP:
                 own &= names[name] == key[name]
+            own &= origin(rows) == key.get(ORIGIN, "")
             if isinstance(found, Fit) and own.any():
                 said[own] = found.predict(rows[own])
         return rows.assign(

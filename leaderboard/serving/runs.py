@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.logs.contract import COLUMNS, GROUP
+from leaderboard.logs.contract import COLUMNS, GROUP, UNKNOWN
+from leaderboard.logs.origin import ORIGIN, origin
 
 FACETS = ("family", "method", "base_model", "contributor", "eval_data")  # columns that a filter may name a value of
 USUAL_OBJECTIVE = "clm"
@@ -108,9 +109,10 @@ MOST_CURVES = 9  # in a panel: more cannot be told apart
 
 
 def group_name(group: Mapping[Any, Any], text: bool = True) -> str:
-    """Family, method, held-out text and objective in words; the usual objective is not said."""
+    """Family, method, held-out text, objective and origin in words; the usual ones are not said."""
     named = [group["family"], group["method"], *([group["eval_data"]] if text else [])]
-    return " · ".join(map(str, named + [group["objective"]] * (group["objective"] != USUAL_OBJECTIVE)))
+    named += [group["objective"]] * (group["objective"] not in (USUAL_OBJECTIVE, UNKNOWN))
+    return " · ".join(map(str, [*named, *filter(None, [group.get(ORIGIN)])]))
 
 
 def panels(frame: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -119,7 +121,8 @@ def panels(frame: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     A panel is a group; at most MOST_CURVES of its runs, evenly spread over sizes and rates.
     """
     picked = []
-    for _, own in runs.sort_values(["n0", "rate", "name"]).groupby(list(GROUP), sort=True):
+    runs = runs.assign(**{ORIGIN: origin(runs)})
+    for _, own in runs.sort_values(["n0", "rate", "name"]).groupby([*GROUP, ORIGIN], sort=True):
         step = max(1.0, len(own) / MOST_CURVES)
         picked.append(own.iloc[[int(i * step) for i in range(min(len(own), MOST_CURVES))]])
     chosen = pd.concat(picked)

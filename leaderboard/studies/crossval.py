@@ -20,6 +20,7 @@ from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Law, Mask
 from leaderboard.logs.contract import GROUP, usable
+from leaderboard.logs.origin import standard
 from leaderboard.ranking.tracks import groups, split
 
 KINDS = ("size", "other sizes", "rate", "lowest rate", "size and rate", "tokens", "family", "method")
@@ -63,11 +64,12 @@ def cross_validate(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None) -
     """One row a law, fold and group: kind, fold, the group's columns, law, `rmse` and `bias` (mean of predicted minus
     measured) in nats per token, both NaN where the law could not be fitted.
     """
-    laws = LAWS if laws is None else laws
+    laws = {name: law for name, law in (LAWS if laws is None else laws).items() if law.testable(frame)}
     found: list[dict[str, object]] = []
-    if usable(frame).empty:
+    rows = standard(usable(frame)).reset_index(drop=True)
+    if rows.empty:
         raise P2Error("crossval: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
-    for _, text in usable(frame).reset_index(drop=True).groupby(list(GROUP[2:]), observed=True):
+    for _, text in rows.groupby(list(GROUP[2:]), observed=True):
         text = text.reset_index(drop=True)
         for fold in folds(text):
             if fold.test.any() and not fold.held.all():

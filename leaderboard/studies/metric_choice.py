@@ -17,6 +17,7 @@ from leaderboard.fitting.pooled import lend, marked
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, usable
+from leaderboard.logs.origin import standard
 from leaderboard.ranking.asd import KNOTS, MIN_ROWS_DOUBLING
 from leaderboard.ranking.scores import HUBER_DELTA, asd_draws
 from leaderboard.ranking.tracks import HELD_OUT, groups, split
@@ -103,10 +104,10 @@ def metric_choice(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None, dr
 
     The first draw is the data as they are. Raises P2Error when no cell can be tested.
     """
-    laws = LAWS if laws is None else laws
+    laws = {name: law for name, law in (LAWS if laws is None else laws).items() if law.testable(frame)}
     hits: dict[str, list[Array]] = {name: [] for name in IN_SAMPLE}
     regrets: dict[str, list[Array]] = {name: [] for name in IN_SAMPLE}
-    for inside, outside in _cells(usable(frame), laws, draws):
+    for inside, outside in _cells(standard(usable(frame)), laws, draws):
         best = outside.min(axis=0)
         for name, values in inside.items():
             if np.isnan(values).all():

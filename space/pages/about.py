@@ -2,9 +2,10 @@
 
 import gradio as gr
 
+from leaderboard import words
 from leaderboard.logs.findings import ERROR
 from leaderboard.serving.board import Board
-from space.parts import look, words
+from space.parts import look
 from space.parts.table import Column, facts, table
 from space.server.store import Store
 

@@ -7,17 +7,18 @@ from typing import Any
 import gradio as gr
 import plotly.graph_objects as go
 
+from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.methods import takes_rate
 from leaderboard.planning.bases import Base
-from leaderboard.planning.budget import Budget, BudgetStatus, Question
+from leaderboard.planning.budget import Budget, Question
 from leaderboard.planning.candidates import sparse_rate
 from leaderboard.planning.gpus import GPUS
 from leaderboard.planning.outlook import SLACK, Beyond, beyond, nearest_runs, outlook
 from leaderboard.planning.plan import UNPRUNED
 from leaderboard.planning.recommend import Predictor
 from leaderboard.serving.board import Board
-from space.parts import figures, links, look, words
+from space.parts import figures, links, look
 from space.parts.share import Share
 from space.parts.table import Column as Field
 from space.parts.table import Row, facts, number, records, table
@@ -236,31 +237,21 @@ def _answer(board: Board, state: links.Values) -> tuple[str, str]:
 
 def answer_html(found: Budget, predictor: Predictor, asked: Asked) -> str:
     """The answer in a sentence, its interval, cost, and how far it lies outside the data."""
-    question = asked.question
-    where = "" if question.target is None else f"{words.loss(question.target)} nats per token"
-    where += f", {question.excess:g} above the unpruned model" if question.excess is not None else ""
-    if found.status is BudgetStatus.ALREADY_MET:
-        sentence = f"<strong>None</strong>: right after pruning it already has {words.loss(found.loss)} nats per token."
-    elif found.tokens is None:
-        floor = f"its floor is {words.loss(found.loss)}" if where else "every doubling still gains more than that"
-        sentence = f"<strong>No number of tokens</strong> {'bring it to ' + where if where else 'get there'}: {floor}."
-    else:
-        goal = f"bring it to {where}" if where else f"and the next doubling gains less than {question.gain:g} nats"
-        sentence = f"<strong>{words.count(found.tokens, long=True)} tokens</strong> {goal}."
     pairs = []
-    if found.tokens:
-        pairs.append(("Predicted loss", words.loss(found.loss)))
+    if found.tokens or found.tokens is None:
+        pairs.append(("Predicted loss" if found.tokens else "Floor", words.loss(found.loss)))
     for name, ends in (("80 % of new runs", found.tokens_80), ("95 % of new runs", found.tokens_95)):
         if ends is not None and found.tokens:
             pairs.append((name, words.span(*ends)))
     if found.gpu_hours is not None and asked.gpu:
-        pairs.append((f"On one {asked.gpu.upper()}", words.hours(found.gpu_hours)))
-        pairs.append(("Cost", words.money(found.cost)))
+        pairs.append((f"On one {asked.gpu.upper()}", words.time(found.gpu_hours)))
+        pairs.append(("Cost", words.price(found.cost)))
     pairs.append(("Law", f'<a href="laws?law={found.law}">{found.law}</a>'))
+    amount, does = found.sentence()
     why = "".join(f"<li>{words.text(line)}</li>" for line in found.why)
     return (
-        f'<p class="sentence" aria-live="polite">{sentence}</p>{facts(pairs)}'
-        f"{_warning(beyond(predictor, question, found.tokens), asked)}"
+        f'<p class="sentence" aria-live="polite"><strong>{amount}</strong> {words.text(does)}</p>{facts(pairs)}'
+        f"{_warning(beyond(predictor, asked.question, found.tokens), asked)}"
         f"<details><summary>Why this answer</summary><ul>{why}</ul></details>"
     )
 
@@ -308,8 +299,8 @@ _RIVALS = (
     Field("Base model", "base_model"), Field("Method", "method"), number("Rate", "rate", words.share),
     number("Parameters", "parameters", words.count), number("Tokens", "tokens", words.count),
     number("Predicted loss", "loss", words.loss, "Held-out, nats per token"),
-    number("90 % of new runs", "between", str), number("GPU time", "gpu_hours", words.hours),
-    number("Cost", "cost", words.money),
+    number("90 % of new runs", "between", str), number("GPU time", "gpu_hours", words.time),
+    number("Cost", "cost", words.price),
     number("Outside data", "outside", str, "How many times size, rate or tokens lie outside the runs"),
     Field("Loss before", "before", help="The loss of the unpruned base: measured, or read off its family's sizes"),
 )  # fmt: skip

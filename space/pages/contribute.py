@@ -7,12 +7,13 @@ from typing import Any
 import gradio as gr
 from huggingface_hub import HfApi
 
+from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.check import MAX_BYTES, check_files
 from leaderboard.logs.findings import Finding
-from leaderboard.planning.recipes import command
+from leaderboard.planning.bases import command
 from leaderboard.serving.board import Board
-from space.parts import look, words
+from space.parts import look
 from space.parts.table import Column, number, records, table
 from space.server.store import Store
 
@@ -123,7 +124,7 @@ def _wanted(board: Board) -> str:
     columns = (
         Column("Base model", "base"), Column("Method", "method"), number("Rate", "rate", words.share),
         number("Tokens", "tokens", words.count), number("Narrower", "narrower", words.share),
-        number("GPU time", "gpu_hours", words.hours), Column("New", "new", wrap=True),
+        number("GPU time", "gpu_hours", words.time), Column("New", "new", wrap=True),
         Column("Command", "line", str, wrap=True),
     )  # fmt: skip
     return table(columns, rows, "Most wanted runs")

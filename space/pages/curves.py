@@ -7,11 +7,12 @@ import gradio as gr
 import pandas as pd
 import plotly.graph_objects as go
 
+from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.serving.board import Board
 from leaderboard.serving.runs import FACETS, Filtered, filter_runs, panels
-from space.parts import figures, links, look, run, words
+from space.parts import figures, links, look, run
 from space.parts.share import Share
 from space.parts.table import Column, number, table
 from space.server.store import Store
@@ -134,7 +135,7 @@ def _filtered(board: Board, state: links.Values) -> Filtered:
 
 
 _COLUMNS = (
-    Column("Run", "name", words.run_link),
+    Column("Run", "name", links.run),
     Column("Base model", "base_model"), Column("Method", "method"), number("Rate", "rate", words.share),
     number("Parameters", "n_pruned", words.count, "kept"),
     number("Before", "l0", words.loss, "held-out loss before pruning"),

@@ -6,13 +6,14 @@ import gradio as gr
 import pandas as pd
 from latex2mathml.converter import convert
 
+from leaderboard import words
 from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.ranking.cells import asd_interval
 from leaderboard.ranking.tracks import TRACKS
 from leaderboard.serving.board import Board
 from leaderboard.serving.runs import group_name
-from space.parts import links, look, words
+from space.parts import links, look
 from space.parts.table import Column, number, records, table
 from space.server.store import Store
 

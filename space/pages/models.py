@@ -5,9 +5,10 @@ from typing import Any
 import gradio as gr
 import plotly.graph_objects as go
 
+from leaderboard import words
 from leaderboard.serving.board import Board
 from leaderboard.serving.models import snippet
-from space.parts import figures, links, look, words
+from space.parts import figures, links, look
 from space.parts.table import Column, number, records, table
 from space.server.store import Store
 
@@ -20,7 +21,7 @@ COLUMNS = {
         number("Recovered", "recovered", words.share, "share of the damage that was won back"),
         number("Tokens", "tokens", words.count), number("GPU-hours", "gpu_hours", words.number),
         Column("Contributor", "contributor"), Column("Held-out text", "eval_data"),
-        Column("Run", "name", words.run_link),
+        Column("Run", "name", links.run),
     )
 }  # fmt: skip
 USUAL = ["Base model", "Method", "Rate", "Non-zero parameters", "Final loss", "Recovered", "Tokens", "Run"]

@@ -11,8 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from leaderboard import words
 from leaderboard.logs.methods import METHODS, OTHER_METHOD
-from space.parts import words
 
 PREDICTED, MEASURED, SOFT = "#c95a22", "#7d776c", "#a9a397"  # readable on paper and on night
 BAND = "rgba(201, 90, 34, 0.16)"

@@ -6,9 +6,11 @@ falls back to the default.
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import gradio as gr
+
+from leaderboard import words
 
 Values = dict[str, Any]
 
@@ -36,6 +38,11 @@ def query(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     """`?name=value…` of what differs from the defaults; `?` where nothing does."""
     told = {k: v for k, v in values.items() if v is not None and v != defaults.get(k)}
     return "?" + urlencode({k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in told.items()})
+
+
+def run(name: object) -> str:
+    """A link to the page of a run `contributor/run_id`, from any page; only the id is shown."""
+    return f'<a href="curves?run={quote(str(name))}"><code>{words.text(str(name).rpartition("/")[2])}</code></a>'
 
 
 def read(request: gr.Request | None, defaults: Mapping[str, Any]) -> Values:

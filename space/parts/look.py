@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
+from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.serving.board import Board
-from space.parts import words
 
 ACCENT, ACCENT_DARK = "#a8400f", "#f59a6b"  # 6.3:1 on paper, 8.6:1 on night
 PAPER, NIGHT = "#fbfaf7", "#171614"

@@ -5,9 +5,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from leaderboard import words
 from leaderboard.logs.frame import Logs
 from leaderboard.serving.board import Board
-from space.parts import figures, words
+from space.parts import figures
 from space.parts.table import facts
 
 HUB = "https://huggingface.co"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from space.parts import words
+from leaderboard import words
 
 Row = dict[str, Any]
 

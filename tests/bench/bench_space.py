@@ -28,7 +28,8 @@ import pyarrow.parquet as pq
 from leaderboard.logs.check import log_files
 from leaderboard.logs.contract import COLUMNS, build_table, write_log
 from leaderboard.logs.load import SEED
-from tests.space.child import free_port, healthy, until
+from tests.commands import until
+from tests.space.child import free_port, healthy
 
 CONTEXTS = 10
 USERS = 50

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 
 from leaderboard import load_logs, score_cells
 from leaderboard.logs.contract import build_table, schema, write_log
@@ -78,7 +79,8 @@ def log_file(tmp_path: Path, log_table: Callable[..., pa.Table]) -> LogFile:
         rows = log_table(**changes).to_pylist()
         if edit is not None:
             edit(rows)  # the run_id stays what it was
-        return write_log(tmp_path / name, pa.Table.from_pylist(rows, schema=schema()))
+        allowed = [pa.field(f.name, f.type) for f in schema()]  # null anywhere: judging is the check's
+        return write_log(tmp_path / name, pa.Table.from_pylist(rows, schema=pa.schema(allowed)))
 
     return write
 
@@ -90,6 +92,12 @@ def seed() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def seed_cells(seed: pd.DataFrame) -> pd.DataFrame:
-    """Every law on every track of the seed: the one full ranking of the suite."""
-    return score_cells(seed)
+def seed_cells(seed: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> pd.DataFrame:
+    """Every law on every track of the seed: the one full ranking of the suite, worked out by one of its processes."""
+    if worker_id == "master":
+        return score_cells(seed)
+    kept = tmp_path_factory.getbasetemp().parent / "seed_cells.pickle"  # of this run of pytest, which all workers share
+    with FileLock(f"{kept}.lock", timeout=200):
+        if not kept.exists():
+            score_cells(seed).to_pickle(kept)
+    return pd.read_pickle(kept)

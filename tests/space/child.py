@@ -3,11 +3,12 @@
 import contextlib
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
+
+from tests.commands import until
 
 START_S = 300  # of a busy machine
 
@@ -24,19 +25,11 @@ def healthy(command: Sequence[str], port: int, cwd: Path, env: dict[str, str]) -
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.DEVNULL) as child:
         try:
-            until(lambda: child.poll() is not None or _answers(url))
+            until(lambda: child.poll() is not None or _answers(url), START_S)
             assert child.poll() is None, f"{command} ended with {child.returncode}"
             yield url
         finally:
             child.terminate()
-
-
-def until(true: Callable[[], object], seconds: float = START_S) -> None:
-    """Wait until `true()`, at most so long."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
 
 
 def _answers(url: str) -> bool:

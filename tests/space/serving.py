@@ -35,4 +35,4 @@ def serving(store: Store, webhook_secret: str | None = None) -> Iterator[str]:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join()
+            thread.join(60)

@@ -112,4 +112,4 @@ def bad_line(hub: str, kind: type[Line] = Line) -> Iterator[Line]:
             yield line
         finally:
             line.shutdown()
-            thread.join()
+            thread.join(60)

@@ -12,6 +12,7 @@ from zoo.cli import (
     evidence_table,
     forecast,
     hub,
+    importing,
     leaderboard,
     plan,
     pretrain,
@@ -43,7 +44,7 @@ def root(endpoint: Endpoint = None) -> None:
 def main() -> None:
     """Run a command; an error the user can mend is one message, not a traceback."""
     try:
-        app()
+        app(prog_name="p2zoo")
     except P2Error as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -56,6 +57,7 @@ leaderboard.register(app)
 plan.register(app)
 forecast.register(app)
 app.command()(evidence_table.evidence)
+importing.register(app)
 app.command()(run.run)
 app.command()(pretrain.pretrain)
 app.command()(sweep.sweep)

@@ -7,8 +7,6 @@ one, on this machine, and goes with the demo.
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leaderboard.errors import RunFailed
+from zoo import fresh
 
 RECIPES = ("depth", "width", "2of4")
 CONTRIBUTOR, OWNER = "ann", "p2zoo"
@@ -69,17 +68,14 @@ def play(out: Path) -> None:
     from zoo.devhub import client_env, serve
 
     began = time.monotonic()
-    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     users = {who: f"hf_demo_{who}" for who in (CONTRIBUTOR, OWNER)}
     with tempfile.TemporaryDirectory(prefix="p2zoo-hub-") as folder, serve(Path(folder), users) as url:
         print(f"An embedded Hub runs at {url} while the demo does.")
+        quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HOME": folder}
+        os.environ.update(client_env(url, "") | quiet)
+        os.environ.pop(fresh.ADDRESS, None)  # in this environment a server of the demo's own forks every step
         for i, step in enumerate(steps(out), start=1):
-            env = (
-                client_env(url, users[step.who]) | quiet | {"HF_HOME": folder, "P2ZOO_CACHE": folder}
-                if step.who
-                else quiet
-            )
-            _run(i, step, env)
+            _run(i, step, {"HF_TOKEN": users[step.who], "P2ZOO_CACHE": folder} if step.who else {})
     print(f"\nAll of it took {time.monotonic() - began:.0f} s. What the pruned models won back:")
     for name in RECIPES:
         run = json.loads((out / name / "run.json").read_text(encoding="utf-8"))
@@ -93,6 +89,5 @@ def play(out: Path) -> None:
 def _run(number: int, step: Step, env: dict[str, str]) -> None:
     who = f" (as {step.who})" if step.who else ""
     print(f"\n[{number}] {step.what}{who}\n$ p2zoo {step.command}", flush=True)
-    done = subprocess.run([sys.executable, "-m", "zoo", *step.command.split()], check=False, env=os.environ | env)
-    if done.returncode:
-        raise RunFailed(f"demo: step {number} ended with code {done.returncode}; its command stands above.")
+    if code := fresh.popen("zoo.cli:main", step.command.split(), env=os.environ | env).wait():
+        raise RunFailed(f"demo: step {number} ended with code {code}; its command stands above.")

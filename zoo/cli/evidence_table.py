@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard import words
 from leaderboard.errors import unknown_name
-from zoo.amounts import short_count
 from zoo.cli.leaderboard import Json, _console, _print_json
 from zoo.cli.quantities import count_option, share
 
@@ -103,7 +103,7 @@ def _show_rows(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         left = "" if row["share_left"] is None else f"{row['share_left']:.0%}"
         shown.add_row(
-            row["model"].rpartition("/")[2], f"{row['method']} {row['rate']:.0%}", short_count(row["tokens"]),
+            row["model"].rpartition("/")[2], f"{row['method']} {row['rate']:.0%}", words.count(row["tokens"]),
             "distil" if row["kind"] == "distillation" else row["kind"], _figures(row),
             left if row["healed"] is not False else f"{left} failed",
         )  # fmt: skip

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.findings import ERROR, printable
-from zoo.amounts import dollars, machine_time, short_count
 from zoo.cli.options import Endpoint
 from zoo.cli.quantities import Share, count_option
 
@@ -262,10 +262,10 @@ def _console() -> Any:
     return Console()
 
 
-def _status(words: str) -> Any:
+def _status(doing: str) -> Any:
     from rich.console import Console
 
-    return Console(stderr=True).status(words)
+    return Console(stderr=True).status(doing)
 
 
 def _warn(read: "Read") -> None:
@@ -303,8 +303,8 @@ def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
         group, params, held = row["group"], row.get("params", {}), row.get("pinned", {})
         numbers = [f"({k}={v:.3g})" if k in held else f"{k}={v:.3g}" for k, v in params.items()]
         rmse = f"{row['rmse']:.4f}" if "rmse" in row else ""
-        words = ", ".join(numbers) or row["message"]
-        table.add_row(*(group[n] for n in which), str(row.get("runs", "")), rmse, row["status"], words)
+        parameters = ", ".join(numbers) or row["message"]
+        table.add_row(*(group[n] for n in which), str(row.get("runs", "")), rmse, row["status"], parameters)
     _console().print(table)
     print("For parameters and tokens in billions; (held) ones cannot be told apart by these runs.")
 
@@ -331,17 +331,14 @@ def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
     """The answer for people; one that lies outside the data begins with that."""
     if guess := _guess(answer, far):
         print(f"A guess: {guess}.")
-    tokens = "no number of" if answer.tokens is None else f"{answer.tokens:,}"
-    verb = {"reached": "reach", "already_met": "already meet", "unreachable": "reaches"}[answer.status]
-    print(f"{tokens} tokens {verb} the goal: {answer.goal}.")
+    print(" ".join(answer.sentence()))
     print(f"  predicted loss {answer.loss:.4f} nats/token, by the law {answer.law} from {source}")
     if answer.tokens_80 and answer.tokens_95:
-        low, high = (f"{short_count(a)} to {short_count(b)}" for a, b in (answer.tokens_80, answer.tokens_95))
-        print(f"  a new run: {low} tokens (80 %), {high} (95 %)")
+        print(f"  a new run: {words.span(*answer.tokens_80)} tokens (80 %), {words.span(*answer.tokens_95)} (95 %)")
     for line in answer.why:
         print(f"  {line}")
     if answer.gpu_hours is not None and answer.cost is not None:
-        print(f"  {machine_time(answer.gpu_hours)} of GPU time, {dollars(answer.cost)}")
+        print(f"  {words.time(answer.gpu_hours)} of GPU time, {words.price(answer.cost)}")
 
 
 def _guess(answer: "Budget", far: "list[Beyond]") -> str:
@@ -354,7 +351,7 @@ def _guess(answer: "Budget", far: "list[Beyond]") -> str:
 
 
 def _amount(what: str, value: float) -> str:
-    return f"{value:.3g}" if what == "rate" else short_count(value)
+    return f"{value:.3g}" if what == "rate" else words.count(value)
 
 
 def register(app: typer.Typer) -> None:

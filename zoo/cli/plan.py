@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.amounts import machine_time, short_count
+from leaderboard import words
 from zoo.cli.leaderboard import Json, Logs, _console, _data, _print_json, _status, _warn
 from zoo.cli.quantities import count_option
 
@@ -82,7 +82,7 @@ def wanted(
     """
     from leaderboard import load_logs
     from leaderboard.laws.user import find_law
-    from leaderboard.planning.recipes import command
+    from leaderboard.planning.bases import command
     from leaderboard.planning.wanted import wanted as most_wanted
 
     chosen = find_law(law, "wanted") if law else None
@@ -100,10 +100,10 @@ def wanted(
         _show_wanted(rows, gpu)
 
 
-def _bases(words: list[str] | None, frame: "pd.DataFrame") -> "list[Base]":
+def _bases(named: list[str] | None, frame: "pd.DataFrame") -> "list[Base]":
     from leaderboard.planning.bases import measured_bases, read_base
 
-    return [read_base(word, measured_bases(frame)) for word in words or ()]
+    return [read_base(word, measured_bases(frame)) for word in named or ()]
 
 
 def _show_plan(table: "pd.DataFrame") -> None:
@@ -122,7 +122,7 @@ def _show_plan(table: "pd.DataFrame") -> None:
         far = _times(row["beyond"]) if row["beyond"] > INSIDE else ""
         rate = f"{row['rate']:.3f}" if row["rate"] else ""
         band = f"±{half:.3f}" if half == half else ""
-        shown.add_row(row["base_model"], row["method"], rate, short_count(row["parameters"]), loss, band, far)
+        shown.add_row(row["base_model"], row["method"], rate, words.count(row["parameters"]), loss, band, far)
     _console().print(shown)
     print("\n".join(plan_words(table)))
 
@@ -171,21 +171,21 @@ def _show_wanted(rows: list[dict[str, Any]], gpu: str) -> None:
     for row in rows[:SHOWN]:
         new = [word in row["new"] for word in ("base", "rate", "tokens")]
         marks = ["+" if beyond else "" for beyond in new]
-        figures = [f"{row['rate']:.3f}{marks[1]}", f"{short_count(row['tokens'])}{marks[2]}"]
-        figures += [f"{row['narrower']:.0%}", machine_time(row["gpu_hours"])]
+        figures = [f"{row['rate']:.3f}{marks[1]}", f"{words.count(row['tokens'])}{marks[2]}"]
+        figures += [f"{row['narrower']:.0%}", words.time(row["gpu_hours"])]
         shown.add_row(_base(row) + marks[0], row["family"], row["method"], *figures)
     _console().print(shown)
     print("In the order of what they do for all budgets; narrower: the intervals of the run's own family and method.")
     print("+ lies beyond the runs so far. The law is taken for true: runs that test it are worth more than this says.")
     cheap = max(rows, key=lambda row: row["gain_per_gpu_hour"])
-    tokens = short_count(cheap["tokens"])
+    tokens = words.count(cheap["tokens"])
     print(f"Most for a GPU-hour: {_base(cheap)}, {cheap['method']} at {cheap['rate']:.3f}, {tokens} tokens.")
     for line in dict.fromkeys(row["command"] for row in rows[:SHOWN] if row["command"]):
         print(f"  {line}")
 
 
 def _base(row: dict[str, Any]) -> str:
-    return str(row["base_model"]) or f"any of {short_count(row['n0'])}"
+    return str(row["base_model"]) or f"any of {words.count(row['n0'])}"
 
 
 def register(app: typer.Typer) -> None:

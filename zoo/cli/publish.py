@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard import words
 from leaderboard.errors import P2Error, RunFailed
-from zoo.amounts import machine_time, short_count
 from zoo.cli.options import Endpoint
 from zoo.endpoint import hub, use_endpoint
 
@@ -175,17 +175,13 @@ def _show(table: "pd.DataFrame") -> None:
         left = name in ("", "model")  # a long name goes on in the next line, nothing is cut
         shown.add_column(name, justify="left" if left else "right", no_wrap=name != "model", overflow="fold")
     for row in table.to_dict("records"):
-        cells = [row["model"], short_count(row["parameters"]), _number(row["l0"], ".4f"), _number(row["loss"], ".4f")]
-        rest = [_number(row["recovered"], ".0%"), short_count(row["tokens"]), machine_time(row["gpu_hours"])]
+        cells = [row["model"], words.count(row["parameters"]), words.number(row["l0"], 4), words.number(row["loss"], 4)]
+        rest = [words.share(row["recovered"]), words.count(row["tokens"]), words.time(row["gpu_hours"])]
         shown.add_row("*" if row["pareto"] else "", *cells, *rest)
     Console().print(shown)
     print("size: parameters that are not zero; won: share of the damage won back; *: none is smaller and better.")
     for row in table.to_dict("records"):
         print(snippet(row["model"], row["revision"] if isinstance(row["revision"], str) else None))
-
-
-def _number(value: Any, form: str) -> str:
-    return format(value, form) if value == value and value is not None else ""
 
 
 def register(app: typer.Typer) -> None:

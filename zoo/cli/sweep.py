@@ -1,14 +1,13 @@
 """`p2zoo sweep`: run a folder of recipes, and report on all of them."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard import words
 from leaderboard.errors import P2Error
-from zoo.amounts import dollars, machine_time
 from zoo.cli.options import Corpus, DryRun, Endpoint, OnJobs, ResultJson
 from zoo.endpoint import use_endpoint
 
@@ -160,15 +159,15 @@ def listing(items: "list[Item]", gpu: str) -> str:
     lines, hours, money = [], 0.0, 0.0
     for item in items:
         cost = item.cost(gpu)
-        words = item.why
+        said = item.why
         if item.planned is not None:
-            words = f"{item.planned.tokens:>15,} tokens"
-            figures = f"  {machine_time(cost[0]):>14s}  {dollars(cost[1])}" if cost else ""
-            words += figures or "  cost known once its model is downloaded"
+            said = f"{item.planned.tokens:>15,} tokens"
+            figures = f"  {words.time(cost[0]):>14s}  {words.price(cost[1])}" if cost else ""
+            said += figures or "  cost known once its model is downloaded"
         if cost and item.status in ("new", "unfinished"):
             hours, money = hours + cost[0], money + cost[1]
-        lines.append(f"{item.name:{width}s}  {item.status:10s}  {words}")
-    lines.append(f"To do: {machine_time(hours)} of one {gpu}, {dollars(money)}. {ORIGIN}.")
+        lines.append(f"{item.name:{width}s}  {item.status:10s}  {said}")
+    lines.append(f"To do: {words.time(hours)} of one {gpu}, {words.price(money)}. {ORIGIN}.")
     return "\n".join([*lines, "Dry run: nothing was started."])
 
 
@@ -196,14 +195,13 @@ def _target(to: str | None, logs: str | None, licence: str | None, publish: bool
 
 def _publish(outcomes: "list[Outcome]", target: list[str], console: "Console") -> dict[str, dict[str, Any]]:
     """Publish what is finished, each in its own process; what the Hub already has is left as it is."""
-    import subprocess
+    from zoo import fresh
 
     done: dict[str, dict[str, Any]] = {}
     for one in outcomes:
         if one.status != "finished" or one.item.pretrains:  # a base model is published by hand, under a licence
             continue
-        command = [sys.executable, "-m", "zoo", "publish", str(one.item.folder), *target, "--json"]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        ended = fresh.run("zoo.cli:main", ["publish", str(one.item.folder), *target, "--json"])
         if ended.returncode:
             why = (ended.stderr.strip().splitlines() or ["no message"])[-1]
             done[one.item.name] = {"why": f"not published: {why}"}

@@ -49,4 +49,4 @@ def require_server() -> None:
     """Refuse clearly where the web server is not installed."""
     missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
-        raise P2Error(f"hub: {' and '.join(missing)} not installed; run `pip install 'p2zoo[dev]'`.")
+        raise P2Error(f"hub: {' and '.join(missing)} not installed; run `pip install 'p2zoo[hub]'`.")

@@ -7,7 +7,7 @@ of the pruned model: the least that a training needs, and what it takes at the m
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.amounts import short_count
+from leaderboard import words
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.inputs.base_model import Source, describe
 from zoo.inputs.enough import check_enough
@@ -100,7 +100,7 @@ def report(found: Estimate) -> str:
     lines.append(f"tokens        {found.tokens:,} in {found.steps:,} steps of {found.recipe.train.batch_tokens:,}")
     if found.text_tokens is not None:
         times = found.text_tokens / found.tokens
-        held = short_count(found.text_tokens)
+        held = words.count(found.text_tokens)
         lines.append(f"text          holds about {held} tokens, {times:,.1f} times as many (by a sample)")
     lines.append(f"evaluations   {found.evaluations} on {found.recipe.evaluate.tokens:,} held-out tokens each")
     lines.append("Dry run: nothing was downloaded, pruned or trained.")

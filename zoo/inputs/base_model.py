@@ -12,32 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx2
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from leaderboard.errors import P2Error, unknown_name
+from leaderboard.logs.hub_errors import OF_THE_HUB, unreadable
 from leaderboard.shapes import ARCHITECTURES, Shape, bundled_config, shape_of
 from zoo.models import sizes
 from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import ModelSpec
 
-_FAILURES = (
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    LocalEntryNotFoundError,
-    httpx2.TransportError,
-    OSError,
-)
+_FAILURES = (*OF_THE_HUB, LocalEntryNotFoundError, OSError)
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "LICENSE*", "NOTICE*"]  # what loading and licences need
 
 
@@ -125,29 +110,8 @@ def hub_error(error: Exception, spec: ModelSpec) -> P2Error:
     """What a failed download of a model means, and what to do."""
     if isinstance(error, P2Error):
         return error
-    page = f"https://huggingface.co/{spec.name}"
-    if isinstance(error, GatedRepoError):
-        return P2Error(
-            f"model.name: {spec.name} is gated: accept its licence at {page}, then sign in with `hf auth login` "
-            "(or set HF_TOKEN) with a token that may read it."
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return P2Error(
-            f"model.revision: {spec.name} has no revision {spec.revision!r}; its commits are at {page}/commits."
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return P2Error(
-            f"model.name: {spec.name} is not on the Hub, or is private: see {page}. "
-            "Check the spelling, or sign in with `hf auth login`. A local folder is written ./folder."
-        )
-    if isinstance(error, HFValidationError):
-        return P2Error(f"model.name: {spec.name!r} is no Hub id; write owner/name, or ./folder for a local folder.")
-    if isinstance(error, HfHubHTTPError):
-        return P2Error(f"model.name: {spec.name}: the Hub answered: {error}. See {page}.")
-    return P2Error(
-        f"model.name: {spec.name} cannot be fetched: the Hub is out of reach from here ({type(error).__name__}). "
-        "Retry, or download the model to a folder and name it ./folder."
-    )
+    page, instead = f"https://huggingface.co/{spec.name}", "or download the model to a folder and name it ./folder"
+    return unreadable(error, f"model.name: {spec.name}", page, instead, spec.revision)
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from leaderboard.errors import P2Error
-from zoo.inputs.packing import Blocks, load_blocks, pack, save_blocks
+from zoo.inputs.packing import PADDING, Blocks, load_blocks, pack, save_blocks
 from zoo.inputs.text import Hashed, documents, labelled, tokenize
 from zoo.recipe.spec import Recipe, TextSpec
 
@@ -42,6 +42,7 @@ class Materials:
     train: Blocks
     calibration: list[Tensor]  # (rows, seq_len) token ids each
     sources: Sources | None = None  # of the held-out tokens
+    heldout_bytes: int | None = None  # of the text of the held-out blocks
 
 
 def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path) -> Materials:
@@ -53,7 +54,18 @@ def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path)
         train=_train(recipe, tokenizer, commits["train"], cache),
         calibration=_calibration(recipe, tokenizer, commits["train"]) if recipe.prune.needs_calibration else [],
         sources=sources,
+        heldout_bytes=text_bytes(heldout, tokenizer),
     )
+
+
+def text_bytes(blocks: Blocks, tokenizer: Any) -> int | None:
+    """Bytes of the text in blocks, marks of the end of a text left out; None where there are none.
+
+    A character that a block cuts through counts as three bytes on either side.
+    """
+    rows = [ids[at != PADDING].tolist() for ids, at in zip(blocks.ids, blocks.positions, strict=True)]
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) or None
 
 
 def heldout_blocks(recipe: Recipe, tokenizer: Any, commit: str) -> tuple[Blocks, str, Sources | None]:

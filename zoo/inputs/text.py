@@ -42,17 +42,17 @@ def fingerprint(spec: TextSpec, folder: Path, where: str) -> str:
     """What pins the text: the sha256 of a file, or the commit of a data set."""
     if spec.file is not None:
         return hashlib.sha256(_local(spec.file, folder, where).read_bytes()).hexdigest()
-    import httpx2
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    from leaderboard.logs.hub_errors import OF_THE_HUB, unreadable
 
     assert spec.dataset is not None
     try:
         return str(HfApi().dataset_info(spec.dataset, revision=spec.revision).sha)
-    except HfHubHTTPError as error:
-        raise _gone(spec.dataset, where) from error
-    except (OSError, OfflineModeIsEnabled, httpx2.TransportError) as error:
-        raise _offline(spec.dataset, where) from error
+    except (*OF_THE_HUB, OSError) as error:
+        name, page = f"{where}.dataset: {spec.dataset}", f"https://huggingface.co/datasets/{spec.dataset}"
+        instead = f"or use {GONE.get(spec.dataset) or SUGGESTED}, or a local `file`"
+        raise unreadable(error, name, page, instead, spec.revision) from error
 
 
 def documents(
@@ -236,10 +236,4 @@ def _gone(dataset: str, where: str) -> P2Error:
     return P2Error(
         f"{where}.dataset: {dataset} is not on the Hub (removed, renamed or private); use {other}, "
         f"and look at https://huggingface.co/datasets/{dataset} if you may have access."
-    )
-
-
-def _offline(dataset: str, where: str) -> P2Error:
-    return P2Error(
-        f"{where}.dataset: {dataset} cannot be reached: the Hub is offline from here. Use a local `file`, or retry."
     )

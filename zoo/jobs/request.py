@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leaderboard import words
 from leaderboard.errors import P2Error, RunFailed, unknown_name
 from leaderboard.planning.gpus import FLAVORS, ORIGIN, Flavor, gpu_hours
-from zoo.amounts import dollars, machine_time
 from zoo.estimate.dry_run import Estimate
 from zoo.estimate.memory import GIB, check_shared, least_memory, unshared
 from zoo.pruning.plan import Plan
@@ -93,13 +93,13 @@ def request(
 ) -> Request:
     """The job for a recipe, the file at `path` with `sets` on top. P2Error for what a job could not see."""
     recipe, flavor = planned.recipe, flavor_of(on)
-    words, shipped = _shipped(recipe, path, sets, flavor.count)
+    arguments, shipped = _shipped(recipe, path, sets, flavor.count)
     if to:
         known = planned.source.revision if planned.source else recipe.model.revision
         licence_of(recipe.model.label, known, licence)
     state = f"{namespace}/p2zoo-{_NAME.sub('-', recipe.name.lower()).strip('-.')}-{recipe.sha256[:8]}"
-    words += ["--state", state, *(["--to", to] if to else []), *(["--logs", logs] if logs else [])]
-    words += ["--license", licence] if licence else []
+    arguments += ["--state", state, *(["--to", to] if to else []), *(["--logs", logs] if logs else [])]
+    arguments += ["--license", licence] if licence else []
     dependency, more = _dependency(wheel)
     if flavor.count > 1:
         check_shared(recipe.train, flavor.count)
@@ -112,7 +112,7 @@ def request(
     limit = math.ceil(SPARE * hours + START_H) if hours is not None else 24
     script = recipes_folder() / "job.py"
     name = on.removeprefix(PREFIX)
-    return Request(name, script, (*words, *more), shipped, dependency, state, f"{limit}h", hours, cost, namespace)
+    return Request(name, script, (*arguments, *more), shipped, dependency, state, f"{limit}h", hours, cost, namespace)
 
 
 def _shipped(recipe: Recipe, path: Path, sets: Sequence[str], gpus: int) -> tuple[list[str], str | None]:
@@ -182,8 +182,8 @@ def _check_memory(plan: Plan, train: TrainSpec, on: str, flavor: Flavor) -> None
 def describe(asked: Request) -> str:
     """The request for people: what is sent, how long, how much, and where the figures come from."""
     flavor = FLAVORS[asked.flavor]
-    long = "known once the model's config is at hand" if asked.hours is None else machine_time(asked.hours)
-    much = "" if asked.cost is None else f", {dollars(asked.cost)} at {flavor.price:.2f} $ an hour"
+    long = "known once the model's config is at hand" if asked.hours is None else words.time(asked.hours)
+    much = "" if asked.cost is None else f", {words.price(asked.cost)} at {words.price(flavor.price)} an hour"
     return "\n".join(
         [
             f"machine      {asked.flavor}: {flavor.count} x {flavor.gpu}, stopped after {asked.timeout}, up to "

@@ -22,10 +22,10 @@ KEY = "tasks"  # in run.json
 Results = dict[str, dict[str, Any]]
 
 
-def measured(state: dict[str, Any], model: Path) -> Results:
-    """What run.json holds of the weights in folder `model`; empty where nothing was measured on them."""
+def measured(state: dict[str, Any], weights: str) -> Results:
+    """What run.json holds of the weights with hash `weights`; empty where nothing was measured on them."""
     kept = state.get(KEY) or {}
-    return kept["results"] if kept and kept["weights_sha256"] == weights_sha256(model) else {}
+    return kept["results"] if kept and kept["weights_sha256"] == weights else {}
 
 
 def measure(run_dir: Path, tasks: Sequence[str]) -> Results:
@@ -35,14 +35,14 @@ def measure(run_dir: Path, tasks: Sequence[str]) -> Results:
     Raises P2Error where lm-eval is not installed or does not know a task.
     """
     model = run_dir / "model"
-    state = read_state(run_dir)
-    known = measured(state, model)
+    state, weights = read_state(run_dir), weights_sha256(model)
+    known = measured(state, weights)
     groups = set(state[KEY].get("groups", ())) if known else set()  # their results stand under their tasks
     wanted = [task for task in tasks if Path(task).stem not in groups | set(known)]
     if wanted:
         known = known | _evaluate(model, wanted)
         groups |= {Path(task).stem for task in wanted} - set(known)
-        kept = {"weights_sha256": weights_sha256(model), "lm_eval": importlib.metadata.version("lm_eval")}
+        kept = {"weights_sha256": weights, "lm_eval": importlib.metadata.version("lm_eval")}
         state |= {KEY: kept | {"groups": sorted(groups), "results": known}}
         write_atomic(run_dir / "run.json", json.dumps(state, indent=2, allow_nan=False) + "\n")
     return known

@@ -6,30 +6,15 @@ a request whose answer was lost may have been carried out.
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from json import JSONDecodeError
 from typing import TypeVar
 
-import httpx2
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-)
+from huggingface_hub.errors import HfHubHTTPError
 
-from leaderboard.logs.hub_errors import PASSING, closed_meanwhile, explain
+from leaderboard.logs.hub_errors import cause_of, explain, passing
 
 T = TypeVar("T")
-_OF_THE_HUB = (
-    HfHubHTTPError,
-    HFValidationError,
-    httpx2.TransportError,
-    JSONDecodeError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-)
 
 
 @dataclass(frozen=True)
@@ -47,10 +32,10 @@ class Patience:
             try:
                 return step()
             except Exception as error:
-                cause = _hub_error(error)
+                cause = cause_of(error)
                 if cause is None:
                     raise
-                if attempt == self.attempts - 1 or not _passing(cause):
+                if attempt == self.attempts - 1 or not passing(cause):
                     raise explain(cause, doing) from None  # the chain may show signed addresses
                 self.sleep(self._pause(attempt, cause))
         raise AssertionError("attempts must be 1 or more")
@@ -60,24 +45,3 @@ class Patience:
         asked = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
         wait = min(self.most_s, self.first_s * 2**attempt) * random.uniform(0.5, 1.0)
         return max(wait, float(asked)) if asked.isdigit() else wait
-
-
-def _passing(error: Exception) -> bool:
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in PASSING
-    # JSONDecodeError: a page of words where JSON was due
-    return isinstance(error, httpx2.TransportError | JSONDecodeError) or closed_meanwhile(error)
-
-
-def _hub_error(error: BaseException) -> Exception | None:
-    """The Hub's own error behind `error`: the client wraps some in others."""
-    for link in _chain(error):
-        if isinstance(link, _OF_THE_HUB) or (isinstance(link, Exception) and closed_meanwhile(link)):
-            return link
-    return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -5,6 +5,7 @@ the file that writes them; in the result they start at the recipe's own folder.
 """
 
 import os
+import re
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def to_yaml(recipe: Recipe, folder: Path | None = None) -> str:
     data = as_data(recipe)
     if folder is not None:
         _move_paths(data, recipe.folder, folder.resolve())
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def default_name(path: Path) -> str:
@@ -99,6 +100,34 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts quotes around text that `_Loader` or YAML 1.1 would read as a number: a commit 12e4567, 2:4."""
+
+
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(str(node.value).replace("_", ""))
+
+
+def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    return int(node.value.replace("_", ""))
+
+
+_DIGITS = r"[0-9][0-9_]*"
+_FORMS = {  # numbers as YAML 1.2 knows them, with underscores: 1e9 is one, 2:4 and a date are text, 010 is ten
+    "int": rf"[-+]?{_DIGITS}\Z",
+    "float": rf"[-+]?(?:\.{_DIGITS}|{_DIGITS}(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?\Z",
+}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag.rpartition(":")[2] not in (*_FORMS, "timestamp")]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _kind, _form in _FORMS.items():
+    for _one in (_Loader, _Dumper):
+        _one.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_form), list("-+.0123456789"))
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+
+
 def _stand_in(data: Data, corpus: Path) -> None:
     """Name the file `corpus` wherever a data set of the Hub is named."""
     for part in ("train", "heldout"):
@@ -118,7 +147,7 @@ def _override(data: Data, origin: dict[str, str], item: str) -> None:
     except yaml.YAMLError:
         raise P2Error(f"--set {item}: the value is not valid YAML.") from None
     if value is not None and kind_of(Recipe, dotted) is str:
-        value = value if isinstance(value, str) else text  # a bare 2:4 is the method, not YAML's 124
+        value = value if isinstance(value, str) else text  # a name of digits is a name
     *parents, last = dotted.split(".")
     place = data
     for key in parents:

@@ -62,12 +62,18 @@ class ModelSpec:
     name: str
     revision: str | None = None  # commit, tag or branch; for Hub ids
     family: str | None = None  # a key of leaderboard.shapes.ARCHITECTURES; None: told by the config
+    base_tokens: int | None = None  # tokens it was trained on, where that is known
     scratch: ScratchSpec | None = None  # random weights, for `p2zoo pretrain`
 
     def __post_init__(self) -> None:
         if self.scratch is not None and (self.name.startswith((".", "/")) or "/" in self.name or self.revision):
             raise P2Error(
                 "model.name: a model trained from scratch takes a plain name and no revision, e.g. llama-3-s1."
+            )
+        if self.base_tokens is not None and (self.base_tokens < 1 or self.scratch is not None):
+            raise P2Error(
+                f"model.base_tokens: got {self.base_tokens}, allowed is 1 or more, of a model that was trained before; "
+                "leave it out where it is not known."
             )
         if self.local and self.revision is not None:
             raise P2Error("model.revision: a folder has none; remove it, or name a model on the Hub.")

@@ -1,7 +1,7 @@
 """Plain data -> frozen dataclasses, with exact types and no unknown keys.
 
-YAML guesses: an unquoted 2:4 becomes the number 124, 1e9 becomes text. So nothing is converted here; a
-value has the type the field names, or the error says the dotted path, what came and how to write it.
+Nothing is converted but whole numbers between int and float: a value has the type the field names, or the error says
+the dotted path, what came and how to write it. What a scalar is, files.py says: numbers as in YAML 1.2.
 """
 
 import dataclasses
@@ -63,6 +63,8 @@ def _value(hint: Any, value: object, where: str) -> Any:
         return tuple(_value(typing.get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if kind is float and type(value) is int:
         return float(value)
+    if kind is int and type(value) is float and value.is_integer():  # 1e9
+        return int(value)
     if type(value) is not kind:
         raise P2Error(f"{where}: got {_shown(value)}, allowed is {_described(kind)}.{_hint(kind, value)}")
     return value
@@ -70,8 +72,8 @@ def _value(hint: Any, value: object, where: str) -> Any:
 
 def _hint(kind: Any, value: object) -> str:
     """How to write what was probably meant."""
-    if kind is str and type(value) is int:
-        return " YAML reads an unquoted 2:4 as 124 and 007 as 7: put quotes around it, e.g. '2:4'."
+    if kind is str and type(value) in (int, float):
+        return " YAML reads it as a number: put quotes around it."
     if kind in (int, float) and isinstance(value, str | float):
         try:
             number = float(value)

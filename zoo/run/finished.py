@@ -127,5 +127,5 @@ def _split(table: pa.Table) -> tuple[dict[str, Any], tuple[dict[str, Any], ...]]
     """Run-level columns, and the rows of the curve."""
     rows = table.to_pylist()
     names = [column.name for column in COLUMNS if column.curve]
-    columns = {column.name: rows[0][column.name] for column in COLUMNS if not column.curve}
-    return columns, tuple({name: row[name] for name in names} for row in rows)
+    columns = {column.name: rows[0].get(column.name) for column in COLUMNS if not column.curve}
+    return columns, tuple({name: row.get(name) for name in names} for row in rows)

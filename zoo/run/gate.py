@@ -1,6 +1,6 @@
 """The load-back gate: a saved model must come back whole in a fresh process, or the run fails.
 
-The process loads the folder with vanilla AutoModelForCausalLM, offline and without remote code, and
+The process (fresh.py) loads the folder with vanilla AutoModelForCausalLM, offline and without remote code, and
 reports facts; the parent compares them with the model it saved. Weights and buffers must be equal to the
 last bit, and on a CPU so must logits: same kernels, same threads, weights aligned alike on both sides. Other
 devices may choose another kernel in another process, so there one unit of the dtype at the largest logit is
@@ -9,8 +9,6 @@ allowed. Cached and uncached generation are compared in float32, where near-ties
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -18,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from leaderboard.errors import P2Error, RunFailed
+from zoo import fresh
 from zoo.models.families import MODULES
 from zoo.pruning.zeros import count_zeros, is_2of4, sparse_linears
 
@@ -114,12 +114,8 @@ def _tolerance(model: PreTrainedModel, expected: Tensor) -> float:
 
 
 def _in_fresh_process(folder: Path, work: Path, device: torch.device) -> tuple[Loaded, Tensor]:
-    here = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONPATH": path}
-    command = [sys.executable, "-m", "zoo.run.gate", str(folder.resolve()), str(work), str(device)]
-    command.append(str(torch.get_num_threads()))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    words = [str(folder.resolve()), str(work), str(device), str(torch.get_num_threads())]
+    done = fresh.run("zoo.run.gate:main", words)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RunFailed(f"{folder}: the saved model does not load back: {last}")
@@ -200,14 +196,12 @@ def _cache_agrees(model: Any, prompt: Tensor) -> bool:
     return torch.equal(*both)
 
 
-def main(folder: str, work: str, device: str, threads: str) -> None:
-    """`python -m zoo.run.gate FOLDER WORK DEVICE THREADS`: answer the probe in WORK."""
+def main() -> None:
+    """What the fresh process does with FOLDER WORK DEVICE THREADS: answer the probe in WORK, without a network."""
+    folder, work, device, threads = sys.argv[1:]
+    constants.HF_HUB_OFFLINE = True  # read at every request
     torch.set_num_threads(int(threads))
     tokens = load_file(Path(work) / "probe.safetensors")["tokens"]
     loaded, logits = load_and_report(Path(folder), tokens, device)
     save_file({"logits": logits}, Path(work) / "logits.safetensors")
     (Path(work) / "facts.json").write_text(json.dumps(asdict(loaded)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

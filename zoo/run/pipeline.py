@@ -17,6 +17,7 @@ from rich.console import Console
 
 from leaderboard.errors import P2Error, RunFailed
 from leaderboard.logs.methods import CONTROL
+from zoo import fresh
 from zoo.distributed import Team, join, kind_of_gpu
 from zoo.estimate.dry_run import OPTIMIZER_BYTES, estimate, grid_steps
 from zoo.estimate.memory import check_fits, check_shared, this_machine
@@ -91,6 +92,8 @@ def run(
             _check_fits(recipe, found.source, team)
         identity = {"name": recipe.name, "recipe_sha256": recipe.sha256}
         console = console if team.rank == 0 else Console(quiet=True)
+        if team.rank == 0:
+            fresh.prepare()  # imports for the gates while this process works
         with team.first(lambda: RunFolder.open(out, identity, resume)) or RunFolder.follow(out) as folder:
             if folder.finished:
                 _say(console, f"{out}: this run is finished; nothing to do.")

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from zoo.amounts import short_count
+from leaderboard import words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def draw_curve(path: Path, rows: Sequence[dict[str, Any]], l0: float, l_pruned: 
     low, high = min(l0, *losses), max(l_pruned, *losses)
     axes.set_ylim(low - 0.12 * (high - low), high + 0.12 * (high - low))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.count(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("post-training tokens", color=INK)
     axes.set_ylabel("held-out loss (nats per token)", color=INK)

@@ -21,8 +21,8 @@ from zoo.inputs.base_model import Source
 from zoo.inputs.gather import Materials
 from zoo.pruning.plan import Plan
 from zoo.recipe.files import to_yaml
-from zoo.recipe.spec import Recipe
-from zoo.run.folder import FINISHED, RunFolder
+from zoo.recipe.spec import PRETRAIN, Recipe
+from zoo.run.folder import FINISHED, RunFolder, read_state
 from zoo.run.plot import draw_curve
 from zoo.training.execution import Execution
 
@@ -81,6 +81,7 @@ def log_columns(
         "contributor": recipe.contributor,
         "base_model": source.label,
         "base_revision": inputs["model"],
+        "base_tokens": base_tokens(recipe, source),
         "family": source.family,
         "recipe_sha256": recipe.sha256,
         "software": json.dumps(software() | executed, sort_keys=True),
@@ -113,10 +114,21 @@ def log_columns(
         "eval_data": f"{recipe.data.heldout.label}@{inputs['heldout'][:12]}",
         "eval_data_revision": inputs["heldout"],
         "eval_tokens": materials.heldout.tokens,
+        "eval_bytes": materials.heldout_bytes,
         "vocab_size": source.shape.vocab,
         "l0": state["l0"],
         "l_pruned": state["l_pruned"],
     }
+
+
+def base_tokens(recipe: Recipe, source: Source) -> int | None:
+    """Tokens the base model was trained on: what its own pretraining run counted, else what the recipe states."""
+    made = source.folder and source.folder.parent / "run.json"
+    if made and source.folder and source.folder.name == "model" and made.is_file():
+        state = read_state(made.parent)
+        if state.get("objective") == PRETRAIN and "tokens" in state:
+            return int(state["tokens"])
+    return recipe.model.base_tokens
 
 
 def software() -> dict[str, str]:

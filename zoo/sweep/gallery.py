@@ -10,12 +10,12 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from leaderboard import LAWS
+from leaderboard import LAWS, words
 from leaderboard.errors import FitError, P2Error
 from leaderboard.fitting.pooled import fit_group
-from leaderboard.logs.contract import curve_numbers
+from leaderboard.logs.contract import UNKNOWN, curve_numbers
+from leaderboard.logs.origin import ORIGIN
 from leaderboard.ranking.tracks import groups, on_text
-from zoo.amounts import short_count
 from zoo.run.plot import INK, QUIET
 
 RATES = LinearSegmentedColormap.from_list("rates", ["#8fc9e0", "#0b6e99", "#5b2a86"])
@@ -44,7 +44,8 @@ def gallery(frame: pd.DataFrame, law: str = "damage-drift") -> tuple[Figure, lis
     grid = figure.subplots(rows, across, squeeze=False).ravel()
     norm = Normalize(frame["rate"].min(), frame["rate"].max())
     for axes, (key, group) in zip(grid, panels, strict=False):
-        how = "" if key["objective"] == "clm" else f", {key['objective']}"
+        apart = [key["objective"]] * (key["objective"] not in ("clm", UNKNOWN)) + [key.get(ORIGIN, "")]
+        how = "".join(f", {words}" for words in apart if words)
         several = int(curve_numbers(group).max()) + 1 >= RUNS_FOR_A_LAW
         fitted = _predict(group, key, on_text(frame, key), law) if several else None
         _panel(axes, f"{key['family']}, {key['method']}{how}", key["eval_data"], group, fitted, norm)
@@ -79,10 +80,10 @@ def _panel(
             axes.plot(rows["tokens"], rows["loss"] - rows["l0"], color=color, linewidth=1, alpha=0.4)
     axes.set_xscale("log")
     axes.axhline(0, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.count(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold")
-    sizes = [short_count(n) for n in sorted({round(n / 1e5) * 1e5 for n in group["n0"]})]
+    sizes = [words.count(n) for n in sorted({round(n / 1e5) * 1e5 for n in group["n0"]})]
     note = f"{runs} run{'s' * (runs > 1)}, {' '.join(sizes)} parameters\n{text}"
     axes.text(0.98, 0.96, note, transform=axes.transAxes, ha="right", va="top", fontsize=7.5, color=QUIET)
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,21 +12,23 @@ from typing import Any
 
 import pandas as pd
 
+from leaderboard import words
 from leaderboard.errors import P2Error
+from leaderboard.logs.controls import with_controls
 from leaderboard.logs.load import load_logs
+from leaderboard.logs.methods import CONTROL
 from leaderboard.planning.wanted import wanted
 from leaderboard.ranking.cells import FAILED, NOT_TESTABLE, score_cells
 from leaderboard.ranking.rank import rank
 from leaderboard.ranking.tracks import HELD_OUT, groups
 from leaderboard.serving.models import gpus
 from leaderboard.studies.noise_shift import Shift, shift
-from zoo.amounts import machine_time
 from zoo.run.folder import read_state
 
 LEAST_CLEAN = 3  # runs from which a law is fitted to compare noisy ones with
 RUN_COLUMNS = (
-    "name", "base_model", "method", "rate", "l0", "l_pruned", "loss", "recovered", "tokens", "hours", "devices",
-    "hardware", "n0", "family", "eval_data", "run_id",
+    "name", "base_model", "method", "rate", "l0", "l_pruned", "loss", "recovered", "over_control", "tokens", "hours",
+    "devices", "hardware", "n0", "family", "eval_data", "run_id",
 )  # fmt: skip
 
 
@@ -125,6 +127,12 @@ def gather(
     shares = frame["run_id"].astype(str).map(dict(noise or {}))
     clean = frame[shares.isna()]
     laws, notes = _laws(clean)
+    pruned = runs[runs["method"] != CONTROL]
+    if alone := int(pruned["over_control"].isna().sum()):
+        notes.append(
+            f"{alone} of {len(pruned)} pruned runs have no control (the same base trained alike, method none): their "
+            "excess over l0 is not what pruning cost."
+        )
     try:
         table = wanted(clean)
         next_run = {str(k): v for k, v in table.iloc[0].to_dict().items()} if len(table) else None
@@ -156,6 +164,8 @@ def _noise(clean: pd.DataFrame, frame: pd.DataFrame, law: str) -> list[Noise]:
 
 def run_table(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     """A row a run: its losses, the share of the damage it won back, tokens and device hours."""
+    frame = with_controls(frame)
+    frame = frame.assign(over_control=frame["loss"] - frame["control_loss"])
     last = frame.sort_values("tokens").drop_duplicates(["run_id", "contributor"], keep="last")
     hardware = last["hardware"].astype(object)
     devices = hardware.map(gpus).astype(float)
@@ -205,6 +215,7 @@ def as_text(report: Report) -> str:
     unit = device(report.runs)
     for row in report.runs.to_dict("records"):
         won = "" if math.isnan(row["recovered"]) else f"  {row['recovered']:>4.0%} of the damage won back"
+        won += "" if math.isnan(row["over_control"]) else f"  {row['over_control']:+.3f} over its control"
         hours = "" if math.isnan(row["hours"]) else f"  {row['hours']:.3g} {unit}"
         losses = f"{row['l0']:.3f} -> {row['l_pruned']:.3f} -> {row['loss']:.3f}"
         lines.append(f"  {row['name']:{width}s}  {row['rate']:.3f}  {losses}  {row['tokens']:,} tokens{won}{hours}")
@@ -227,6 +238,6 @@ def next_words(row: Mapping[str, Any]) -> str:
     base = row["base_model"] or f"a base of {row['n0']:,.0f} parameters"
     return (
         f"{base}, {row['method']} at rate {row['rate']:.3f}, {row['tokens']:,.0f} tokens: "
-        f"{machine_time(row['gpu_hours'])} of one H100, and budgets of its family and method "
+        f"{words.time(row['gpu_hours'])} of one H100, and budgets of its family and method "
         f"{row['narrower']:.0%} narrower"
     )

@@ -9,7 +9,6 @@ words go to NAME.log beside its run folder.
 import glob
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 from leaderboard.errors import P2Error
 from leaderboard.planning.gpus import gpu_hours
+from zoo import fresh
 from zoo.estimate.dry_run import Estimate, estimate
 from zoo.files import disk
 from zoo.preemption import Preempted, heed_sigterm
@@ -178,7 +178,7 @@ def carry_out(
     for outcome in done.values():
         watch(outcome.item, outcome.status, newest_row(outcome.item.folder))
     waiting = [item for item in items if item.name not in done]
-    running: dict[str, tuple[Item, subprocess.Popen[bytes]]] = {}
+    running: dict[str, tuple[Item, fresh.Process]] = {}
     with heed_sigterm() as stop, stop.training(), ExitStack() as stack:
         stack.callback(_stop, running)
         while waiting or running:
@@ -205,18 +205,18 @@ def carry_out(
     return [done[item.name] for item in items]
 
 
-def _start(item: Item, extra: Iterable[str], stack: ExitStack) -> subprocess.Popen[bytes]:
+def _start(item: Item, extra: Iterable[str], stack: ExitStack) -> fresh.Process:
     """The child for an item. It inherits nothing of this terminal."""
     with disk(item.log):
         item.log.parent.mkdir(parents=True, exist_ok=True)
         log: IO[bytes] = stack.enter_context(item.log.open("ab"))
     does = "pretrain" if item.pretrains else "run"
-    command = [sys.executable, "-m", "zoo", does, str(item.recipe), "--out", str(item.folder), *item.words, *extra]
-    command += ["--resume"] if item.status == UNFINISHED else []
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    words = [does, str(item.recipe), "--out", str(item.folder), *item.words, *extra]
+    words += ["--resume"] if item.status == UNFINISHED else []
+    return fresh.popen("zoo.cli:main", words, stdout=log, stderr=log)
 
 
-def _stop(running: dict[str, tuple[Item, "subprocess.Popen[bytes]"]]) -> None:
+def _stop(running: dict[str, tuple[Item, fresh.Process]]) -> None:
     """Ask children to stop, and wait while they save what they have."""
     for _, process in running.values():
         process.terminate()

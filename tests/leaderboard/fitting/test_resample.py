@@ -49,10 +49,12 @@ def _coverage(group: pd.DataFrame, name: str, method: str, data_sets: int) -> tu
     return float(np.mean(mean_hits)), float(np.mean(new_hits))
 
 
-def test_ninety_percent_intervals_cover_ninety_percent(group):
-    mean, new = _coverage(group, "p2-no-nc", "wild", 200)
-    assert 0.85 <= mean <= 0.95
-    assert 0.85 <= new <= 0.97
+@pytest.mark.parametrize(("data_sets", "off"), [(20, 0.1), pytest.param(200, 0.0, marks=pytest.mark.slow)])
+def test_ninety_percent_intervals_cover_ninety_percent(group, data_sets, off):
+    """`off`: how much further from ninety percent a few data sets may be."""
+    mean, new = _coverage(group, "p2-no-nc", "wild", data_sets)
+    assert 0.85 - off <= mean <= 0.95 + off
+    assert 0.85 - off <= new <= 0.97 + off
 
 
 @pytest.mark.slow

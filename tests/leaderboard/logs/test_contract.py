@@ -12,12 +12,13 @@ from leaderboard.logs.contract import BY_NAME, COLUMNS, build_table, curve_numbe
 DEFINING = {
     "base_model", "base_revision", "method", "importance", "rate_requested", "calibration_sha256", "objective",
     "train_data", "packing", "seq_len", "batch_tokens", "optimizer", "schedule", "lr_peak", "warmup_tokens",
-    "tokens_planned", "precision", "seed", "eval_data",
+    "tokens_planned", "precision", "seed", "eval_data", "base_tokens", "provenance", "import_sha256",
+    "trainable_params",
 }  # fmt: skip
 NULLABLE = {
     "base_revision", "model_repo", "model_revision", "recipe_sha256", "calibration_sha256", "train_data_revision",
     "eval_data_revision", "rate_requested", "train_loss", "lr", "wall_s", "tokens_per_second", "mfu", "software",
-    "hardware", "eval_tokens",
+    "hardware", "eval_tokens", "base_tokens", "eval_bytes", "provenance", "import_sha256", "trainable_params",
 }  # fmt: skip
 ARROW = {"int": "int64", "float": "double", "text": "string", "time": "timestamp[us, tz=UTC]"}
 
@@ -33,6 +34,12 @@ def test_every_column_says_what_it_is(column):
 
 def test_the_run_id_of_one_run_is_frozen(run_columns):
     assert run_id(run_columns) == "9b91a911e167c7d0"
+
+
+def test_a_later_column_enters_the_run_id_only_where_it_is_not_null(run_columns):
+    assert run_id(run_columns | {"base_tokens": None}) == run_id(run_columns)
+    assert run_id(run_columns | {"base_tokens": 60_000_000}) != run_id(run_columns)
+    assert run_id(run_columns | {"eval_bytes": 70_000}) == run_id(run_columns)  # eval_data says which text
 
 
 @pytest.mark.parametrize("name", sorted(DEFINING))

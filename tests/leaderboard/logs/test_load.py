@@ -14,6 +14,8 @@ from leaderboard.logs.frame import data_hash
 from leaderboard.logs.load import MANY, SEED
 from leaderboard.seed import convert
 
+LATER = [c.name for c in COLUMNS if c.later]
+
 
 def test_a_file_a_run_folder_and_a_folder_of_runs_read_alike(tmp_path, log_file):
     path = log_file("depth/log.parquet")
@@ -84,21 +86,27 @@ def test_the_converter_makes_the_seed_from_the_record():
     assert len(runs) == 37
     for record in runs:
         table = build_table(convert.run_columns(record), convert.curve_columns(record))
+        assert all(table[name].null_count == len(table) for name in LATER)  # so the shipped files stay as they are
+        table = table.drop_columns(LATER)
         shipped = pq.read_table(SEED / "p2lab" / f"{table['run_id'][0]}.parquet").cast(table.schema)
         assert shipped.equals(table)
         assert shipped["loss"].to_pylist() == [loss for _, loss, _ in record["curve"]]
         assert shipped["n_pruned"][0].as_py() == record["n_after"]
 
 
-def test_load_dataset_reads_the_seed(tmp_path):
+def test_load_dataset_reads_logs_with_and_without_later_columns(tmp_path, log_file):
+    """With the features that the card of a log data set pins."""
     datasets = pytest.importorskip("datasets", reason="in the extra [train]")
-    files = [str(p) for p in log_files(SEED)[:3]]
-    rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
+    kinds = {"int": "int64", "float": "float64", "text": "string", "time": "timestamp[us, tz=UTC]"}
+    features = datasets.Features({c.name: datasets.Value(kinds[c.kind]) for c in COLUMNS})
+    new = log_file("new.parquet", base_tokens=60_000_000, eval_bytes=70_000)
+    files = [*map(str, log_files(SEED)[:2]), str(new)]
+    rows = datasets.load_dataset(
+        "parquet", data_files=files, split="train", features=features, cache_dir=str(tmp_path / "cache")
+    )
     assert rows.num_rows == sum(pq.read_metadata(f).num_rows for f in files)
-    kinds = {name: feature.dtype for name, feature in rows.features.items()}
-    wanted = {"int": "int64", "float": "float64", "text": "string", "time": "timestamp[us, tz=UTC]"}
-    assert kinds == {c.name: wanted[c.kind] for c in COLUMNS}
-    assert rows[0]["tokens"] == 0
+    assert rows.features == features
+    assert (rows[0]["tokens"], rows[0]["base_tokens"], rows[-1]["base_tokens"]) == (0, None, 60_000_000)
 
 
 def test_many_files_are_read_once_and_kept_until_one_changes(tmp_path, log_file, log_table, monkeypatch):

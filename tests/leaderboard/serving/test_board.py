@@ -46,14 +46,14 @@ def test_what_is_asked_by_many_is_made_once():
     answers = []
 
     def ask():
-        gate.wait()
+        gate.wait(60)
         answers.append(once.get("asked by many", make))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert len(made) == 1
     assert len(set(map(id, answers))) == 1
 
@@ -85,7 +85,7 @@ def test_an_answer_being_made_is_not_the_one_that_goes():
     for key in range(3):
         once.get(key, lambda: None)
     go_on.set()
-    thread.join()
+    thread.join(60)
     once.get("slow", slow)
     assert made == ["slow"]
 

@@ -12,9 +12,8 @@ pytest.importorskip("playwright")
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from leaderboard import load_logs, recommend_tokens
+from leaderboard import load_logs, recommend_tokens, words
 from space import pages
-from space.parts import words
 from space.server.store import Store
 from tests.space.conftest import PHONE, choose, fill
 from tests.space.serving import serving

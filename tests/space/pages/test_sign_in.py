@@ -15,7 +15,8 @@ import httpx
 from huggingface_hub import HfApi
 from playwright.sync_api import expect
 
-from tests.space.child import free_port, healthy, until
+from tests.commands import until
+from tests.space.child import free_port, healthy
 from zoo.devhub import client_env, serve
 
 ROOT = Path(__file__).parents[3]

@@ -29,6 +29,7 @@ from leaderboard.logs.load import SEED
 from leaderboard.serving.board import Board
 from space.server.api import base64_length
 from space.server.store import Store
+from tests.commands import p2zoo
 from tests.space.serving import serving
 
 ROOT = Path(__file__).parents[3]
@@ -166,9 +167,7 @@ def test_rank_is_the_command_line_s_json(call, tmp_path):
     runs = few_runs().frame["run_id"].unique()
     for run in runs:
         (tmp_path / f"{run}.parquet").symlink_to(SEED / "p2lab" / f"{run}.parquet")
-    done = subprocess.run(
-        [sys.executable, "-m", "zoo", "rank", str(tmp_path), "--json"], capture_output=True, text=True, check=True
-    )
+    done = p2zoo("rank", tmp_path, "--json")
     printed = json.loads(done.stdout)
     _, answered = call("rank")
     assert answered["laws"] == printed["laws"]
@@ -311,7 +310,9 @@ def test_the_documented_commands_work(url, tmp_path):
     log = next(iter(sorted(SEED.rglob("*.parquet"))))
     (tmp_path / "log.parquet").symlink_to(log)
     code = "\n".join(documented("sh")).replace(PUBLIC, url)
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("event: complete") == 6
     assert "event: error" not in done.stdout
@@ -323,7 +324,7 @@ def test_the_documented_python_works(url):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code.replace(PUBLIC, url)],
         capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
+    timeout=200)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0].replace(",", "")) > 0
 

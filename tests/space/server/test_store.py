@@ -16,7 +16,8 @@ from leaderboard.logs.load import SEED
 from leaderboard.serving.board import Board
 from space.parts.run import told
 from space.server.store import Store
-from tests.space.child import free_port, healthy, until
+from tests.commands import until
+from tests.space.child import free_port, healthy
 from zoo.devhub import client_env, serve
 from zoo.devhub.webhook import Webhook
 
@@ -172,7 +173,7 @@ class asking:  # noqa: N801 - reads as a phrase
     def __exit__(self, *_: object) -> None:
         self.done.set()
         for thread in self.threads:
-            thread.join()
+            thread.join(60)
 
     def _ask(self, way) -> None:
         with httpx.Client(base_url=self.url, timeout=60) as http:

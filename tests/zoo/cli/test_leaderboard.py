@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 
 import pyarrow.parquet as pq
@@ -13,6 +12,7 @@ from leaderboard.logs.contract import GROUP
 from leaderboard.logs.load import SEED
 from leaderboard.ranking.cells import METRICS
 from leaderboard.serving.board import Board
+from tests import commands
 from zoo import cli
 from zoo.cli.quantities import count, share
 
@@ -64,7 +64,7 @@ def test_exit_codes_of_the_real_process(clean_log, tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
 
     def code(*arguments):
-        ended = subprocess.run([sys.executable, "-m", "zoo", "check", *arguments], capture_output=True, text=True)
+        ended = commands.p2zoo("check", *arguments)
         assert "Traceback" not in ended.stderr
         return ended.returncode
 
@@ -195,14 +195,14 @@ def test_budget_in_words(p2zoo):
     code, out, _ = p2zoo("budget", *ASK, "--law", "p2", "--target-loss", "1.0")
     assert code == 0
     guess, said = out.splitlines()[:2]
-    assert guess.startswith("A guess: tokens 10T is ")
-    assert said.startswith("no number of tokens reaches the goal")
+    assert guess.startswith("A guess: tokens 10 T is ")
+    assert said.startswith("No number of tokens reaches the goal")
     code, out, _ = p2zoo("budget", *ASK, "--law", "damage-pooled", "--l-pruned", "3.4", "--target-loss", "3.5")
-    assert "already meet" in out
+    assert "No tokens are needed" in out
     far = [a if a != "34e6" else "8e9" for a in ASK]
     out = p2zoo("budget", *far, "--law", "p2")[1]
     assert out.startswith("A guess: ")
-    assert "size 8B is 236 times outside what was measured, 4.31M to 33.9M" in out.splitlines()[0]
+    assert "size 8 B is 236 times outside what was measured, 4.31 M to 33.9 M" in out.splitlines()[0]
     new = [a if a != "llama-3" else "gemma" for a in ASK]
     assert p2zoo("budget", *new, "--law", "damage-pooled", "--l-pruned", "3.4")[1].startswith(
         "A guess: no run of the family gemma was measured"

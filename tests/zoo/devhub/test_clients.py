@@ -33,7 +33,7 @@ def run(environment: dict[str, str], tmp_path: Path):
 
     def execute(*command: str, script: str = "") -> str:
         words = [sys.executable, "-c", textwrap.dedent(script)] if script else list(command)
-        done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 

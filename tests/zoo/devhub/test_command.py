@@ -68,7 +68,7 @@ def test_users_that_are_refused(tmp_path: Path, options: tuple[str, ...], messag
 
 def test_a_refusal_is_one_line_and_exit_code_2(tmp_path: Path):
     with start(tmp_path) as process:
-        said, _ = process.communicate()
+        said, _ = process.communicate(timeout=200)
     assert process.returncode == 2
     assert said == "error: hub: no users; give at least one name with its token.\n"
 
@@ -77,7 +77,7 @@ def test_a_taken_port_is_named(tmp_path: Path):
     with serve(tmp_path / "one", {"owner": "hf_secret"}) as url:
         port = url.rsplit(":", 1)[1]
         with start(tmp_path / "two", "--port", port, "--user", "owner:hf_secret") as process:
-            said, _ = process.communicate()
+            said, _ = process.communicate(timeout=200)
     assert f"cannot listen on 127.0.0.1:{port}" in said
 
 
@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path):
 
 def test_importing_the_command_line_and_the_helper_loads_no_web_server():
     script = "import sys, zoo.cli, zoo.devhub; print({'fastapi', 'uvicorn', 'starlette'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200)
     assert done.stdout == "set()\n"
 
 

@@ -101,7 +101,7 @@ def test_kill_9_loses_no_acknowledged_commit_and_leaves_no_half_one(request, tmp
             if life == kills:
                 stop.set()
                 for writer in writers:
-                    writer.join()
+                    writer.join(60)
             process.kill()
 
     with serve(tmp_path / "hub", USERS) as url:

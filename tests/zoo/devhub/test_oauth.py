@@ -69,7 +69,7 @@ def test_a_space_signs_its_user_in_and_opens_a_pull_request_in_their_name(hub_ur
     """
     env = os.environ | client_env(hub_url, "") | SPACE | {"OPENID_PROVIDER_URL": hub_url}
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     before, status, target, after = json.loads(done.stdout.splitlines()[-1])
     assert (before, status, target[:1]) == (["nobody"], 307, "/")

@@ -58,7 +58,9 @@ def test_listing_one_level_and_all():
 
 
 def test_blob_id_is_gits():
-    git = subprocess.run(["git", "hash-object", "--stdin"], input=b"hello\n", capture_output=True, check=True)
+    git = subprocess.run(
+        ["git", "hash-object", "--stdin"], input=b"hello\n", capture_output=True, check=True, timeout=200
+    )
     assert blob_id(b"hello\n") == git.stdout.decode().strip()
 
 

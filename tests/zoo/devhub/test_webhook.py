@@ -51,7 +51,7 @@ def receiver() -> Iterator[Receiver]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        thread.join(60)
 
 
 def test_every_change_arrives_in_order_with_the_secret(receiver: Receiver, tmp_path: Path):

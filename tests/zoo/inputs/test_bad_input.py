@@ -9,10 +9,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
@@ -41,7 +42,7 @@ LLAMA = ModelSpec(name="meta-llama/Llama-3.2-1B")
 
 
 def answer(kind, status):
-    return kind("no", response=httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co")))
+    return kind("no", response=httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co")))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,11 @@ def answer(kind, status):
             answer(RepositoryNotFoundError, 404),
             r"is not on the Hub, or is private: see https://huggingface\.co/meta-llama",
         ),
-        (answer(RevisionNotFoundError, 404), r"model\.revision: .* has no revision"),
+        (answer(RevisionNotFoundError, 404), r"model\.name: .* has no revision"),
+        (answer(HfHubHTTPError, 401), r"not signed in, or the token is no longer valid"),
+        (answer(HfHubHTTPError, 403), r"your token may not do this"),
+        (answer(HfHubHTTPError, 429), r"asks to slow down"),
+        (answer(HfHubHTTPError, 503), r"the Hub has trouble \(HTTP 503\)"),
         (HFValidationError("bad"), r"is no Hub id; write owner/name"),
         (LocalEntryNotFoundError("offline"), r"the Hub is out of reach"),
         (ConnectionError("refused"), r"the Hub is out of reach.*download the model to a folder"),
@@ -172,7 +177,7 @@ def test_two_processes_in_one_folder(bench_folder, tmp_path):
                 RunFolder.open(tmp_path / "run", {"name": "x"}, resume)
     finally:
         holder.kill()
-        holder.communicate()
+        holder.communicate(timeout=200)
     with RunFolder.open(tmp_path / "run", {"name": "x"}, resume=True) as folder:
         assert folder.state == {"status": "running", "name": "x"}
 

@@ -60,7 +60,9 @@ def call(line, tmp_path):
     settings = client_env(line.url, TOKEN) | {"HF_HOME": str(tmp_path / "home"), "P2ZOO_CACHE": str(tmp_path / "cache")}
 
     def execute(*words):
-        return subprocess.run([sys.executable, *words], env=os.environ | settings, capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, *words], env=os.environ | settings, capture_output=True, text=True, timeout=800
+        )
 
     yield execute
     line.left = 0

@@ -10,7 +10,7 @@ from datasets.exceptions import DatasetNotFoundError
 from leaderboard.errors import P2Error
 from zoo.inputs.base_model import load_tokenizer
 from zoo.inputs.enough import check_enough
-from zoo.inputs.gather import gather
+from zoo.inputs.gather import gather, text_bytes
 from zoo.inputs.packing import PADDING, best_fit, load_blocks, pack, save_blocks
 from zoo.inputs.text import Hashed, check_text, documents, fingerprint, tokenize
 from zoo.recipe.files import load_recipe
@@ -61,6 +61,14 @@ def test_blocks_come_back_from_disk_and_damage_shows(tmp_path):
     assert again.kept == blocks.kept
     np.save(tmp_path / "ids.npy", blocks.ids + 1)
     assert load_blocks(tmp_path) is None
+
+
+def test_bytes_of_packed_text_are_those_of_its_documents(quickstart):
+    tokenizer = load_tokenizer(quickstart / "tiny-llama-3")
+    texts = ["A plain line.", "Ünïcödé, and more of it.", "x" * 40]
+    blocks = pack(tokenize(texts, tokenizer), 200, "bfd_split", 2**62)
+    assert blocks.tokens == sum(len(ids) for ids in tokenize(texts, tokenizer)) < blocks.ids.size  # the rest is padding
+    assert text_bytes(blocks, tokenizer) == sum(len(text.encode()) for text in texts)
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ def killed_and_started_again(command, bench_folder, hub, tmp_path):
     assert first.returncode == -signal.SIGKILL
     shutil.rmtree(tmp_path / "one")
     second = start(command, recipe, tmp_path / "two", hub, tmp_path)
-    said = second.communicate()[0]
+    said = second.communicate(timeout=200)[0]
     assert second.returncode == 0, said
     assert "going on from me/state" in said
     assert "resuming after" in said
@@ -191,7 +191,7 @@ def killed_and_started_again(command, bench_folder, hub, tmp_path):
     (model,) = [one.id for one in hub.list_models(author="me") if one.id != "me/state"]
     published = len(hub.list_repo_commits(model))
     third = start(command, recipe, tmp_path / "three", hub, tmp_path)
-    said = third.communicate()[0]
+    said = third.communicate(timeout=200)[0]
     assert third.returncode == 0, said
     assert "this run is over" in said
     assert len(list(hub.get_repo_discussions("org/p2-logs", repo_type="dataset"))) == 1
@@ -201,6 +201,8 @@ def killed_and_started_again(command, bench_folder, hub, tmp_path):
     return json.loads((tmp_path / "two" / "run.json").read_text())
 
 
+@pytest.mark.slow
+@pytest.mark.sample
 def test_a_preempted_job_goes_on_from_the_hub_and_publishes_once(bench_folder, hub, tmp_path):
     state = killed_and_started_again([sys.executable], bench_folder, hub, tmp_path)
     assert state["tokens"] == 1536

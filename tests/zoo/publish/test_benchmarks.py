@@ -59,7 +59,7 @@ def test_a_group_that_was_measured_is_not_measured_again(folder):
 def test_without_lm_eval_it_says_what_to_install(folder):
     script = f"import sys; sys.modules['lm_eval'] = None; sys.argv[1:] = {['publish', str(folder), '--to', 'me']!r}"
     script += "; sys.argv += ['--tasks', 'arc_easy']; from zoo.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200)
     assert done.returncode == 2
     assert "lm_eval is not installed; run `pip install 'p2zoo[tasks]'`" in done.stderr
     assert "Traceback" not in done.stderr
@@ -87,7 +87,7 @@ def test_a_task_of_ones_own_is_measured_once(folder, tmp_path):
     """
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=800)
     results, refusal = json.loads(done.stdout.splitlines()[-1])
     assert refusal.startswith("--tasks: unknown task 'arc_eazy'. Near: arc_easy, ")
     (result,) = results.values()

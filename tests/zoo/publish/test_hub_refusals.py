@@ -51,6 +51,7 @@ def ask(tmp_path):
             capture_output=True,
             text=True,
             check=False,
+            timeout=200,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout.splitlines(), [p.name for p in (tmp_path / "home").rglob("*") if p.is_symlink()]
@@ -80,9 +81,9 @@ def test_what_is_not_there_or_not_ours(hub, ask):
         ("data", {"dataset": "owner/gone"}),
     )
     assert "owner/nothing is not on the Hub, or is private" in said[0]
-    assert "model.revision: owner/strange has no revision 'v9'" in said[1]
+    assert "model.name: owner/strange has no revision 'v9'" in said[1]
     assert "needs remote code (auto_map), which p2zoo never runs" in said[2]
-    assert "owner/gone is not on the Hub (removed, renamed or private); use HuggingFaceFW/fineweb-edu" in said[3]
+    assert "owner/gone is not on the Hub, or is private: see https://huggingface.co/datasets/owner/gone" in said[3]
     assert fetched == ["config.json"]
 
 
@@ -130,7 +131,7 @@ def gated() -> Iterator[str]:
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
-    thread.join()
+    thread.join(60)
     server.server_close()
 
 
@@ -146,4 +147,4 @@ def test_nobody_answers(ask):
     wanted = ("model", {"name": "owner/any"}), ("data", {"dataset": "owner/any"})
     said, _ = ask("http://127.0.0.1:9", TOKEN, *wanted)
     assert "owner/any cannot be fetched: the Hub is out of reach" in said[0]
-    assert "owner/any cannot be reached: the Hub is offline from here" in said[1]
+    assert "data.train.dataset: owner/any cannot be fetched: the Hub is out of reach" in said[1]

@@ -103,7 +103,7 @@ def test_it_loads_with_from_pretrained(published, hub_url, runs, tmp_path):
     )
     environment = os.environ | client_env(hub_url, USERS["bob"]) | {"HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-c", code, str(tmp_path / "loaded.safetensors")]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=200)
     assert ended.stdout.strip() == "3"
     loaded, saved = load_file(tmp_path / "loaded.safetensors"), load_file(runs() / "model" / "model.safetensors")
     assert all(torch.equal(loaded[name], saved[name]) for name in loaded)
@@ -322,10 +322,14 @@ def test_the_command_and_that_no_token_is_left_anywhere(runs, hub_url, tmp_path)
     environment |= {"HF_TOKEN": USERS["bob"], "HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-m", "zoo", "--endpoint", hub_url, "publish", str(runs()), "--to", "bob"]
     command += ["--logs", LOGS, "--license", "apache-2.0"]
-    done = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--json"], env=environment, capture_output=True, text=True, check=True, timeout=200
+    )
     result = json.loads(done.stdout)
     assert (result["contributor"], result["model"]) == ("bob", "bob/model-2of4-0.39")
-    again = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, check=True)
+    again = subprocess.run(
+        [*command, "--dry-run"], env=environment, capture_output=True, text=True, check=True, timeout=200
+    )
     files = [line for line in again.stdout.splitlines() if " bytes  " in line]
     assert len(files) > 8
     assert all(line.endswith("  (published already)") for line in files)
@@ -349,7 +353,9 @@ def test_models_lists_what_was_merged(runs, as_user, hub_url, tmp_path):
         owner.merge_pull_request("owner/zoo-logs", number, repo_type="dataset")
     environment = os.environ | {"HF_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "zoo", "models", "owner/zoo-logs", "--endpoint", hub_url, "--json"]
-    listed = json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    listed = json.loads(
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=200).stdout
+    )
     rows = {row["model"]: row for row in listed["models"]}
     assert set(rows) == {"ann/zoo-2", "ann/zoo-d"}
     row = rows["ann/zoo-2"]

@@ -106,7 +106,7 @@ def test_without_the_extra_it_says_what_to_install():
         f"        raise ModuleNotFoundError(name, name=name)\n{absent}\n"
         "sys.argv = ['p2zoo', 'space']\nfrom zoo import cli\ncli.main()"
     )
-    refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
     assert refused.returncode == 2
     assert refused.stderr == "error: space: gradio not installed; pip install 'p2zoo[space]'.\n"
 

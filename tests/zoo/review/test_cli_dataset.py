@@ -15,7 +15,7 @@ def test_the_owner_checks_and_merges_from_the_command_line(hub_url, own_cache, o
 
     def p2zoo(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "zoo", *arguments]
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=200)
 
     path, data = log()
     send(ann, {path: data})

@@ -138,7 +138,9 @@ def test_the_job_script_checks_what_the_hubs_events_name(tmp_path, log, send):
             (told,) = [e for e in wait_for(events, num) if e["discussion"]["num"] == num and e["event"] == OPENED][:1]
             env = os.environ | client_env(url, users["owner"]) | {"WEBHOOK_PAYLOAD": json.dumps(told)}
             env |= {"WEBHOOK_REPO_ID": DATASET, "PYTHONPATH": str(ROOT)}
-            done = subprocess.run([sys.executable, str(JOB), *options], env=env, capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, str(JOB), *options], env=env, capture_output=True, text=True, timeout=800
+            )
             assert "Traceback" not in done.stderr
             assert users["owner"] not in done.stdout + done.stderr
             said = owner.get_discussion_details(DATASET, num, repo_type="dataset")
@@ -153,7 +155,7 @@ def test_the_job_script_checks_what_the_hubs_events_name(tmp_path, log, send):
         assert [p for p in owner.list_repo_files(**KIND) if p.startswith("runs/")] == [path]
         told = next(e for e in wait_for(events, good) if e["event"]["scope"] == "discussion.comment")
         env = os.environ | {"WEBHOOK_PAYLOAD": json.dumps(told), "PYTHONPATH": str(ROOT)}
-        done = subprocess.run([sys.executable, str(JOB), DATASET], env=env, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, str(JOB), DATASET], env=env, capture_output=True, text=True, timeout=800)
         assert (done.returncode, done.stdout) == (0, "No open pull request in this event.\n")
 
 
@@ -179,7 +181,7 @@ def collected_events() -> Iterator[tuple[Webhook, list[dict]]]:
         thread.start()
         yield Webhook(f"http://127.0.0.1:{server.server_address[1]}/", "s3cret"), events
         server.shutdown()
-        thread.join()
+        thread.join(60)
 
 
 def wait_for(events: list[dict], num: int) -> list[dict]:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from leaderboard.errors import P2Error, RunFailed
 from leaderboard.shapes import shape_of
+from zoo import fresh
 from zoo.inputs.base_model import cast_weights, load_model
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
@@ -45,6 +46,12 @@ def test_a_saved_model_passes_in_a_fresh_process(saved, batches, method):
     assert report.logits_difference == report.logits_tolerance == 0
     assert (report.loaded.tied, report.loaded.cached_equals_uncached) == (SPECS[method][1], True)
     assert report.loaded.sparse == (14 if method == "2:4" else 0)
+
+
+def test_the_gate_holds_where_no_server_starts(saved, batches, monkeypatch):
+    monkeypatch.setenv(fresh.ADDRESS, "/nowhere/socket")
+    model, folder = saved()
+    assert gate(model, folder, batches[0], "2:4").logits_difference == 0
 
 
 def test_a_folder_that_cannot_be_loaded_fails(saved, batches):

@@ -69,7 +69,7 @@ def toy(quickstart, tmp_path_factory):
 def test_the_toy_ladder_from_pretraining_to_the_report(toy, tmp_path):
     command = [sys.executable, "-m", "zoo", "sweep", str(toy), "--out", str(tmp_path), "--jobs", "2", "--json"]
     environment = os.environ | {"CORPUS": str(toy / "corpus.txt.xz"), "P2ZOO_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert {run["name"]: run["status"] for run in told["runs"]} == {
@@ -78,6 +78,9 @@ def test_the_toy_ladder_from_pretraining_to_the_report(toy, tmp_path):
     base = json.loads((tmp_path / "bases" / "toy" / "run.json").read_text())
     assert base["loss"] < base["l0"] - 0.3
     logs = load_logs(tmp_path).frame
+    pruned = logs[logs["method"] != "none"]
+    assert set(pruned["base_tokens"]) == {4_096}  # as the base's own run counted
+    assert logs.loc[logs["method"] == "none", "base_tokens"].isna().all()
     assert set(logs["objective"].astype(str)) == {"pretrain", "clm", "distill"}
     pruned = logs[logs["objective"].astype(str) != "pretrain"]
     assert pruned["l_pruned"].nunique() == pruned["l0"].nunique() == 1  # one base, pruned on clean text
@@ -90,7 +93,7 @@ def test_the_toy_ladder_from_pretraining_to_the_report(toy, tmp_path):
     assert "toy-distilled" in (tmp_path / "report.html").read_text()
     assert {run["name"] for run in told["summary"]["runs"]} == {"toy-depth", "toy-distilled", "toy-noisy"}
     assert [level["share"] for level in told["summary"]["noise"]] == [0.5]
-    again = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True)
+    again = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, timeout=800)
     assert {run["status"] for run in json.loads(again.stdout)["runs"]} == {"finished"}
     publication = plan_publication(tmp_path / "bases" / "toy", "me", licence="apache-2.0")
     card = render(publication.run, "me/toy", publication.licence, publication.claimed)
@@ -201,3 +204,11 @@ def test_the_report_says_whether_the_clean_law_predicts_noisy_curves():
     assert set(report.clean["run_id"]) == set(frame["run_id"].astype(str))
     assert "Noise 50% of lines, llama-3 depth, 10 runs: the clean law does not predict them" in as_text(report)
     assert "does not predict</td>" in page(report)
+
+
+def test_words_of_others_are_text_on_the_page():
+    frame, evil = load_logs().frame.query("family == 'llama-3' and method == 'depth'"), "<script>alert('&')</script>"
+    frame = frame[frame["run_id"] == frame["run_id"].iloc[0]].assign(base_model=evil)
+    text = page(gather_report(frame, evil, failed={evil: evil}))
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(&#39;&amp;&#39;)") == 6  # title 2, base, failed 2, next run

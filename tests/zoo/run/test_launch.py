@@ -16,6 +16,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM
 
 from leaderboard.errors import P2Error
+from zoo import fresh
 from zoo.distributed import join, relaunch
 from zoo.preemption import Preempted
 from zoo.pruning.zeros import check_zeros
@@ -73,6 +74,8 @@ def same_run(alone, folder):
     check_zeros(model)
 
 
+@pytest.mark.slow
+@pytest.mark.sample
 def test_two_processes_killed_and_resumed_make_the_run_of_one(alone, bench_folder, tmp_path):
     """One of two dies after a checkpoint: what was trained since is lost, no more."""
     out = tmp_path / "two"
@@ -131,49 +134,35 @@ def test_sigterm_saves_a_checkpoint_and_says_resume_me(alone, bench_folder, tmp_
     assert run(recipe, out, resume=True, console=quiet)["loss"] == alone[1]["loss"]
 
 
-AGREE = """
-import os, sys
-from leaderboard.errors import P2Error
-from zoo.distributed import join
-team = join()
-try:
-    team.agree({"recipe": "the same", "GPU": os.environ[sys.argv[1]]})
-except P2Error as error:
-    sys.exit(str(error))
-print("they agree")
-team.leave()
-"""
+def together(entry, words, tmp_path):
+    """Two fresh processes with what a launcher tells them; their codes, and all they said."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
+    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    with (tmp_path / "said").open("wb") as said:
+        processes = [
+            fresh.popen(
+                entry, words, env=environment(tmp_path, RANK=rank, LOCAL_RANK=rank, **both), stdout=said, stderr=said
+            )
+            for rank in ("0", "1")
+        ]
+        codes = [process.wait(200) for process in processes]
+    return codes, (tmp_path / "said").read_text()
 
 
 @pytest.mark.parametrize(
     ("name", "said"), [("RANK", "do not agree on the GPU: process 0 has 0, process 1 has 1"), ("HOME", "they agree")]
 )
 def test_processes_must_agree(tmp_path, name, said):
-    (tmp_path / "agree.py").write_text(AGREE)
-    code, words = finish(launch(2, [str(tmp_path / "agree.py"), name], tmp_path))
-    assert said in words
-    assert (code == 0) == (name == "HOME")
-
-
-LEAVES = """
-from pathlib import Path
-from zoo.distributed import join
-
-def threads():
-    return sum("gloo" in (task / "comm").read_text() for task in Path("/proc/self/task").iterdir())
-
-team = join()
-during = threads(), team.total(1.0)
-team.leave()
-print(f"threads of groups: {during[0] > 0} and then {threads()}.")
-"""
+    codes, words = together("tests.zoo.entries:agree", [name], tmp_path)
+    assert words.count(said) == 2
+    assert (codes == [0, 0]) == (name == "HOME")
 
 
 def test_nothing_of_a_team_lives_once_it_is_left(tmp_path):
     """Of 20 launches that trained and held a group as Python ended, 6 aborted."""
-    (tmp_path / "leaves.py").write_text(LEAVES)
-    code, words = finish(launch(2, [str(tmp_path / "leaves.py")], tmp_path))
-    assert code == 0, words
+    codes, words = together("tests.zoo.entries:leave_a_team", [], tmp_path)
+    assert codes == [0, 0], words
     assert words.count("threads of groups: True and then 0.") == 2
 
 
@@ -254,9 +243,7 @@ def test_a_port_in_use_is_told(tmp_path):
         taken.listen()
         rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "HOME": "x"}
         rank["MASTER_PORT"] = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [sys.executable, "-c", AGREE, "HOME"], env=environment(tmp_path, **rank), capture_output=True, text=True
-        )
+        done = fresh.run("tests.zoo.entries:agree", ["HOME"], env=environment(tmp_path, **rank), timeout=200)
     assert "If the port is in use, choose another" in done.stderr
 
 

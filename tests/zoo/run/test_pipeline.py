@@ -16,6 +16,7 @@ from rich.console import Console
 from leaderboard.errors import P2Error
 from leaderboard.logs.check import check_files
 from leaderboard.logs.contract import VOLATILE
+from tests.commands import p2zoo
 from zoo.evaluation.heldout import heldout_loss
 from zoo.preemption import Preempted
 from zoo.pruning.zeros import check_zeros
@@ -70,6 +71,8 @@ def test_log_passes_the_check_and_counts_every_token(finished, recipe):
     assert log.tokens.iloc[-1] == recipe.train.tokens == 1536
     assert (log.tokens % 128 == 0).all()
     assert log.eval_tokens.iloc[0] == 256
+    assert 256 < log.eval_bytes.iloc[0] < 256 * 8  # English has about four bytes a token
+    assert log.base_tokens.isna().all()  # the recipe does not say
     assert log.loss.iloc[-1] < log.l_pruned.iloc[0]
     assert result["execution"] == {"micro_batch": 2, "recomputed": "none", "attention": "sdpa", "compiled": False}
     assert json.loads(log.software.iloc[0]) | {"attention": "sdpa", "compile": "off"} == result["software"]
@@ -173,6 +176,7 @@ def test_killed_again_and_again_it_ends_the_same_to_the_last_bit(finished, recip
         capture_output=True,
         text=True,
         check=False,
+        timeout=800,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     with pytest.raises(P2Error, match="add --resume"):
@@ -185,8 +189,7 @@ def test_killed_again_and_again_it_ends_the_same_to_the_last_bit(finished, recip
 
 
 def test_the_command_tells_on_stderr_what_takes_a_while(bench_folder, tmp_path):
-    command = [sys.executable, "-m", "zoo", "run", bench_folder / "recipe.yaml", "--out", tmp_path / "run", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = p2zoo("run", bench_folder / "recipe.yaml", "--out", tmp_path / "run", "--json")
     assert json.loads(done.stdout)["status"] == "finished"
     told = [line for line in done.stderr.splitlines() if line.endswith(" ...")]
     assert [words.split()[0] for words in told] == [

@@ -5,13 +5,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from leaderboard import load_logs
+from tests.commands import p2zoo, until
 from zoo.recipe.files import load_recipe
 from zoo.run.pipeline import run
 from zoo.sweep.report import gather
@@ -19,12 +19,6 @@ from zoo.sweep.report_page import page
 from zoo.sweep.sweep import plan
 
 SHORT = ["train.tokens=512", "train.checkpoint_tokens=256"]
-
-
-def p2zoo(*words, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "zoo", *map(str, words)], env=os.environ | environment, capture_output=True, text=True
-    )
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +128,9 @@ def test_a_sweep_that_is_told_to_leave_stops_its_runs(bench_folder, tmp_path):
     command += ["--set", "train.tokens=12_288"]
     cache = {"P2ZOO_CACHE": str(tmp_path / "cache")}
     with subprocess.Popen(command, env=os.environ | cache, stderr=subprocess.PIPE, start_new_session=True) as sweep:
-        while not (tmp_path / "out" / "long" / "run.json").exists() and sweep.poll() is None:
-            time.sleep(0.1)
+        until(lambda: (tmp_path / "out" / "long" / "run.json").exists() or sweep.poll() is not None)
         sweep.terminate()
-        _, said = sweep.communicate()
+        _, said = sweep.communicate(timeout=200)
     assert sweep.returncode == 75, said
     assert "stopped by SIGTERM" in (tmp_path / "out" / "long.log").read_text()
     with pytest.raises(ProcessLookupError):

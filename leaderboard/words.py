@@ -1,10 +1,11 @@
-"""Numbers and names as people read them. Nothing here computes; it rounds and names units."""
+"""Numbers as people read them: one way to write a count, a time, a price. Programs get the numbers as they are."""
 
 import math
 from html import escape
-from urllib.parse import quote
+from typing import Any
 
 SCALES = ((1e12, "trillion", "T"), (1e9, "billion", "B"), (1e6, "million", "M"), (1e3, "thousand", "k"))
+TIMES = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 NONE = "–"  # what was not measured stays empty
 
 
@@ -13,14 +14,9 @@ def missing(value: object) -> bool:
     return value is None or value != value
 
 
-def count(value: float | None, long: bool = False) -> str:
-    """A count to three digits: 5.62 M, or 5.62 million."""
-    if value is None or missing(value):
-        return NONE
-    for scale, word, letter in SCALES:
-        if abs(value) >= scale * 0.9995:
-            return f"{digits(value / scale)} {word if long else letter}"
-    return f"{value:,.0f}"
+def short(value: float) -> str:
+    """Three digits, no trailing zeros and no exponent: 3.76, 30, 2,345."""
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
 
 
 def digits(value: float, number: int = 3) -> str:
@@ -29,6 +25,16 @@ def digits(value: float, number: int = 3) -> str:
         return str(value)
     places = max(0, number - 1 - math.floor(math.log10(abs(value))))
     return f"{value:,.{places}f}"
+
+
+def count(value: float | None, long: bool = False) -> str:
+    """A count to three digits: 5.62 M, or 5.62 million."""
+    if value is None or missing(value):
+        return NONE
+    for scale, word, letter in SCALES:
+        if abs(value) >= scale * 0.9995:
+            return f"{short(value / scale)} {word if long else letter}"
+    return short(value)
 
 
 def span(low: float, high: float, long: bool = False) -> str:
@@ -53,23 +59,24 @@ def number(value: float | None, places: int = 2) -> str:
     return NONE if value is None or missing(value) else f"{value:,.{places}f}"
 
 
-def money(value: float | None) -> str:
-    """US dollars."""
+def price(value: float | None) -> str:
+    """US dollars: $0.05, $12.30, $1,234."""
     if value is None or missing(value):
         return NONE
-    return f"${digits(value, 2)}" if value >= 0.01 else "under 1 cent"
+    return f"${value:,.{0 if value >= 99.995 else 2}f}" if value >= 0.005 else "under a cent"
 
 
-def hours(value: float | None) -> str:
-    """GPU-hours; minutes where that reads better."""
-    if value is None or missing(value):
+def time(hours: float | None) -> str:
+    """Time of one machine, given in hours, in the unit that reads best: 2.5 h, 30 min, 2.16 s."""
+    if hours is None or missing(hours):
         return NONE
-    if value >= 1:
-        return f"{digits(value, 2)} GPU hours"
-    return f"{digits(value * 60, 2)} GPU minutes" if value >= 1 / 60 else f"{digits(value * 3600, 2)} GPU seconds"
+    return next(
+        (f"{short(hours * 3600 / size)} {unit}" for size, unit in TIMES if hours * 3600 / size >= 0.9995),
+        "under a second",
+    )
 
 
-def day(value: object) -> str:
+def day(value: Any) -> str:
     """A date."""
     return NONE if missing(value) else f"{value:%-d %b %Y}"
 
@@ -77,8 +84,3 @@ def day(value: object) -> str:
 def text(value: object) -> str:
     """Any text, safe inside HTML."""
     return NONE if missing(value) or value == "" else escape(str(value))
-
-
-def run_link(name: object) -> str:
-    """A link to the page of a run `contributor/run_id`, from any page; only the id is shown."""
-    return f'<a href="curves?run={quote(str(name))}"><code>{text(str(name).rpartition("/")[2])}</code></a>'
