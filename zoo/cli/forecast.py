@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard import words
 from leaderboard.errors import P2Error
-from zoo.amounts import dollars, machine_time, short_count
 from zoo.cli.leaderboard import Json, _console, _data, _print_json, _status, _warn
-from zoo.cli.quantities import count
+from zoo.cli.options import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,14 +77,14 @@ def _show(told: dict[str, Any]) -> None:
 
     now = told["now"]
     print(OF_STATE[told["state"]])
-    print(f"Now {now['loss']:.4f} nats/token at {short_count(now['tokens'])} tokens, from {now['rows']} rows.")
+    print(f"Now {now['loss']:.4f} nats/token at {words.count(now['tokens'])} tokens, from {now['rows']} rows.")
     table = Table(box=SIMPLE_HEAD)
     for name in ("tokens", "loss", "80 %", "95 %", ""):
         table.add_column(name, justify="right", no_wrap=True)
     for place in told["at"]:
         bands = [_between(place[f"low_{p}"], place[f"high_{p}"]) for p in (80, 95)]
         loss = "" if place["loss"] is None else f"{place['loss']:.4f}"
-        table.add_row(short_count(place["tokens"]), loss, *bands, place["state"].replace("_", " "))
+        table.add_row(words.count(place["tokens"]), loss, *bands, place["state"].replace("_", " "))
     _console().print(table)
     if told["goal"]:
         print(_goal_words(told["goal"]))
@@ -106,14 +106,14 @@ def _goal_words(goal: dict[str, Any]) -> str:
     if goal["tokens"] is None:
         return f"It does not come to {what} before it is too far to say."
     low, high = goal["tokens_80"]
-    ends = f"{short_count(low) if low else 'unknown'} to {short_count(high) if high else 'too far to say'}"
-    return f"It comes to {what} at {short_count(goal['tokens'])} tokens ({ends}, 80 %){_cost_words(goal)}."
+    ends = f"{words.count(low) if low else 'unknown'} to {words.count(high) if high else 'too far to say'}"
+    return f"It comes to {what} at {words.count(goal['tokens'])} tokens ({ends}, 80 %){_cost_words(goal)}."
 
 
 def _cost_words(told: dict[str, Any]) -> str:
     if told["gpu_hours"] is None:
         return ""
-    return f", for {machine_time(told['gpu_hours'])} of GPU time, {dollars(told['cost'])}"
+    return f", for {words.time(told['gpu_hours'])} of GPU time, {words.price(told['cost'])}"
 
 
 def _draw(out: Path, own: "pd.DataFrame", ahead: "Forecast", title: str) -> None:

@@ -10,8 +10,7 @@ import typer
 from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.findings import ERROR, printable
-from zoo.cli.options import Endpoint
-from zoo.cli.quantities import Share, count_option
+from zoo.cli.options import Endpoint, Share, count_option
 
 if TYPE_CHECKING:
     import pandas as pd

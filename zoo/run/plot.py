@@ -66,7 +66,7 @@ def draw_band(path: Path, own: "pd.DataFrame", ahead: "Forecast", title: str) ->
     axes.plot(rows["tokens"], rows["loss"], "o", color=INK, markersize=4, label="measured")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.count(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("post-training tokens", color=INK)
     axes.set_ylabel("held-out loss (nats per token)", color=INK)

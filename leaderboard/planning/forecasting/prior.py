@@ -59,9 +59,9 @@ def prior_of(frame: pd.DataFrame, known: Known) -> Prior | None:
     inputs = {name: v for name in INPUTS if (v := number(known(name))) is not None}
     if "rate" in inputs and "n0" in inputs:
         inputs.setdefault("n_pruned", inputs["n0"] * (1 - inputs["rate"]))
-    if text.empty or known("method") == "none" or "n0" not in inputs:
+    if text["n0"].dropna().empty or known("method") == "none" or "n0" not in inputs:
         return None
-    sizes = text["n0"].to_numpy(dtype=float)
+    sizes = text["n0"].dropna().to_numpy(dtype=float)
     far = max(1.0, inputs["n0"] / sizes.max(), sizes.min() / inputs["n0"])
     group = {name: str(v) for name in ("family", "method") if (v := known(name)) is not None}
     fits = _fits(text, inputs, group) if far <= FAR else []
