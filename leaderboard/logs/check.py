@@ -5,7 +5,7 @@ repeats no other log. A bad file is reported and left out; it never stops the go
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,7 +70,14 @@ def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Ch
     del batches
     frame: pd.DataFrame = table.to_pandas(split_blocks=large, self_destruct=large)  # column by column: half the memory
     del table
-    frame = _named(frame)
+    return without_repeats(_named(frame), names, findings)
+
+
+def without_repeats(frame: pd.DataFrame, names: Sequence[str], findings: list[list[Finding]]) -> Checked:
+    """The rows of files that have no error and repeat no other; `findings` so far, of each file in `names`.
+
+    `frame` holds rows of the contract's columns with a column `file`, the place of theirs in `names`.
+    """
     for i, finding in _repeats(frame):
         findings[i].append(finding)
     reports = tuple(Report(name, tuple(found)) for name, found in zip(names, findings, strict=True))
@@ -263,19 +270,25 @@ def _same_run(heads: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
 
 
 def _same_losses(good: pd.DataFrame, runs: dict[int, str]) -> Iterable[tuple[int, Finding]]:
-    """Files under another run_id that share losses at three token counts or more."""
+    """Files that share losses at three token counts or more with an earlier run.
+
+    Every earlier run counts, not only the first with a loss: else decoys, each with two losses of a run, would hide a
+    copy of it. A file that is left out is no run to compare with.
+    """
     trained = good[good["tokens"] > 0]
     key = pd.DataFrame(
         {"file": trained["file"], "tokens": trained["tokens"], "loss": (trained["loss"] / NEAR_DUPLICATE_LOSS).round()}
     )
     alike = key[key.duplicated(["tokens", "loss"], keep=False)]
-    shared: dict[tuple[int, int], int] = defaultdict(int)
-    for _, rows in alike.groupby(["tokens", "loss"]):
-        files = rows["file"].tolist()
-        for other in files[1:]:
-            shared[files[0], other] += 1
-    for (one, other), n in shared.items():
-        if n >= NEAR_DUPLICATE_ROWS and runs[one] != runs[other]:
-            got = f"{n} losses of run {runs[one]}"
+    seen: dict[tuple[int, float], set[str]] = defaultdict(set)  # the runs that have a loss at a token count
+    for _, rows in alike.groupby("file"):
+        file = int(rows["file"].iloc[0])
+        points, own = list(zip(rows["tokens"], rows["loss"], strict=True)), runs[file]
+        shared = Counter(run for point in points for run in seen[point] if run != own)
+        (run, n), *_ = shared.most_common(1) or [("", 0)]
+        if n >= NEAR_DUPLICATE_ROWS:
             fix = "Two experiments do not share losses to 1e-9; send the one that was measured."
-            yield other, Finding("near_duplicate", ERROR, "loss", got, "losses of its own", fix)
+            yield file, Finding("near_duplicate", ERROR, "loss", f"{n} losses of run {run}", "losses of its own", fix)
+            continue
+        for point in points:
+            seen[point].add(own)

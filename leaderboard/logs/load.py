@@ -3,13 +3,14 @@
 Whatever the source, the good rows come as one frame of the contract's columns, and every other file with its findings.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from leaderboard.errors import P2Error
-from leaderboard.logs.check import check_files, log_files
+from leaderboard.logs.check import check_files, log_files, without_repeats
 from leaderboard.logs.findings import Report
 from leaderboard.logs.frame import Logs, as_logs
 
@@ -34,6 +35,18 @@ def load_logs(source: str | Path | None = None, revision: str | None = None) -> 
     from leaderboard.logs.hub import read_dataset
 
     return read_dataset(str(source), revision)
+
+
+def join_logs(sources: Sequence[Logs]) -> tuple[pd.DataFrame, tuple[Report, ...]]:
+    """The rows of several sources as one frame, and what is left out: runs that repeat one of an earlier source."""
+    frame = pd.concat([logs.frame.assign(place=place) for place, logs in enumerate(sources)], ignore_index=True)
+    keys = ["place", "run_id", "contributor"]
+    heads = frame[keys].astype({"run_id": str, "contributor": str})
+    files = heads.groupby(keys, sort=False).ngroup()
+    names = [f"{sources[place].source}: run {run}" for place, run, _ in heads.drop_duplicates().to_numpy()]
+    frame = frame.drop(columns="place").assign(file=files)
+    joined = without_repeats(frame, names, [[] for _ in names])
+    return joined.frame.drop(columns="file"), tuple(report for report in joined.reports if not report.ok)
 
 
 def _read(path: Path, source: str) -> Logs:

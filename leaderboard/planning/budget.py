@@ -185,7 +185,9 @@ def answer(found: Predictor, asked: Question, gpu: str | None = None, price: flo
     why += [] if tokens is not None else [_floor_words(asked, loss)]
     hours, cost = (None, None)
     if gpu is not None and tokens is not None:
-        hours, cost = gpu_hours(tokens, asked.n0, asked.rate, asked.method, gpu, price)
+        hours, cost = gpu_hours(
+            tokens, asked.n0, asked.rate, asked.method, gpu, price, objective=found.group["objective"]
+        )
     sure: list[tuple[float, float] | None] = [None, None]
     least = status is BudgetStatus.REACHED and tokens is not None and tokens <= GRID[0]
     if least:
@@ -210,7 +212,7 @@ def answer(found: Predictor, asked: Question, gpu: str | None = None, price: flo
     )
 
 
-def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatus]:
+def invert(fitted: Fit, asked: Question, where: str = "budget") -> tuple[int | None, float, BudgetStatus]:
     """Tokens, loss there and status for a fitted law; without an answer below 1e13 tokens, the lowest loss."""
     if asked.target is not None and asked.l_pruned is not None and asked.l_pruned <= asked.target:
         return 0, asked.l_pruned, BudgetStatus.ALREADY_MET
@@ -219,7 +221,7 @@ def invert(fitted: Fit, asked: Question) -> tuple[int | None, float, BudgetStatu
         losses = fitted.predict(asked.columns(GRID))
         if np.isnan(losses).all():
             raise P2Error(
-                f"budget: the law {fitted.law.name} gives no finite loss so far from these runs; try another."
+                f"{where}: the law {fitted.law.name} gives no finite loss so far from these runs; try another."
             )
         return None, float(np.nanmin(losses)), BudgetStatus.UNREACHABLE
     i = int(met[0])

@@ -59,12 +59,13 @@ def group_fits(text: pd.DataFrame, law: str | Law | None, family: str | None, wh
     rows = usable(text)
     if family is not None and family not in set(rows["family"]):
         raise unknown_name("family", family, rows["family"].unique(), where)
-    chosen, _ = choose_law(rows, law, l_pruned_known=False)
+    chosen, _ = choose_law(rows, law, l_pruned_known=False, where=where)
     found, errors = [], []
     for (name, method), own in rows.groupby(["family", "method"]):
         if family in (None, name):
             try:
-                found.append(GroupFit(str(name), str(method), own, fit_new_model(chosen, rows, str(name), str(method))))
+                shared = fit_new_model(chosen, rows, str(name), str(method), where)
+                found.append(GroupFit(str(name), str(method), own, shared))
             except FitError as error:
                 errors.append(str(error))
     if not found:

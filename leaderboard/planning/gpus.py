@@ -12,6 +12,7 @@ from leaderboard.logs.methods import is_masked
 
 MFU = 0.40  # TRL with compile and no gradient checkpointing: 39 % measured on an H100, 1.24 B parameters
 MOST_PRICE = 1_000_000  # US dollars a GPU-hour
+DISTILL = "distill"  # the objective that needs a teacher
 
 
 @dataclass(frozen=True)
@@ -59,25 +60,34 @@ ORIGIN = (
 
 
 def gpu_hours(
-    tokens: float, n0: float, rate: float, method: str, gpu: str, price: float | None = None
+    tokens: float,
+    n0: float,
+    rate: float,
+    method: str,
+    gpu: str,
+    price: float | None = None,
+    where: str = "budget",
+    objective: str = "clm",
 ) -> tuple[float, float]:
     """GPU-hours and cost in US dollars of post-training: 6 FLOPs a parameter and token at 40 % utilisation.
 
     `price` is in US dollars an hour; None takes the GPU's typical one. For depth or width with 2:4 an upper bound: what
-    the structured part saves is not told by the total rate. Raises P2Error as `check_offer` does.
+    the structured part saves is not told by the total rate. A distillation runs its teacher, the model before pruning,
+    forward beside it: 2 FLOPs more for each of its `n0` parameters. Raises P2Error as `check_offer` does.
     """
-    check_offer(gpu, price)
+    check_offer(gpu, price, where)
     parameters = n0 if is_masked(method) else n0 * (1 - rate)  # masked weights still cost dense compute
-    hours = tokens * 6 * parameters / (GPUS[gpu].peak * MFU) / 3600
+    teacher = 2 * n0 if objective == DISTILL else 0.0
+    hours = tokens * (6 * parameters + teacher) / (GPUS[gpu].peak * MFU) / 3600
     return hours, hours * (GPUS[gpu].price if price is None else price)
 
 
-def check_offer(gpu: str | None, price: float | None) -> None:
-    """Raise P2Error on a GPU that is not in the table, or a price that is none."""
+def check_offer(gpu: str | None, price: float | None, where: str = "budget") -> None:
+    """Raise P2Error on a GPU that is not in the table, or a price that is none; `where` begins it."""
     if gpu is not None and gpu not in GPUS:
-        raise unknown_name("gpu", gpu, GPUS, "budget")
+        raise unknown_name("gpu", gpu, GPUS, where)
     if price is not None and not 0 <= price <= MOST_PRICE:
-        raise P2Error(f"budget: price is {price:g}; give US dollars a GPU-hour, 0 to {MOST_PRICE:,}.")
+        raise P2Error(f"{where}: price is {price:g}; give US dollars a GPU-hour, 0 to {MOST_PRICE:,}.")
 
 
 def gpu_named(device: str) -> str | None:

@@ -106,14 +106,20 @@ def recommended_fit(
     return replace(found.fit, notes=(*found.fit.notes, *found.why, lent_words(found.shared)))
 
 
-def choose_law(text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool) -> tuple[Law, list[str]]:
-    """The law to answer with, and why it is that one: the law asked for, else the best on unseen sizes and rates."""
+def choose_law(
+    text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool, where: str = "budget"
+) -> tuple[Law, list[str]]:
+    """The law to answer with, and why it is that one: the law asked for, else the best on unseen sizes and rates.
+
+    `where` begins the errors.
+    """
     if isinstance(law, str) and law not in LAWS:
-        raise unknown_name("law", law, LAWS, "budget")
+        raise unknown_name("law", law, LAWS, where)
     if law is not None:
         chosen = LAWS[law] if isinstance(law, str) else law
         if not l_pruned_known and MEASURED in chosen.inputs:
-            raise P2Error(f"budget: the law {chosen.name} needs l_pruned, the loss right after pruning (--l-pruned).")
+            fix = "give it (--l-pruned)" if where == "budget" else "choose a law that does without it"
+            raise P2Error(f"{where}: the law {chosen.name} needs l_pruned, the loss right after pruning; {fix}.")
         return chosen, [f"The law {chosen.name} was asked for."]
     table = heldout(text)
     blind = table[[name for name in table.index if MEASURED not in LAWS[name].inputs]]
@@ -143,13 +149,16 @@ def heldout(text: pd.DataFrame) -> pd.Series:
     return _heldout.get(key, make)
 
 
-def fit_new_model(law: Law, text: pd.DataFrame, family: str, method: str) -> SharedFit:
-    """Fit `law` for a family and method; only a law that pools families, or methods, answers for one without runs."""
+def fit_new_model(law: Law, text: pd.DataFrame, family: str, method: str, where: str = "budget") -> SharedFit:
+    """Fit `law` for a family and method; only a law that pools families, or methods, answers for one without runs.
+
+    `where` begins the errors.
+    """
     for name, wanted in (("family", family), ("method", method)):
         if not law.pool and wanted not in set(text[name]):
-            raise unknown_name(name, wanted, text[name].astype(str).unique(), f"budget, law {law.name}")
+            raise unknown_name(name, wanted, text[name].astype(str).unique(), f"{where}, law {law.name}")
     if not law.pool and not ((text["family"] == family) & (text["method"] == method)).any():
-        raise P2Error(f"budget: no run of {family} by {method} on this text, and the law {law.name} pools nothing.")
+        raise P2Error(f"{where}: no run of {family} by {method} on this text, and the law {law.name} pools nothing.")
     return fit_group(law, text, {"family": family, "method": method})
 
 

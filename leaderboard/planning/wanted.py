@@ -138,6 +138,7 @@ def _rows(group: Group, groups: list[Group], gpu: str) -> list[dict[str, object]
     lent = [g for g in groups if len(g.slopes) and _lends(group, g)]
     before = {id(g): _counted(variances(g.known.precision, g.slopes)) for g in lent}
     fitted = group.fitted
+    objective = str(fitted.rows["objective"].iloc[0])
     rows: list[dict[str, object]] = []
     for base, rate, tokens in _experiments(group):
         run = _run(fitted, base, rate, tokens)
@@ -145,7 +146,7 @@ def _rows(group: Group, groups: list[Group], gpu: str) -> list[dict[str, object]
         gain = max(0.0, sum(float((before[key] - after[key]).sum()) for key in after) / asked)
         own = id(group)
         shrinks = 1 - float(np.sqrt(after[own]).sum() / np.sqrt(before[own]).sum()) if own in after else np.nan
-        hours, _ = gpu_hours(tokens, base.n0, rate, fitted.method, gpu)
+        hours, _ = gpu_hours(tokens, base.n0, rate, fitted.method, gpu, where="wanted", objective=objective)
         row: dict[str, object] = (
             {"base_model": base.name, "family": fitted.family, "method": fitted.method, "rate": rate}
             | {"n0": base.n0, "tokens": tokens, "gain": gain, "narrower": shrinks}

@@ -83,26 +83,33 @@ def pareto(table: pd.DataFrame) -> pd.Series:
 def hub_metadata(models: Iterable[str], api: "HfApi") -> pd.DataFrame:
     """What the Hub says of each model, indexed by it: licence, downloads, likes, date of the last change.
 
-    Empty for a model that is gone or private, and for all that follow when the Hub does not answer.
+    One request an owner, not one a model. Empty for a model that is gone or private, and for all that follow when the
+    Hub does not answer.
     """
     from huggingface_hub import errors
 
+    wanted = set(models)
     rows: dict[str, dict[str, Any]] = {}
-    for model in dict.fromkeys(models):
+    for owner in sorted({model.partition("/")[0] for model in wanted}):
         try:
-            info = api.model_info(model, timeout=10)
+            theirs = list(api.list_models(author=owner, expand=["cardData", "downloads", "lastModified", "likes"]))
         except (errors.HfHubHTTPError, errors.HFValidationError):
             continue
         except (errors.HTTPError, OSError):  # type: ignore[attr-defined]  # no answer
             break
-        card = info.card_data
-        rows[model] = {
-            "licence": card and (card.get("license_name") or card.get("license")),
-            "downloads": info.downloads,
-            "likes": info.likes,
-            "updated": info.last_modified,
-        }
+        rows |= {info.id: _said(info) for info in theirs if info.id in wanted}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(HUB_COLUMNS))
+
+
+def _said(info: Any) -> dict[str, Any]:
+    """The columns HUB_COLUMNS of a model, from the Hub's own words on it."""
+    card = info.card_data
+    return {
+        "licence": card and (card.get("license_name") or card.get("license")),
+        "downloads": info.downloads,
+        "likes": info.likes,
+        "updated": info.last_modified,
+    }
 
 
 def snippet(model: str, revision: str | None = None) -> str:

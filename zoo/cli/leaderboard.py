@@ -271,7 +271,12 @@ def _warn(read: "Read") -> None:
     """Say what is not fresh and what was left out."""
     if read.note:
         print(f"note: {read.note}", file=sys.stderr)
-    for report in read.quarantined:
+    warn_left_out(read.quarantined)
+
+
+def warn_left_out(reports: "tuple[Report, ...]") -> None:
+    """Say which logs were left out and why, on standard error."""
+    for report in reports:
         print(
             f"left out: {printable(report.path)}: {next(f for f in report.findings if f.severity == ERROR)}",
             file=sys.stderr,

@@ -26,6 +26,9 @@ Gpus = Annotated[
     int | None, typer.Option(min=1, help="GPUs to share the model and each step, by FSDP2; default: the recipe's.")
 ]
 OnJobs = Annotated[str | None, typer.Option(metavar="hf-jobs:FLAVOR", help="Run on Hugging Face Jobs: hf-jobs:h200.")]
+Wheel = Annotated[
+    str | None, typer.Option(metavar="FILE|URL", envvar="P2ZOO_WHEEL", help="With --on: p2zoo for the job.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done and what it costs, and stop.")]
 ResultJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON; messages go to stderr.")]
 Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="Hub to talk to; default $HF_ENDPOINT.")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli.options import Corpus, DryRun, Gpus, OnJobs, Out, ResultJson, Resume, Sets
+from zoo.cli.options import Corpus, DryRun, Gpus, OnJobs, Out, ResultJson, Resume, Sets, Wheel
 
 if TYPE_CHECKING:
     from zoo.recipe.spec import Recipe
@@ -28,9 +28,7 @@ def run(
     resume: Resume = False,
     gpus: Gpus = None,
     on: OnJobs = None,
-    wheel: Annotated[
-        str | None, typer.Option(metavar="FILE|URL", envvar="P2ZOO_WHEEL", help="With --on: p2zoo for the job.")
-    ] = None,
+    wheel: Wheel = None,
     to: Annotated[str | None, typer.Option(metavar="NAMESPACE", help="With --on: publish there at the end.")] = None,
     logs: Annotated[
         str | None, typer.Option(metavar="DATASET", help="With --on and --to: log data set for the pull request.")

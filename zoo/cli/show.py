@@ -17,10 +17,10 @@ def plot(
 
     Examples: `p2zoo plot seed`, `p2zoo plot seed runs/ --out curves.png --law p2`
     """
-    import pandas as pd
-
     from leaderboard import LAWS, load_logs
     from leaderboard.errors import P2Error, unknown_name
+    from leaderboard.logs.load import join_logs
+    from zoo.cli.leaderboard import warn_left_out
 
     if law not in LAWS:
         raise unknown_name("law", law, LAWS, "plot")
@@ -28,7 +28,8 @@ def plot(
         from zoo.sweep.gallery import draw_gallery
     except ModuleNotFoundError as error:
         raise P2Error(f"plot: {error.name} is missing; pip install 'p2zoo[train]'.") from error
-    frame = pd.concat([load_logs(None if source == "seed" else source).frame for source in logs], ignore_index=True)
+    frame, repeats = join_logs([load_logs(None if source == "seed" else source) for source in logs])
+    warn_left_out(repeats)
     try:
         titles = draw_gallery(out, frame, law)
     except OSError as error:

@@ -8,7 +8,7 @@ import typer
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from zoo.cli.options import Corpus, DryRun, Endpoint, OnJobs, ResultJson
+from zoo.cli.options import Corpus, DryRun, Endpoint, OnJobs, ResultJson, Wheel
 from zoo.endpoint import use_endpoint
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def sweep(
     ] = None,
     corpus: Corpus = None,
     on: OnJobs = None,
+    wheel: Wheel = None,
     publish: Annotated[bool, typer.Option("--publish", help="Publish each finished run, see p2zoo publish.")] = False,
     to: Annotated[str | None, typer.Option(metavar="NAMESPACE", help="Where to publish; default: you.")] = None,
     logs: Annotated[str | None, typer.Option(metavar="DATASET", help="Log data set for the pull requests.")] = None,
@@ -68,7 +69,7 @@ def sweep(
         rows = [item.as_dict(card) for item in items]
         print(json.dumps({"runs": rows}, indent=2) if as_json else listing(items, card))
         raise typer.Exit(1 if any(row["status"] == "refused" for row in rows) else 0)
-    outcomes, published = _carry_out(items, jobs, on, target, as_json)
+    outcomes, published = _carry_out(items, jobs, _job_words(on, wheel), target, as_json)
     report = _report(outcomes, folder, Path(where).name)
     if as_json:
         _print_json(report, outcomes, published)
@@ -79,18 +80,21 @@ def sweep(
 
 
 def _carry_out(
-    items: "list[Item]", jobs: int, on: str | None, target: list[str] | None, as_json: bool
+    items: "list[Item]", jobs: int, job_words: list[str], target: list[str] | None, as_json: bool
 ) -> "tuple[list[Outcome], dict[str, dict[str, Any]]]":
-    """Run what is not finished and publish it where there is a `target`: how each ended, and what became public."""
+    """Run what is not finished and publish it where there is a `target`: how each ended, and what became public.
+
+    With `job_words` each run is a job, which publishes by itself.
+    """
     from rich.console import Console
 
     from zoo.sweep.sweep import carry_out
 
     console = Console(stderr=as_json)
-    extra = ["--on", on, *(target or [])] if on else []  # a job publishes by itself
+    extra = [*job_words, *(target or [])] if job_words else []
     with View(console, items) as view:
         outcomes = carry_out(items, jobs, extra, view.watch)
-    return outcomes, {} if on or target is None else _publish(outcomes, target, console)
+    return outcomes, {} if job_words or target is None else _publish(outcomes, target, console)
 
 
 class View:
@@ -177,6 +181,16 @@ def _card(on: str | None, gpu: str) -> str:
     from zoo.jobs.request import flavor_of
 
     return flavor_of(on).gpu
+
+
+def _job_words(on: str | None, wheel: str | None) -> list[str]:
+    """Options that send each run to Hugging Face Jobs; refuses now what every job would be refused for."""
+    if on is None:
+        return []
+    from zoo.jobs.request import job_dependency
+
+    job_dependency(wheel)
+    return ["--on", on, "--wheel", str(wheel)]
 
 
 def _target(to: str | None, logs: str | None, licence: str | None, publish: bool, dry_run: bool) -> list[str] | None:

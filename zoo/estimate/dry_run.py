@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from leaderboard import words
+from zoo.estimate.disk import disk_bytes
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.inputs.base_model import Source, describe
 from zoo.inputs.enough import check_enough
@@ -16,8 +17,6 @@ from zoo.pruning.plan import Plan, plan
 from zoo.recipe.files import to_yaml
 from zoo.recipe.grid import GRIDS
 from zoo.recipe.spec import Recipe
-
-OPTIMIZER_BYTES = 16  # a parameter, in a checkpoint of fp32 weights and moments
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class Estimate:
     plan: Plan | None
     memory_bytes: int | None  # at the micro-batch it would begin with
     least_bytes: int | None  # one sequence at a time, every block computed twice
+    disk_bytes: int | None  # of the run folder, when it holds most
     steps: int
     tokens: int
     evaluations: int
@@ -46,6 +46,7 @@ class Estimate:
             "rate_nonembedding": plan and plan.rate_nonembedding,
             "memory_bytes": self.memory_bytes,
             "least_bytes": self.least_bytes,
+            "disk_bytes": self.disk_bytes,
             "steps": self.steps,
             "tokens": self.tokens,
             "evaluations": self.evaluations,
@@ -71,6 +72,7 @@ def estimate(recipe: Recipe) -> Estimate:
         if planned is None
         else memory(planned.target, train, planned.n0, first, train.gradient_checkpointing is True),
         least_bytes=None if planned is None else least_memory(planned.target, train, planned.n0),
+        disk_bytes=None if planned is None else disk_bytes(planned.target, train),
         steps=train.steps,
         tokens=train.planned_tokens,
         evaluations=len(grid_steps(recipe, train.steps)) + 2,  # l0 and l_pruned
@@ -87,7 +89,7 @@ def grid_steps(recipe: Recipe, steps: int) -> list[int]:
 def report(found: Estimate) -> str:
     """The estimate for people: the resolved recipe, then what it costs."""
     lines = [to_yaml(found.recipe).rstrip(), "", f"# recipe {found.recipe.sha256[:16]}: what it costs"]
-    if found.plan is None or found.memory_bytes is None or found.least_bytes is None:
+    if found.plan is None or found.memory_bytes is None or found.least_bytes is None or found.disk_bytes is None:
         lines.append(
             f"pruning       known once {found.recipe.model.name} is downloaded; its config does not ship with p2zoo"
         )
@@ -97,6 +99,7 @@ def report(found: Estimate) -> str:
             f"memory        {found.memory_bytes / GIB:.2f} GiB while training, {found.least_bytes / GIB:.2f} GiB at "
             "least (estimates)"
         )
+        lines.append(f"disk          {found.disk_bytes / 1e9:.2f} GB for the run folder (estimate)")
     lines.append(f"tokens        {found.tokens:,} in {found.steps:,} steps of {found.recipe.train.batch_tokens:,}")
     if found.text_tokens is not None:
         times = found.text_tokens / found.tokens

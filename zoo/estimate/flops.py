@@ -20,7 +20,14 @@ def peak(device: str) -> float | None:
     return None if name is None else GPUS[name].peak
 
 
-def mfu(shape: Shape, seq_len: int, tokens_per_second: float, device: str, gpus: int = 1) -> float | None:
+def forward_flops(teacher: Shape | None, seq_len: int) -> float:
+    """Model FLOPs a token of the teacher of a distillation, which has no backward: a third; 0 without one."""
+    return 0.0 if teacher is None else flops_per_token(teacher, seq_len) / 3
+
+
+def mfu(
+    shape: Shape, seq_len: int, tokens_per_second: float, device: str, gpus: int = 1, teacher: Shape | None = None
+) -> float | None:
     """Share of the peak of `gpus` such cards that went into model FLOPs; None where the peak is not known."""
-    top = peak(device)
-    return None if top is None else tokens_per_second * flops_per_token(shape, seq_len) / (top * gpus)
+    top, flops = peak(device), flops_per_token(shape, seq_len) + forward_flops(teacher, seq_len)
+    return None if top is None else tokens_per_second * flops / (top * gpus)

@@ -66,10 +66,16 @@ def _model_folder(named: Path) -> Path:
     return named / "model" if (named / "run.json").is_file() else named
 
 
-def resolve(spec: ModelSpec, beside: Path, accept: Callable[[Source], None] = lambda found: None) -> Source:
+def resolve(
+    spec: ModelSpec,
+    beside: Path,
+    accept: Callable[[Source], None] = lambda source: None,
+    described: Source | None = None,
+) -> Source:
     """The model with its files on this machine; downloads from the Hub, config first.
 
-    `accept` sees the config before any weights are fetched, and may refuse by raising.
+    `accept` sees the config before any weights are fetched, and may refuse by raising. `described` is what `describe`
+    said of a local folder a moment ago, so that it is not hashed again.
     """
     if spec.made_by is not None:
         raise P2Error(
@@ -77,7 +83,7 @@ def resolve(spec: ModelSpec, beside: Path, accept: Callable[[Source], None] = la
             "result with --set model.name=/PATH/OF/RUN; `p2zoo sweep` does both by itself."
         )
     if spec.local:
-        found = describe(spec, beside)
+        found = described or describe(spec, beside)
         if found is None or found.folder is None or not any(found.folder.glob("*.safetensors")):
             raise P2Error(f"model.name: {spec.name} has a config but no *.safetensors weights; save the model there.")
         accept(found)

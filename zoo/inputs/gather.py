@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leaderboard.errors import P2Error
 from zoo.inputs.packing import PADDING, Blocks, load_blocks, pack, save_blocks
-from zoo.inputs.text import Hashed, documents, labelled, tokenize
+from zoo.inputs.text import Hashed, documents, forget, labelled, tokenize
 from zoo.recipe.spec import Recipe, TextSpec
 
 _EVERYTHING = 2**62
@@ -46,9 +46,12 @@ class Materials:
 
 
 def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path) -> Materials:
-    """Tokenize what the recipe names; `commits` pin Hub data sets, `cache` keeps the training blocks."""
+    """Tokenize what the recipe names; `commits` pin Hub data sets, `cache` keeps the training blocks.
+
+    Afterwards no text stays in memory.
+    """
     heldout, sha256, sources = heldout_blocks(recipe, tokenizer, commits["heldout"])
-    return Materials(
+    materials = Materials(
         heldout=heldout,
         heldout_sha256=sha256,
         train=_train(recipe, tokenizer, commits["train"], cache),
@@ -56,6 +59,8 @@ def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path)
         sources=sources,
         heldout_bytes=text_bytes(heldout, tokenizer),
     )
+    forget()
+    return materials
 
 
 def text_bytes(blocks: Blocks, tokenizer: Any) -> int | None:

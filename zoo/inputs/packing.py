@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from zoo.files import disk
+
 PADDING = -1  # in `positions`
 _WINDOW = 4_194_304  # tokens that bfd_split looks at together
 
@@ -179,12 +181,12 @@ _PACKERS: dict[str, Callable[[Iterable[list[int]], int, int], Iterator[Pair]]] =
 
 def save_blocks(blocks: Blocks, folder: Path) -> None:
     """Write blocks so that a long tokenization is done once; complete when `blocks.json` is there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "ids.npy", blocks.ids)
-    np.save(folder / "positions.npy", blocks.positions)
-    (folder / "blocks.json").write_text(
-        json.dumps({"seen": blocks.seen, "packed": blocks.packed, "sha256": blocks.sha256})
-    )
+    about = {"seen": blocks.seen, "packed": blocks.packed, "sha256": blocks.sha256}
+    with disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "ids.npy", blocks.ids)
+        np.save(folder / "positions.npy", blocks.positions)
+        (folder / "blocks.json").write_text(json.dumps(about))
 
 
 def load_blocks(folder: Path) -> Blocks | None:

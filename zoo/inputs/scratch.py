@@ -26,8 +26,8 @@ def initial_model(recipe: Recipe, commit: str, where: Path) -> Source:
     """
     folder = where / recipe.model.name
     if not folder.is_dir():
+        tokenizer = _tokenizer(recipe, commit)
         with new_folder(folder) as new:
-            tokenizer = _tokenizer(recipe, commit)
             tokenizer.save_pretrained(new)
             base_model.save_model(_random(recipe, tokenizer), new)
     return base_model.resolve(ModelSpec(name=str(folder.resolve())), where)

@@ -133,6 +133,11 @@ def _local(written: str, folder: Path, where: str) -> Path:
     return path
 
 
+def forget() -> None:
+    """Let go of the texts that were read, once nobody will ask for them again: a corpus is large beside its blocks."""
+    _read.cache_clear()
+
+
 @lru_cache(maxsize=2)  # a run reads its file for several purposes, and a packed corpus takes seconds
 def _read(path: Path, column: str, where: str, changed_ns: int) -> tuple[Sequence[str], Sequence[str] | None]:
     """All documents of a file, and their sources where it tells them.
@@ -148,6 +153,11 @@ def _read(path: Path, column: str, where: str, changed_ns: int) -> tuple[Sequenc
     except (UnicodeDecodeError, json.JSONDecodeError, pa.ArrowInvalid, lzma.LZMAError, EOFError) as error:
         kind = path.suffix.lstrip(".") or "text"
         raise P2Error(f"{where}.file: {path.name} cannot be read as {kind}: {error}. Is it cut off?") from error
+    except OSError as error:
+        raise P2Error(
+            f"{where}.file: {path.name} cannot be read: {error.strerror or error}; mend the file or its rights, or "
+            "name another."
+        ) from error
 
 
 def _read_parquet(path: Path, column: str, where: str) -> list[str]:

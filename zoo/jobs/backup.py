@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
 
-from leaderboard.errors import P2Error, RunFailed
+from leaderboard.errors import P2Error
 from zoo.files import new_folder
 from zoo.publish.client import Patience
 from zoo.publish.diff import Content, as_bytes, hashes, missing
 from zoo.run.finished import refuse_tokens
+from zoo.run.folder import refuse_other
 
 KEPT = ("run.json", "log.jsonl", ".work/pruned", ".work/checkpoints")
 RESULTS = ("run.json", "log.parquet", "log.jsonl", "recipe.yaml", "curve.png")
@@ -41,8 +42,10 @@ class Backup:
     def restore(self, folder: Path) -> dict[str, Any] | None:
         """Bring the state of the run into `folder`, unless that has a state of its own.
 
-        Returns what was published when the run is over, else None.
+        Returns what was published when the run is over, else None. Raises P2Error for a folder that holds something
+        else than a run, before anything is asked of the Hub: what comes from there takes the folder's place.
         """
+        refuse_other(folder)
         self.insist(f"job: {self.repo}", lambda: self.api.create_repo(self.repo, private=True, exist_ok=True))
         if (folder / "run.json").is_file():
             return None
@@ -136,7 +139,10 @@ def _copy(path: Path, target: Path) -> None:
 
 
 def download(api: HfApi, repo: str, folder: Path, names: tuple[str, ...] | None) -> Path:
-    """The files of a run's repository into `folder`, all of them or none; gives the path of published.json."""
+    """The files of a run's repository into `folder`, all of them or none; gives the path of published.json.
+
+    Raises P2Error or RunFailed, as Patience does, for what cannot be had.
+    """
 
     def fetch() -> None:
         with new_folder(folder) as whole:
@@ -146,8 +152,5 @@ def download(api: HfApi, repo: str, folder: Path, names: tuple[str, ...] | None)
             )  # fmt: skip
             shutil.rmtree(whole / ".cache", ignore_errors=True)
 
-    try:
-        Patience()(f"job: {repo}", fetch)
-    except RepositoryNotFoundError as error:
-        raise RunFailed(f"{repo}: is not on the Hub, or not yours.") from error
+    Patience()(f"job: {repo}", fetch)
     return folder / PUBLISHED

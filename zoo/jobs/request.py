@@ -100,13 +100,16 @@ def request(
     state = f"{namespace}/p2zoo-{_NAME.sub('-', recipe.name.lower()).strip('-.')}-{recipe.sha256[:8]}"
     arguments += ["--state", state, *(["--to", to] if to else []), *(["--logs", logs] if logs else [])]
     arguments += ["--license", licence] if licence else []
-    dependency, more = _dependency(wheel)
+    dependency, more = job_dependency(wheel)
     if flavor.count > 1:
         check_shared(recipe.train, flavor.count)
     hours = cost = None
     if planned.plan is not None:
         _check_memory(planned.plan, recipe.train, on, flavor)
-        spent, _ = gpu_hours(planned.tokens, planned.plan.n0, planned.plan.rate, recipe.prune.method, flavor.gpu)
+        plan, method = planned.plan, recipe.prune.method
+        spent, _ = gpu_hours(
+            planned.tokens, plan.n0, plan.rate, method, flavor.gpu, where="--on", objective=recipe.objective
+        )
         hours = spent / flavor.count
         cost = hours * flavor.price
     limit = math.ceil(SPARE * hours + START_H) if hours is not None else 24
@@ -144,8 +147,8 @@ def _shipped(recipe: Recipe, path: Path, sets: Sequence[str], gpus: int) -> tupl
     return ["recipe.yaml"], to_yaml(replace(recipe, hardware=HardwareSpec(gpus=gpus)))
 
 
-def _dependency(wheel: str | None) -> tuple[str, list[str]]:
-    """p2zoo as uv is to install it, and the words that ship a local wheel."""
+def job_dependency(wheel: str | None) -> tuple[str, list[str]]:
+    """p2zoo as uv is to install it, and the words that ship a local wheel. P2Error without a wheel that is one."""
     if wheel is None:
         raise P2Error(
             "--on: p2zoo is on no package index, so the job needs it as a wheel: `pip wheel --no-deps -w dist .` in "

@@ -32,7 +32,7 @@ from zoo.models.families import MODULES
 from zoo.pruning.blocks import Forward, walk
 
 Scores = dict[str, Tensor]
-_FORMAT = "2"  # raise when a score changes its meaning, so that old caches are not read
+_FORMAT = "3"  # raise when a score changes its meaning, so that old caches are not read
 _SAMPLE = 16_384  # tokens whose residual streams are kept at every layer boundary
 
 
@@ -53,7 +53,7 @@ def scores(
     cache_key: str | None = None,
     device: torch.device | None = None,
 ) -> Scores:
-    """All scores, from the cache if this model and this calibration text were seen before.
+    """All scores, from the cache if this model in its dtype, this calibration text and kind of device were seen before.
 
     `batches` are token ids, (batch, sequence) each. `cache_key` names the weights, e.g. id@commit. Blocks are run
     on `device`; None: where the model is.
@@ -62,7 +62,8 @@ def scores(
         return collect(model, batches, device)
     if not cache_key:
         raise P2Error("calibration: a score cache needs cache_key, the name and commit of the weights.")
-    key = f"{_FORMAT}|{cache_key}|{calibration_sha256(batches)}"
+    kind = f"{model.dtype}|{(device or model.device).type}"  # which round differently, and may rank near-ties otherwise
+    key = f"{_FORMAT}|{cache_key}|{kind}|{calibration_sha256(batches)}"
     path = Path(cache_dir) / f"scores-{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
     if path.is_file():
         with safe_open(path, "pt") as file:

@@ -79,7 +79,7 @@ def count_zeros(weights: Iterable[Tensor]) -> int:
 
 
 def require_zeros(weights: Mapping[str, Tensor], sparse: Sparse) -> None:
-    """Raise RunFailed unless every matrix, by name, holds the pattern of `sparse`."""
+    """Raise RunFailed unless every whole matrix, by name, holds the zeros of `sparse`."""
     lost = [name for name, weight in weights.items() if not sparse.holds(weight)]
     if lost:
         raise RunFailed(lost_words(lost, len(weights), sparse))

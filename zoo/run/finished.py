@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -107,9 +108,15 @@ def portable(recipe: Recipe) -> Recipe:
 
 
 def weights_sha256(folder: Path) -> str:
-    """Hash of the weight files of a model folder, by name and content."""
+    """Hash of the weight files of a model folder, by name and content; read once while their sizes and times stay."""
+    files = ((path, path.stat()) for path in sorted(folder.glob("*.safetensors")))
+    return _weights_sha256(tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in files))
+
+
+@lru_cache(maxsize=8)
+def _weights_sha256(files: tuple[tuple[Path, int, int], ...]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path, _, _ in files:
         digest.update(f"{path.name}\0".encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

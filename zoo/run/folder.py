@@ -9,13 +9,15 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar, cast
 
 from leaderboard.errors import P2Error
+from zoo.distributed import ALONE, Team
 from zoo.files import disk, write_atomic
 
+T = TypeVar("T")
 FINISHED = "finished"
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)  # file systems that cannot lock; there nobody is kept out
 
@@ -26,10 +28,20 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path
         self.work = path / ".work"
+        self.pruned = self.work / "pruned"
         self.log = path / "log.jsonl"
         self.state: dict[str, Any] = {}
-        self.reads = False  # one of several processes, and not the one that writes
+        self.team = ALONE
         self._held: IO[str] | None = None
+
+    @classmethod
+    def of_team(cls, path: Path, identity: Mapping[str, Any], resume: bool, team: Team) -> "RunFolder":
+        """The folder in each process of a team: open in the first, which writes; the others read what it left."""
+        run = team.first(lambda: cls.open(path, identity, resume)) or cls(path)
+        run.team = team
+        if run.reads:
+            run.refresh()
+        return run
 
     @classmethod
     def open(cls, path: Path, identity: Mapping[str, Any], resume: bool) -> "RunFolder":
@@ -43,13 +55,25 @@ class RunFolder:
             run.update(status="running", **identity)
         return run
 
-    @classmethod
-    def follow(cls, path: Path) -> "RunFolder":
-        """The folder as a process sees it that writes nothing; another has it open."""
-        run = cls(path)
-        run.reads = True
-        run.refresh()
-        return run
+    @property
+    def reads(self) -> bool:
+        """Whether this is one of several processes, and not the one that writes."""
+        return self.team.rank > 0
+
+    def station(self, done: str, step: Callable[[], T], back: Callable[[], T] | None = None) -> T:
+        """What a step of the run makes: done once, by the first process, and read `back` in all others and ever after.
+
+        `done` is a key of run.json that the step writes last; a step without a `back` finds by itself what is there.
+        """
+
+        def once() -> T:
+            return back() if back is not None and done in self.state else step()
+
+        made = self.team.first(once)
+        if not self.reads:
+            return cast(T, made)
+        self.refresh()
+        return once()
 
     def refresh(self) -> None:
         """Read run.json again, as the writing process left it."""
@@ -65,8 +89,8 @@ class RunFolder:
                 raise P2Error(
                     f"{path}: holds an unfinished run; add --resume to go on with it, or choose another --out."
                 )
-        elif path.exists() and (not path.is_dir() or any(item != self.work for item in path.iterdir())):
-            raise P2Error(f"{path}: exists and holds no run; choose an empty or new folder with --out.")
+        else:
+            refuse_other(path)
 
     def _lock(self) -> None:
         """Keep other processes out until `close`."""
@@ -137,6 +161,14 @@ class RunFolder:
                     f"{self.path}: holds another run: its {key} is {self.state.get(key)}, this one's is {value}. "
                     "Choose another --out."
                 )
+
+
+def refuse_other(path: Path) -> None:
+    """Raise P2Error for a path that holds something else than a run; an empty or new folder may become one."""
+    if (path / "run.json").is_file() or not path.exists():
+        return
+    if not path.is_dir() or any(item.name != ".work" for item in path.iterdir()):
+        raise P2Error(f"{path}: exists and holds no run; choose an empty or new folder with --out.")
 
 
 def read_state(path: Path) -> dict[str, Any]:

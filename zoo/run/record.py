@@ -1,4 +1,4 @@
-"""The last station: the checked log, the picture, the recipe and run.json; then the scratch folder goes.
+"""The last station: the final model, the checked log, the picture, the recipe and run.json; then the scratch goes.
 
 The log must pass the leaderboard's own check before the run counts as finished.
 """
@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 import shutil
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,17 +17,39 @@ from leaderboard.errors import RunFailed
 from leaderboard.logs.check import check_files
 from leaderboard.logs.contract import build_table, run_id, write_log
 from zoo.estimate.flops import mfu
-from zoo.files import disk, write_atomic
+from zoo.evaluation.heldout import heldout_loss
+from zoo.files import disk, new_folder, write_atomic
+from zoo.inputs import base_model
 from zoo.inputs.base_model import Source
 from zoo.inputs.gather import Materials
 from zoo.pruning.plan import Plan
 from zoo.recipe.files import to_yaml
 from zoo.recipe.spec import PRETRAIN, Recipe
 from zoo.run.folder import FINISHED, RunFolder, read_state
+from zoo.run.gate import gate
+from zoo.run.job import Inputs, Job
 from zoo.run.plot import draw_curve
+from zoo.run.pruned import by_source
 from zoo.training.execution import Execution
 
 PACKAGES = ("p2zoo", "torch", "transformers", "trl", "datasets", "accelerate", "safetensors")
+
+
+def save_final(job: Job, inputs: Inputs, model: Any) -> None:
+    """`model/` in the dtype of the checkpoint it came from; it takes its name only after the gate."""
+    config, folder = inputs.source.config, job.folder
+    dtype = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")
+    base_model.cast_weights(model.eval(), dtype)
+    with job.stage("saving model/, loading it back in a fresh process and measuring its loss"):
+        with new_folder(folder.path / "model") as new:
+            base_model.save_model(model, new)
+            inputs.tokenizer.save_pretrained(new)
+            base_model.copy_licences(inputs.source, new)
+            report = gate(model, new, inputs.probe, job.recipe.prune.method, inputs.plan.zeros)
+        loss = heldout_loss(model.float(), inputs.materials.heldout)
+    folder.update(loss_by_source=by_source(model, inputs.materials))
+    folder.update(gate_final=asdict(report), loss_saved=loss, dtype=str(dtype).removeprefix("torch."))
+    job.say(f"model/ loads back in a fresh process ({folder.state['dtype']}, held-out {loss:.4f})")
 
 
 def finish(
@@ -76,6 +99,7 @@ def log_columns(
     """The run-level columns of the log."""
     train, inputs = recipe.train, state["inputs"]
     speed = state["train_tokens"] / state["train_s"]
+    teacher = source.shape if train.objective == "distill" else None
     executed = Execution(**state["execution"]).as_software() if "execution" in state else {}
     return {
         "contributor": recipe.contributor,
@@ -110,7 +134,7 @@ def log_columns(
         "tokens_planned": train.planned_tokens,
         "seed": train.seed,
         "tokens_per_second": speed,
-        "mfu": mfu(plan.target, train.seq_len, speed, hardware(processes), processes),
+        "mfu": mfu(plan.target, train.seq_len, speed, hardware(processes), processes, teacher),
         "eval_data": f"{recipe.data.heldout.label}@{inputs['heldout'][:12]}",
         "eval_data_revision": inputs["heldout"],
         "eval_tokens": materials.heldout.tokens,

@@ -15,7 +15,7 @@ import pandas as pd
 from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.controls import with_controls
-from leaderboard.logs.load import load_logs
+from leaderboard.logs.load import join_logs, load_logs
 from leaderboard.logs.methods import CONTROL
 from leaderboard.planning.wanted import wanted
 from leaderboard.ranking.cells import FAILED, NOT_TESTABLE, score_cells
@@ -106,10 +106,13 @@ def of_folders(folders: Iterable[Path], title: str, failed: Mapping[str, str] | 
         names[state["run_id"]] = state["name"]
         if state.get("noise"):
             noise[state["run_id"]] = float(state["noise"])
-        logs.append(load_logs(folder).frame)
+        logs.append(load_logs(folder))
     if not logs:
         raise P2Error(f"{title}: no finished run, so there is nothing to report.")
-    return gather(pd.concat(logs, ignore_index=True), title, names, failed, noise)
+    frame, repeats = join_logs(logs)
+    report = gather(frame, title, names, failed, noise)
+    left_out = tuple(f"Left out: {one.path}: {one.findings[0]}" for one in repeats)
+    return replace(report, notes=(*left_out, *report.notes))
 
 
 def gather(

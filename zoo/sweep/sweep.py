@@ -21,6 +21,7 @@ from leaderboard.planning.gpus import gpu_hours
 from zoo import fresh
 from zoo.estimate.dry_run import Estimate, estimate
 from zoo.files import disk
+from zoo.inputs.text import forget
 from zoo.preemption import Preempted, heed_sigterm
 from zoo.recipe.catalog import recipe_names, recipes_folder
 from zoo.recipe.files import default_name, load_recipe
@@ -59,7 +60,10 @@ class Item:
         found = self.planned
         if found is None or (plan := found.plan) is None:
             return None
-        return gpu_hours(found.tokens, plan.n0, plan.rate, found.recipe.prune.method, gpu)
+        recipe = found.recipe
+        return gpu_hours(
+            found.tokens, plan.n0, plan.rate, recipe.prune.method, gpu, where="sweep", objective=recipe.objective
+        )
 
     def as_dict(self, gpu: str) -> dict[str, Any]:
         """JSON form, with its cost on `gpu`."""
@@ -111,6 +115,7 @@ def plan(where: str, out: Path, overrides: Sequence[str] = (), corpus: Path | No
     for name in (item.name for item in items):
         if len(twice := [str(item.recipe) for item in items if item.name == name]) > 1:
             raise P2Error(f"sweep: {' and '.join(twice)} have the same name, {name}, and would share a run folder.")
+    forget()
     return items
 
 

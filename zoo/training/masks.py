@@ -34,12 +34,11 @@ class MaskKeeper:
     def __init__(self, model: PreTrainedModel, pruned: Path | None = None, sparse: Sparse = TWO_OF_FOUR):
         self.sparse = sparse
         self.weights = {f"{layer}.{name}": linear.weight for layer, name, linear in sparse_linears(model)}
-        source = (
-            {name: local(weight) for name, weight in self.weights.items()}
-            if pruned is None
-            else _weights_on_disk(model, pruned)
-        )
-        require_zeros(source, sparse)
+        if pruned is None:
+            source = {name: local(weight) for name, weight in self.weights.items()}
+            require_zeros(source, sparse)
+        else:
+            source = _weights_on_disk(model, pruned, sparse)
         self.masks = {name: sparse.mask(source[name]).to(weight.device) for name, weight in self.weights.items()}
         self.handles = [self._watch(name, weight) for name, weight in self.weights.items()]
         self.reapply()
@@ -87,18 +86,26 @@ class MaskKeeper:
             handle.remove()
 
 
-def _weights_on_disk(model: PreTrainedModel, folder: Path) -> dict[str, Tensor]:
-    """The pruned matrices of a saved checkpoint in any number of files; of sharded ones this process's rows."""
+def _weights_on_disk(model: PreTrainedModel, folder: Path, sparse: Sparse) -> dict[str, Tensor]:
+    """The pruned matrices of a saved checkpoint in any number of files; of sharded ones this process's rows.
+
+    The whole matrix must hold zeros: the rows of one process may have none, and a process may have no rows.
+    """
     full = {id(p): name for name, p in model.named_parameters()}
     wanted = {full[id(linear.weight)]: f"{layer}.{name}" for layer, name, linear in sparse_linears(model)}
     rows = {full[id(linear.weight)]: _own_rows(linear.weight) for _, _, linear in sparse_linears(model)}
     found: dict[str, Tensor] = {}
+    lost = []
     for path in sorted(Path(folder).glob("*.safetensors")):
         with safe_open(path, "pt") as file:
-            names = [name for name in file.keys() if name in wanted]  # noqa: SIM118
-            found |= {wanted[name]: file.get_slice(name)[rows[name]] for name in names}
+            for name in [name for name in file.keys() if name in wanted]:  # noqa: SIM118
+                found[wanted[name]] = own = file.get_slice(name)[rows[name]]
+                if not sparse.holds(own) and not sparse.holds(file.get_tensor(name)):
+                    lost.append(wanted[name])
     if missing := sorted(set(wanted.values()) - set(found)):
         raise RunFailed(f"{folder}: not the pruned checkpoint of this model: lacks {len(missing)} matrices.")
+    if lost:
+        raise RunFailed(lost_words(lost, len(wanted), sparse))
     return found
 
 

@@ -271,6 +271,23 @@ def test_the_same_losses_under_another_run_are_an_error(log_file):
     assert first.findings == own.findings == ()
 
 
+def test_decoys_with_two_losses_each_hide_no_copy(log_file):
+    """Decoys come first and share two losses with the run each, so the copy meets a decoy first at every loss."""
+
+    def decoy(number):
+        def edit(rows):
+            for place, row in enumerate(rows[1:]):
+                row["loss"] += 0.0 if place // 2 == number else 0.01 * (number + 1)
+
+        return edit
+
+    decoys = [log_file(f"a{number}.parquet", decoy(number), seed=number + 1) for number in range(6)]
+    copy = log_file("c.parquet", seed=9)
+    *others, copied = check_files([*decoys, log_file("b.parquet"), copy]).reports
+    assert [(f.code, f.severity) for f in copied.findings] == [("near_duplicate", ERROR)]
+    assert all(report.findings == () for report in others)
+
+
 def test_a_bad_copy_does_not_make_a_duplicate_of_the_good_one(log_file):
     bad, good = check_files([log_file("a.parquet", put(4, loss=0.0)), log_file("b.parquet")]).reports
     assert not bad.ok

@@ -11,7 +11,7 @@ from leaderboard import P2Error, load_logs
 from leaderboard.logs.check import check_files, log_files
 from leaderboard.logs.contract import COLUMNS, build_table, write_log
 from leaderboard.logs.frame import data_hash
-from leaderboard.logs.load import MANY, SEED
+from leaderboard.logs.load import MANY, SEED, join_logs
 from leaderboard.seed import convert
 
 LATER = [c.name for c in COLUMNS if c.later]
@@ -26,6 +26,20 @@ def test_a_file_a_run_folder_and_a_folder_of_runs_read_alike(tmp_path, log_file)
         pd.testing.assert_frame_equal(frame, frames[0])
     assert list(frames[0]) == [c.name for c in COLUMNS]
     assert log_files(tmp_path) == [path]
+
+
+def test_a_run_that_two_sources_hold_counts_once(tmp_path, log_file):
+    def lift(rows):
+        for row in rows[1:]:
+            row["loss"] += 0.01
+
+    log_file("one/a.parquet")
+    log_file("two/a.parquet")
+    log_file("two/b.parquet", lift, seed=1)
+    frame, repeats = join_logs([load_logs(tmp_path / name) for name in ("one", "two")])
+    assert len(frame) == 26
+    assert list(frame) == [c.name for c in COLUMNS]
+    assert [(str(tmp_path / "two") in r.path, r.findings[0].code) for r in repeats] == [(True, "duplicate")]
 
 
 def test_a_bad_file_is_left_out_and_shown(tmp_path, log_file):

@@ -184,6 +184,16 @@ def test_gpu_hours_are_six_flops_a_parameter_and_token():
         assert gpu_hours(1e9, 1e9, 0.4, method, "h100")[0] == pytest.approx(hours / 0.75)
 
 
+def test_a_distillation_pays_its_teacher(seed):
+    """Two FLOPs a parameter and token of the model before pruning, whatever is cut from the student."""
+    for rate in (0.25, 0.5):
+        extra = (gpu_hours(1e9, 1e9, rate, "depth", "h100", objective=o)[0] for o in ("distill", "clm"))
+        assert next(extra) - next(extra) == pytest.approx(1e9 * 2 * 1e9 / (989e12 * MFU) / 3600)
+    taught = ask(seed.assign(objective="distill"), excess=0.2, gpu="a100")
+    plain = ask(seed, excess=0.2, gpu="a100")
+    assert taught.gpu_hours / plain.gpu_hours == pytest.approx((6 * 0.75 + 2) / (6 * 0.75))
+
+
 def test_an_answer_counts_gpu_hours(seed):
     answer = ask(seed, excess=0.2, gpu="a100")
     assert (answer.gpu_hours, answer.cost) == gpu_hours(answer.tokens, 34e6, 0.25, "depth", "a100")

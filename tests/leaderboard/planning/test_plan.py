@@ -120,11 +120,12 @@ def test_the_law_is_chosen_among_those_that_need_no_pruned_model(seed):
         ({"family": "lama-3"}, "Did you mean 'llama-3'"),
         ({"eval_data": "p2lab/docs"}, "unknown eval_data 'p2lab/docs'"),
         ({"law": LAWS["damage"]}, "needs l_pruned"),
+        ({"law": "p3"}, "unknown law 'p3'"),
         ({"bases": [Base("a/b", "mistral", 10**9, 10**9)]}, "nobody measured the loss of a/b on p2lab/docs-heldout"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(wrong, words, seed):
-    with pytest.raises(P2Error, match=words):
+    with pytest.raises(P2Error, match=f"^plan: .*{words}"):
         plan(seed, **({"deployed": 25e6, "tokens": 10e6, "law": P2} | wrong))
 
 

@@ -2,12 +2,13 @@
 
 import itertools
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from datasets.exceptions import DatasetNotFoundError
 
-from leaderboard.errors import P2Error
+from leaderboard.errors import P2Error, RunFailed
 from zoo.inputs.base_model import load_tokenizer
 from zoo.inputs.enough import check_enough
 from zoo.inputs.gather import gather, text_bytes
@@ -51,6 +52,20 @@ def test_draw_takes_whole_steps_that_reach_the_budget(packing):
     assert drawn.lengths[:-4].sum() < 500
     assert drawn.sha256 == blocks.draw(500, 4, seed=3).sha256 != blocks.draw(500, 4, seed=4).sha256
     assert blocks.draw(10**9, 4, seed=0).tokens < 10**9
+
+
+def test_text_that_cannot_be_read_is_not_told_as_a_full_disk(tmp_path):
+    (tmp_path / "data.txt").symlink_to("/proc/self/mem")  # a file whose reading fails for everybody
+    with pytest.raises(
+        P2Error, match=r"data\.train\.file: data\.txt cannot be read: Input/output error; mend the file"
+    ):
+        check_text(TextSpec(file="data.txt"), tmp_path, "data.train")
+
+
+def test_blocks_that_cannot_be_written_are_told_with_the_folder(tmp_path):
+    (tmp_path / "train").write_text("a file where a folder is to be")
+    with pytest.raises(RunFailed, match=r"train: cannot be written: .* choose another --out"):
+        save_blocks(pack(DOCUMENTS, 16, "bfd_split", 10**9), tmp_path / "train")
 
 
 def test_blocks_come_back_from_disk_and_damage_shows(tmp_path):
@@ -154,6 +169,20 @@ def test_far_too_little_text_is_known_before_it_is_tokenized(bench_folder, at_ha
     for key in ("train.tokens", "evaluate.tokens"):
         with pytest.raises(P2Error, match=rf"holds .* tokens, {key} asks for .* times as many"):
             check_enough(load_recipe(path, [f"{key}={2 * held}"]), known)
+
+
+def test_no_corpus_stays_in_memory_once_its_tokens_are_there(bench_folder, tmp_path):
+    (tmp_path / "large.txt").write_text("alpha beta gamma\0" * 100_000)
+    recipe = load_recipe(bench_folder / "recipe.yaml", [f"data.train.file={tmp_path / 'large.txt'}"])
+    tokenizer = load_tokenizer(bench_folder / "model")
+    tracemalloc.start()
+    try:
+        check_text(recipe.data.train, recipe.folder, "data.train")
+        assert tracemalloc.get_traced_memory()[0] > 5e6  # the run will ask for it again
+        gather(recipe, tokenizer, {"train": "", "heldout": ""}, tmp_path / "train")
+        assert tracemalloc.get_traced_memory()[0] < 3e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_text_whose_head_is_unlike_the_rest_is_sampled_all_over(bench_folder, tmp_path):

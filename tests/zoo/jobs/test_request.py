@@ -21,7 +21,8 @@ from leaderboard.errors import P2Error
 from leaderboard.planning.gpus import FLAVORS
 from zoo.devhub import client_env, serve
 from zoo.estimate.dry_run import estimate
-from zoo.jobs.backup import RESULTS, Backup
+from zoo.files import new_folder
+from zoo.jobs.backup import RESULTS, Backup, download
 from zoo.jobs.request import MOUNT, request
 from zoo.recipe.catalog import find_recipe
 from zoo.recipe.files import load_recipe
@@ -51,6 +52,11 @@ def test_the_client_takes_the_request_as_it_is():
     assert spec["secrets"] == {"HF_TOKEN": "hf_x"}
     assert "hf_x" not in json.dumps(asked.as_dict())
     assert asked.cost == pytest.approx(asked.hours * FLAVORS["h200"].price)
+
+
+def test_a_distillation_asks_for_the_hours_of_its_teacher():
+    plain, taught = ask(), ask(sets=["train.objective=distill"])
+    assert 1.3 < taught.hours / plain.hours < 1.6  # a quarter is cut: (6 x 0.75 + 2) / (6 x 0.75) = 1.44
 
 
 def test_every_flavor_is_one_of_the_clients():
@@ -141,6 +147,50 @@ def test_a_save_survives_the_end_of_the_run(hub, tmp_path):
     assert said == ["job: checkpoint after step 8 is on the Hub"]
     assert ".work/checkpoints/checkpoint-8/model.safetensors" in hub.list_repo_files("me/state")
     assert [path.name for path in tmp_path.iterdir() if "run" in path.name] == ["run"]
+
+
+def test_a_job_leaves_a_folder_alone_that_is_not_a_runs(hub, tmp_path):
+    """Another machine has a state to restore; here --out names a folder of the user's own files."""
+    kept = tmp_path / "run" / ".work" / "checkpoints" / "checkpoint-8" / "model.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"weights")
+    (tmp_path / "run" / "run.json").write_text("{}")
+    backup = Backup(hub, "me/state")
+    backup.restore(tmp_path / "run")
+    backup.save(tmp_path / "run")
+    backup.wait()
+    own = tmp_path / "thesis"
+    own.mkdir()
+    (own / "chapter.tex").write_text("years of work")
+    with pytest.raises(P2Error, match="holds no run; choose an empty or new folder with --out"):
+        Backup(hub, "me/state").restore(own)
+    assert (own / "chapter.tex").read_text() == "years of work"
+    Backup(hub, "me/state").restore(tmp_path / "new")
+    assert (tmp_path / "new" / "run.json").is_file()
+
+
+def test_what_was_there_stays_where_a_new_folder_cannot_be_filled(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "kept.txt").write_text("kept")
+
+    def fill() -> None:
+        with new_folder(own) as folder:
+            (folder / "half.txt").write_text("half")
+            raise ValueError("on the way")
+
+    with pytest.raises(ValueError, match="on the way"):
+        fill()
+    assert [path.name for path in own.iterdir()] == ["kept.txt"]
+    with new_folder(own) as folder:
+        (folder / "whole.txt").write_text("whole")
+    assert [path.name for path in own.iterdir()] == ["whole.txt"]
+
+
+def test_a_state_that_is_not_on_the_hub_is_said_in_words(hub, tmp_path):
+    with pytest.raises(P2Error, match=r"job: me/nothing: not found, or private and not yours"):
+        download(hub, "me/nothing", tmp_path / "run", RESULTS)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_state_that_holds_a_token_stays_here(hub, tmp_path):

@@ -103,6 +103,15 @@ def test_the_calibration_hash_sees_tokens_and_rows_not_batching():
     assert calibration_sha256([rows + 1]) != same
 
 
+def test_a_model_in_another_dtype_has_scores_of_its_own(build, batches, tmp_path):
+    wide, narrow = build("llama", True), build("llama", True).bfloat16()
+    kept = [scores(model, batches, tmp_path, "tiny@1") for model in (wide, narrow)]
+    again = [scores(model, batches, tmp_path, "tiny@1") for model in (wide, narrow)]
+    assert not torch.equal(kept[0]["ffn"], kept[1]["ffn"])
+    assert all(torch.equal(one["ffn"], other["ffn"]) for one, other in zip(kept, again, strict=True))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_calibration_refusals(build, batches, tmp_path):
     with pytest.raises(P2Error, match="no text"):
         scores(build("llama", True), [])

@@ -67,6 +67,14 @@ def test_the_plot_command(tmp_path):
     assert reach(drawn(tmp_path / "one.png")) > 0.3  # one of two columns
 
 
+def test_a_run_given_twice_is_drawn_once_and_said(tmp_path):
+    log = next(SEED.rglob("*.parquet"))
+    result = CliRunner().invoke(app, ["plot", str(log), str(log.parent), "--out", str(tmp_path / "seed.png")])
+    assert result.exit_code == 0
+    assert "left out" in result.stderr
+    assert result.stderr.count("one file a run and contributor") == 1
+
+
 def test_a_picture_that_cannot_be_written_and_a_law_that_is_none(tmp_path):
     log = str(next(iter(sorted(SEED.rglob("*.parquet")))))
     result = CliRunner().invoke(app, ["plot", log, "--out", str(tmp_path / "nowhere" / "one.png")])

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 from rich.console import Console
 
 from leaderboard import load_logs
+from leaderboard.logs.load import SEED
 from tests.commands import p2zoo, until
+from zoo.devhub import client_env, serve
+from zoo.jobs.request import MOUNT
 from zoo.recipe.files import load_recipe
 from zoo.run.pipeline import run
-from zoo.sweep.report import gather
+from zoo.sweep.report import gather, of_folders
 from zoo.sweep.report_page import page
 from zoo.sweep.sweep import plan
 
@@ -106,6 +110,32 @@ def test_changes_reach_base_models_only_where_all_are(tmp_path):
     assert pruned.planned.tokens == 8_192_000
 
 
+def test_no_job_starts_without_a_wheel(tmp_path):
+    done = p2zoo("sweep", "quickstart", "--on", "hf-jobs:h200", "--wheel", "none.whl", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "none.whl is no wheel file" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_every_job_gets_the_wheel(tmp_path):
+    """No job runs here: the Hub on this machine has no such service, and the child ends with that."""
+    (tmp_path / "p2zoo.whl").touch()
+    recipe = Path(__file__).parents[3] / "recipes" / "quickstart" / "depth.yaml"
+    command = ["sweep", recipe, "--on", "hf-jobs:h200", "--wheel", tmp_path / "p2zoo.whl", "--out", tmp_path / "out"]
+    with serve(tmp_path / "hub", {"me": "hf_me"}) as url:
+        done = p2zoo(*command, **client_env(url, "hf_me"))
+    assert done.returncode == 1
+    said = (tmp_path / "out" / "quickstart-depth.log").read_text()
+    assert f"installs     p2zoo[train] @ file://{MOUNT}/p2zoo.whl" in said
+
+
+def test_a_gpu_that_is_not_in_the_table_is_refused_in_the_words_of_a_sweep(tmp_path):
+    done = p2zoo("sweep", "quickstart", "--gpu", "h1000", "--out", tmp_path, "--dry-run")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: sweep: unknown gpu 'h1000'. Did you mean 'h100'?")
+
+
 def test_where_to_publish_is_refused_without_publish(tmp_path):
     done = p2zoo("sweep", "quickstart", "--to", "me", "--out", tmp_path, "--dry-run")
     assert done.returncode == 2
@@ -119,6 +149,20 @@ def test_laws_are_ranked_in_the_report_where_the_runs_can_test_them():
     assert report.next_run is not None
     assert report.law == report.laws["law"].iloc[0]
     assert f"<td>{report.law}</td><td>1</td>" in page(report)
+
+
+def test_a_run_in_two_folders_costs_the_report_no_law(tmp_path):
+    seed = load_logs().frame.query("family == 'llama-3' and method == 'depth'")
+    runs = list(seed["run_id"].astype(str).unique())
+    folders = [tmp_path / f"{place}" for place in range(len(runs) + 1)]
+    for folder, run_id in zip(folders, [*runs, runs[0]], strict=True):
+        folder.mkdir()
+        shutil.copy(SEED / "p2lab" / f"{run_id}.parquet", folder)
+        (folder / "run.json").write_text(json.dumps({"status": "finished", "run_id": run_id, "name": folder.name}))
+    report = of_folders(folders, "Twice")
+    assert len(report.runs) == len(runs)
+    assert report.laws["rmse_fit"].notna().any()
+    assert report.notes[0].startswith(f"Left out: {folders[-1]}: run {runs[0]}: ")
 
 
 def test_a_sweep_that_is_told_to_leave_stops_its_runs(bench_folder, tmp_path):

@@ -2,6 +2,10 @@
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from leaderboard.errors import RunFailed
 from leaderboard.shapes import shape_of
@@ -83,6 +87,24 @@ def test_unstructured_zeros_are_kept_and_come_back(build, batches, tmp_path):
     assert torch.equal(before == 0, model.model.layers[0].mlp.up_proj.weight == 0)
     with pytest.raises(RunFailed, match="14 of 14 matrices lost the pattern"):
         MaskKeeper(build("qwen2", True), sparse=UNSTRUCTURED)
+
+
+def test_a_shard_may_hold_no_zero_where_the_matrix_does(build, batches, tmp_path):
+    """Process 1 of 2, alone: such a group talks to nobody, and nothing here needs an answer."""
+    model = _pruned(build, batches, method="unstructured", rate=0.3)
+    weight = model.model.layers[0].mlp.up_proj.weight
+    with torch.no_grad():
+        weight[len(weight) // 2 :] += (weight[len(weight) // 2 :] == 0) * 0.5
+    model.save_pretrained(tmp_path)
+    dist.init_process_group("fake", rank=1, world_size=2, store=FakeStore())
+    try:
+        fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+        masks = MaskKeeper(model, tmp_path, "unstructured").masks
+    finally:
+        dist.destroy_process_group()
+    assert masks["0.mlp.up_proj"].shape == (len(weight) // 2, weight.shape[1])
+    assert masks["0.mlp.up_proj"].all()
+    assert not masks["1.mlp.up_proj"].all()
 
 
 def test_the_hook_alone_masks_gradients(sparse, batches):

@@ -1,0 +1,96 @@
+"""The first station: find the base model and the text, pin them, plan the pruning, tokenize.
+
+All that can be refused is refused here, before weights are loaded. A resumed run goes on with its first commits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from leaderboard.errors import P2Error
+from zoo.distributed import Team
+from zoo.estimate.disk import check_room, disk_bytes
+from zoo.estimate.dry_run import Estimate
+from zoo.estimate.memory import check_fits, this_machine
+from zoo.inputs import base_model, text
+from zoo.inputs.base_model import Source
+from zoo.inputs.gather import gather
+from zoo.inputs.scratch import initial_model
+from zoo.pruning.plan import Plan, plan
+from zoo.recipe.spec import ModelSpec, Recipe, TextSpec
+from zoo.run.folder import RunFolder
+from zoo.run.job import Inputs, Job
+
+Spec = TypeVar("Spec", ModelSpec, TextSpec)
+
+
+def read_inputs(job: Job) -> Inputs:
+    """Everything that a run reads. Raises P2Error for what cannot be had, or changed since the run began."""
+    recipe, folder = job.recipe, job.folder
+    source, commits, planned = _found(job)
+    check_room(folder.path, disk_bytes(planned.target, recipe.train))
+    job.say(f"{recipe.name}: {planned.summary}")
+    _pin(folder, {"model": source.revision, **commits})
+    assert source.folder is not None
+    tokenizer = base_model.load_tokenizer(source.folder)
+    with job.stage("tokenizing the text"):
+        materials = gather(recipe, tokenizer, commits, folder.work / "train")
+    _pin(folder, {"heldout_sha256": materials.heldout_sha256})
+    train = materials.train
+    job.say(
+        f"text: {train.tokens:,} training tokens ({recipe.train.packing} keeps {train.kept:.1%} of the text, "
+        f"{train.padding:.1%} padding), {materials.heldout.tokens:,} held-out tokens"
+    )
+    return Inputs(source=source, plan=planned, tokenizer=tokenizer, materials=materials)
+
+
+def check_memory(recipe: Recipe, planned: Plan, team: Team) -> None:
+    """Refuse, before any weights are fetched, a training that this machine has no memory for."""
+    check_fits(planned.target, recipe.train, planned.n0, this_machine(), team.size)
+
+
+def _found(job: Job) -> tuple[Source, dict[str, str], Plan]:
+    """The base model, what pins the texts, and the plan; of the Hub a model comes once its config is accepted."""
+    recipe = job.recipe
+    pinned = job.folder.state.get("inputs", {})
+    plans: list[Plan] = []
+
+    def accept(source: Source) -> None:
+        plans.append(_plan(job.estimate, source))
+        check_memory(recipe, plans[0], job.team)
+
+    with job.stage("finding the model and the text, downloading what is not here"):
+        if recipe.model.scratch is None:
+            spec = _at(recipe.model, pinned.get("model"))
+            source = base_model.resolve(spec, recipe.folder, accept, job.estimate.source)
+        commits = {
+            part: text.fingerprint(_at(spec, pinned.get(part)), recipe.folder, f"data.{part}")
+            for part, spec in (("train", recipe.data.train), ("heldout", recipe.data.heldout))
+        }
+    if recipe.model.scratch is not None:
+        source = initial_model(recipe, commits["train"], job.folder.work / "initial")
+        plans.append(_plan(job.estimate, source))
+    return source, commits, plans[0]
+
+
+def _plan(estimate: Estimate, source: Source) -> Plan:
+    """The plan that the estimate made, unless the model turned out to be another than its bundled config says."""
+    known = estimate.plan
+    return known if known is not None and known.shape == source.shape else plan(source.shape, estimate.recipe.prune)
+
+
+def _at(spec: Spec, commit: str | None) -> Spec:
+    """A model or text of the Hub at a commit; what lies on this machine has none."""
+    return spec if spec.local or commit is None else replace(spec, revision=commit)
+
+
+def _pin(folder: RunFolder, inputs: Mapping[str, Any]) -> None:
+    """Note the exact inputs of a new run; a resumed one must find them unchanged."""
+    before = folder.state.get("inputs", {})
+    changed = [name for name, value in inputs.items() if before.get(name, value) != value]
+    if changed:
+        raise P2Error(
+            f"{folder.path}: cannot go on: {', '.join(changed)} changed since the run began; choose another --out."
+        )
+    if inputs.keys() - before.keys():
+        folder.update(inputs=before | dict(inputs))

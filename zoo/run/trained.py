@@ -1,0 +1,119 @@
+"""The third station: post-train, measure on the token grid, keep checkpoints, go on from the last one."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from leaderboard.errors import P2Error
+from zoo.distributed import Team
+from zoo.estimate.dry_run import grid_steps
+from zoo.evaluation.heldout import heldout_loss
+from zoo.inputs import base_model
+from zoo.preemption import preempted
+from zoo.progress import TrainingBar
+from zoo.run.folder import RunFolder
+from zoo.run.job import Inputs, Job
+from zoo.run.pruned import load_pruned
+from zoo.training.callback import Curve, last_complete
+from zoo.training.execution import Execution
+from zoo.training.masks import MaskKeeper
+from zoo.training.trainer import post_train, tokens_after
+
+
+def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
+    """The model post-trained, from the last complete checkpoint if there is one. Raises Preempted when stopped."""
+    folder, spec, team = job.folder, job.recipe.train, job.team
+    checkpoints = folder.work / "checkpoints"
+    at, start = team.first(lambda: last_complete(checkpoints)) or last_complete(checkpoints)
+    if at is None:
+        folder.keep_rows(-1)
+        folder.append({"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0})
+    else:
+        _check_same_launch(folder, start, team)
+        folder.keep_rows(start["tokens"])
+        job.say(f"resuming after {start['tokens']:,} tokens")
+    tokens = tokens_after(inputs.materials.train, spec)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with TrainingBar(job.console, int(tokens[-1]), start["tokens"]) as bar:
+
+        def write(row: dict[str, Any]) -> None:
+            folder.append(row)
+            bar.row(row)
+
+        curve = Curve(
+            tokens=tokens,
+            grid=grid_steps(job.recipe, len(tokens) - 1),
+            checkpoint_tokens=spec.checkpoint_tokens,
+            measure=lambda: heldout_loss(model, inputs.materials.heldout, team),
+            write=write,
+            tick=bar.tick,
+            masks=_masks(job, model),
+            start=start,
+            saved=job.saved,
+            stop=lambda: job.stop.asked,
+            team=team,
+        )
+        known = folder.state.get("execution")
+        with job.stop.training():
+            post_train(
+                model,
+                inputs.materials.train,
+                spec,
+                inputs.tokenizer,
+                checkpoints,
+                [curve],
+                at,
+                None if known is None else Execution(**known),
+                lambda execution, why: _note(job, execution, why),
+                team,
+                _teacher(job, inputs),
+            )
+    if curve.stopped:
+        raise preempted(f"after {curve.saved:,} tokens, which are saved")
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), peak_memory_bytes=peak)
+    return _whole(job, model) if team.launched else model
+
+
+def _whole(job: Job, model: Any) -> Any:
+    """The model that several processes hold shards of, on the first of them; elsewhere the shards."""
+    weights = job.team.whole(model)
+    if job.team.rank:
+        return model
+    whole = load_pruned(job)
+    whole.load_state_dict(weights)
+    return whole
+
+
+def _teacher(job: Job, inputs: Inputs) -> Any:
+    """The model before pruning, whose next-token distribution a distilled one learns."""
+    if job.recipe.train.objective != "distill":
+        return None
+    assert inputs.source.folder is not None
+    return base_model.load_model(inputs.source.folder, job.recipe.train.precision).eval().requires_grad_(False)
+
+
+def _check_same_launch(folder: RunFolder, start: Mapping[str, Any], team: Team) -> None:
+    """A sharded checkpoint can be read by any number of launched processes, a plain one by a plain run."""
+    was, now = start.get("processes"), team.size if team.launched else None
+    if (was is None) != (now is None):
+        ways = ("one process without a launcher", "a launch (torchrun, accelerate launch, p2zoo run --gpus)")
+        raise P2Error(
+            f"{folder.path}: its checkpoint was written by {ways[was is not None]}; go on that way, or choose another "
+            "--out."
+        )
+
+
+def _masks(job: Job, model: Any) -> Callable[[], MaskKeeper] | None:
+    """Makes what keeps the zeros of the sparse part, from the pruned checkpoint; None where there is none."""
+    sparse = job.recipe.prune.sparse
+    return (lambda: MaskKeeper(model, job.folder.pruned, sparse)) if sparse else None
+
+
+def _note(job: Job, execution: Execution, why: str) -> None:
+    """Write down how steps are carried out from here on; a resumed run goes on that way."""
+    notes = [*job.folder.state.get("notes", []), f"{why}: {execution}"]
+    job.folder.update(execution=execution.as_dict(), notes=notes)
+    job.say(f"post-training with {execution} ({why})")
