@@ -10,8 +10,7 @@ import typer
 from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.findings import ERROR, printable
-from zoo.cli.options import Endpoint
-from zoo.cli.quantities import Share, count_option
+from zoo.cli.options import Endpoint, Share, count_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,11 +160,11 @@ def _evidence(read: Any, laws: Any, as_json: bool) -> None:
 def budget(
     logs: Logs = None,
     *,
-    family: Annotated[str, typer.Option(help="Model family, e.g. llama-3.")],
-    method: Annotated[str, typer.Option(help="Pruning method, e.g. depth or 2:4.")],
-    rate: Share,
-    n0: Annotated[float, count_option("Parameters before pruning, e.g. 8B.")],
-    l0: Annotated[float, typer.Option(help="Held-out loss before pruning, nats/token.")],
+    family: Annotated[str | None, typer.Option(help="Model family, e.g. llama-3.")] = None,
+    method: Annotated[str | None, typer.Option(help="Pruning method, e.g. depth or 2:4.")] = None,
+    rate: Share = None,
+    n0: Annotated[float | None, count_option("Parameters before pruning, e.g. 8B.")] = None,
+    l0: Annotated[float | None, typer.Option(help="Held-out loss before pruning, nats/token.")] = None,
     l_pruned: Annotated[float | None, typer.Option(help="Held-out loss right after pruning, when measured.")] = None,
     target_loss: Annotated[float | None, typer.Option(help="Goal: this loss.")] = None,
     excess: Annotated[float | None, typer.Option(help="Goal: this far above l0.")] = None,
@@ -176,11 +175,15 @@ def budget(
     price: Annotated[
         float | None, typer.Option(min=0, help="With --gpu: US dollars an hour; default: typical.")
     ] = None,
+    pilot: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Answer for this run, from its rows so far; see `forecast`.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """How many post-training tokens does this pruned model need?
 
-    Example: `p2zoo budget --family llama-3 --method depth --rate 25% --n0 34M --l0 2.72 --excess 0.05 --gpu h100`
+    Example: `p2zoo budget --family llama-3 --method depth --rate 25% --n0 34M --l0 2.72 --excess 0.05 --gpu h100`,
+    or of a run that has begun `p2zoo budget --pilot runs/depth --excess 0.05`
     """
     from leaderboard import load_logs
     from leaderboard.laws.user import find_law
@@ -189,9 +192,14 @@ def budget(
     from leaderboard.planning.outlook import beyond
     from leaderboard.planning.recommend import predictor
 
-    chosen = find_law(law, "budget") if law else None
     if price is not None and gpu is None:
         raise P2Error("budget: --price is that of a --gpu; name it too.")
+    if pilot is not None:
+        _of_pilot(pilot, logs, target_loss, excess, gain, gpu, price, as_json)
+        return
+    if family is None or method is None or rate is None or n0 is None or l0 is None:
+        raise _lacking(family=family, method=method, rate=rate, n0=n0, l0=l0)
+    chosen = find_law(law, "budget") if law else None
     check_offer(gpu, price)
     asked = Question(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
@@ -209,6 +217,29 @@ def budget(
         _print_json(told.as_dict())
     else:
         _show_budget(told, beyond(found, asked, told.tokens), read.source)
+
+
+def _lacking(**needed: object) -> P2Error:
+    missing = ", ".join(f"--{name}" for name, value in needed.items() if value is None)
+    return P2Error(f"budget: {missing} must be given, or --pilot with a run that has begun.")
+
+
+def _of_pilot(
+    pilot: Path,
+    logs: str | None,
+    target_loss: float | None,
+    excess: float | None,
+    gain: float | None,
+    gpu: str | None,
+    price: float | None,
+    as_json: bool,
+) -> None:
+    """The budget of a run that has begun is its forecast, by default to where a doubling wins less than `GAIN`."""
+    from leaderboard.planning.budget import GAIN
+    from zoo.cli.forecast import forecast
+
+    gain = GAIN if target_loss is None and excess is None and gain is None else gain
+    forecast(pilot, logs, None, target_loss, excess, gain, gpu, price, None, as_json)
 
 
 def _data(read: "Read") -> dict[str, Any]:

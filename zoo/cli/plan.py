@@ -6,7 +6,7 @@ import typer
 
 from leaderboard import words
 from zoo.cli.leaderboard import Json, Logs, _console, _data, _print_json, _status, _warn
-from zoo.cli.quantities import count_option
+from zoo.cli.options import count_option
 
 if TYPE_CHECKING:
     import pandas as pd
