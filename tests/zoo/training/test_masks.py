@@ -99,7 +99,7 @@ def test_a_shard_may_hold_no_zero_where_the_matrix_does(build, batches, tmp_path
     dist.init_process_group("fake", rank=1, world_size=2, store=FakeStore())
     try:
         fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
-        masks = MaskKeeper(model, tmp_path, "unstructured").masks
+        masks = MaskKeeper(model, tmp_path, METHODS["unstructured"]).masks
     finally:
         dist.destroy_process_group()
     assert masks["0.mlp.up_proj"].shape == (len(weight) // 2, weight.shape[1])
