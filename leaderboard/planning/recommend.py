@@ -1,66 +1,35 @@
-"""Which law to predict a new model with, and its fit: `recommended_fit`.
+"""Who answers about a new model, and its fits: `recommended_fit`, a mixture of laws.
 
-The law is the one with the lowest held-out error over unseen sizes and rates of all groups on the text (rank.py); the
-group asked about has no say of its own, its few runs would choose by luck. Laws that need `l_pruned` stand aside where
-that has not been measured.
+The laws are those that predict unseen sizes and rates of all groups on the text about as well as the best does (rank.py);
+the group asked about has no say of its own, its few runs would choose by luck. Laws that need `l_pruned` stand aside
+where that has not been measured. What weight each has is mixture.py.
 """
 
 import difflib
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.fitting.fit import Fit
 from leaderboard.fitting.pooled import SharedFit, fit_group
-from leaderboard.fitting.resample import Resamples
-from leaderboard.laws.catalogue import LAWS, P2
+from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
 from leaderboard.once import Once
+from leaderboard.planning.distance import Range
+from leaderboard.planning.mixture import Mixture
 from leaderboard.ranking.cells import score_cells
 from leaderboard.ranking.rank import NEW_MODEL, rank
 
 MEASURED = "l_pruned"  # an input that is known only after pruning
 KEY = ("run_id", *GROUP, "base_model", "n0", "n_pruned", "rate", "l0", "l_pruned", "tokens", "loss")
 KEPT = 8
-RUNS_FOR_AN_INTERVAL = 4
-DRAWS = 400
+RULED_OUT = 4.0  # a law that errs this many times the best one's RMSE has no say
+UNTESTED = ("p2", "capacity", "damage", "capacity-damage")  # who answers where no law can be tested
+RECIPE = {
+    "schedule": "schedule", "peak_rate": "lr_peak", "batch": "batch_tokens", "text": "eval_data", "objective": "objective"
+}  # fmt: skip
 _heldout = Once(KEPT)
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A law fitted for one family and method on one held-out text, ready for any number of questions about new models.
-
-    `group` names the family, method, held-out text and objective; `why` says in words why this law.
-    """
-
-    shared: SharedFit
-    group: dict[str, str]
-    why: tuple[str, ...]
-
-    @property
-    def fit(self) -> Fit:
-        """The fit to predict with."""
-        return self.shared.fit
-
-    @property
-    def rows(self) -> pd.DataFrame:
-        """The rows it was fitted to."""
-        return self.shared.rows
-
-    @cached_property
-    def spread(self) -> Resamples | None:
-        """Whole-run resamples of the fit, made once; None where there are too few runs for an interval."""
-        return self.shared.resample(draws=DRAWS) if self.fit.n_runs >= RUNS_FOR_AN_INTERVAL else None
-
-    def named(self, family: str) -> "Predictor":
-        """The same, resamples and all, for another family without runs."""
-        other = Predictor(self.shared, self.group | {"family": family}, self.why)
-        vars(other).update({name: value for name, value in vars(self).items() if name == "spread"})
-        return other
 
 
 def predictor(
@@ -72,16 +41,37 @@ def predictor(
     objective: str | None = None,
     law: str | Law | None = None,
     l_pruned_known: bool = True,
-) -> Predictor:
-    """Choose and fit the law that answers about a family and method: the one asked for, else the best predictor.
+) -> Mixture:
+    """Choose and fit what answers about a family and method: the law asked for, else those that predict best.
 
     `frame` holds run logs; `eval_data` and `objective` default to the group with most runs. Raises P2Error on a family
     or method that no law can speak about.
     """
     text, group = same_text(frame, family, method, eval_data, objective)
-    chosen, why = choose_law(text, law, l_pruned_known)
-    shared = fit_new_model(chosen, text, family, method)
-    return Predictor(shared, {"family": family, "method": method, **group}, tuple(why))
+    return mixture(text, {"family": family, "method": method, **group}, law, l_pruned_known)
+
+
+def mixture(text: pd.DataFrame, group: dict[str, str], law: str | Law | None, l_pruned_known: bool) -> Mixture:
+    """The laws that answer about a group of the usable rows on its text."""
+    errors, why = choose_laws(text, law, l_pruned_known)
+    members, refused = [], []
+    for name, (chosen, error) in errors.items():
+        try:
+            members.append((fit_new_model(chosen, text, group["family"], group["method"]), error))
+        except P2Error as refusal:
+            refused.append(refusal)
+    if not members:
+        raise refused[0]
+    own = text[text["method"] == group["method"]]
+    rows = own if len(own) else text
+    return Mixture(
+        members=tuple(member for member, _ in members),
+        errors=tuple(error for _, error in members),
+        range=Range.of(rows, text),
+        group=group,
+        recipe=usual_recipe(rows),
+        why=tuple(why),
+    )
 
 
 def recommended_fit(
@@ -92,40 +82,66 @@ def recommended_fit(
     eval_data: str | None = None,
     objective: str | None = None,
     l_pruned_known: bool = True,
-) -> Fit:
-    """The fit to predict new models of a family and method with: `.predict(frame)` needs the law's input columns only.
+) -> Mixture:
+    """What predicts new models of a family and method: `.predict(frame)` needs input columns only, `.band(frame)` says
+    how sure.
 
-    `frame` holds run logs; `eval_data` and `objective` default to the group with most runs. `notes` of the fit end in
-    why this law and what it was fitted to, in words. Raises P2Error on a family or method that no law can speak about.
+    `frame` holds run logs; `eval_data` and `objective` default to the group with most runs. `why` ends in what the laws
+    were fitted to, in words. Raises P2Error on a family or method that no law can speak about.
     """
     require(frame, ("run_id", "base_model", *GROUP, "n0", "rate", "tokens", "loss"), "recommended_fit")
-    found = predictor(
+    fitted = predictor(
         frame, family=family, method=method, eval_data=eval_data, objective=objective, l_pruned_known=l_pruned_known
     )
-    return replace(found.fit, notes=(*found.fit.notes, *found.why, lent_words(found.shared)))
+    return replace(fitted, why=(*fitted.why, lent_words(fitted.members[0])))
 
 
-def choose_law(text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool) -> tuple[Law, list[str]]:
-    """The law to answer with, and why it is that one: the law asked for, else the best on unseen sizes and rates."""
-    if isinstance(law, str) and law not in LAWS:
-        raise unknown_name("law", law, LAWS, "budget")
+def choose_laws(
+    text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool
+) -> tuple[dict[str, tuple[Law, float]], list[str]]:
+    """The laws to answer with and the held-out RMSE of each in nats, best first, and why these."""
     if law is not None:
-        chosen = LAWS[law] if isinstance(law, str) else law
-        if not l_pruned_known and MEASURED in chosen.inputs:
-            raise P2Error(f"budget: the law {chosen.name} needs l_pruned, the loss right after pruning (--l-pruned).")
-        return chosen, [f"The law {chosen.name} was asked for."]
+        chosen = _named(law, l_pruned_known)
+        return {chosen.name: (chosen, 1.0)}, [f"The law {chosen.name} was asked for."]
     table = heldout(text)
     blind = table[[name for name in table.index if MEASURED not in LAWS[name].inputs]]
     if table.empty or blind.empty:
-        return P2, ["These logs cannot test laws on unseen sizes or rates, so the paper's own law answers."]
-    best = (table if l_pruned_known else blind).index[0]
-    why = [f"{best} predicts unseen sizes and rates best here (held-out RMSE {table[best]:.4f} nats)."]
-    if not l_pruned_known and table.index[0] != best:
+        names = [n for n in UNTESTED if l_pruned_known or MEASURED not in LAWS[n].inputs]
+        why = ["These logs cannot test laws on unseen sizes or rates, so laws of each kind answer with equal weight."]
+        return {name: (LAWS[name], 1.0) for name in names}, why
+    able = table if l_pruned_known else blind
+    near = able[able <= RULED_OUT * able.iloc[0]]
+    errors = ", ".join(f"{name} {error:.4f}" for name, error in near.items())
+    why = [f"Answered by {len(near)} laws together; on unseen sizes and rates each errs (RMSE, nats): {errors}."]
+    if not l_pruned_known and table.index[0] != able.index[0]:
         why.append(
-            "Without l_pruned only laws that do not need it could answer. Measure the loss once after pruning and "
-            f"pass it: {table.index[0]} errs {table.iloc[0]:.4f} in place of {table[best]:.4f} nats there."
+            f"Without l_pruned only laws that do not need it could answer. Measure the loss once after pruning and "
+            f"pass it: {table.index[0]} errs {table.iloc[0]:.4f} in place of {able.iloc[0]:.4f} nats there."
         )
-    return LAWS[best], why
+    return {str(name): (LAWS[str(name)], float(error)) for name, error in near.items()}, why
+
+
+def choose_law(text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool) -> Law:
+    """The one law that predicts best, where one must stand for all; the law asked for where there is one."""
+    errors, _ = choose_laws(text, law, l_pruned_known)
+    return next(iter(errors.values()))[0]
+
+
+def _named(law: str | Law, l_pruned_known: bool) -> Law:
+    if isinstance(law, str) and law not in LAWS:
+        raise unknown_name("law", law, LAWS, "budget")
+    chosen = LAWS[law] if isinstance(law, str) else law
+    if not l_pruned_known and MEASURED in chosen.inputs:
+        raise P2Error(f"budget: the law {chosen.name} needs l_pruned, the loss right after pruning (--l-pruned).")
+    return chosen
+
+
+def usual_recipe(rows: pd.DataFrame) -> dict[str, object]:
+    """How most of the runs were trained, `RECIPE` keys; None where the logs do not say."""
+    heads = rows.drop_duplicates("run_id")
+    names = {key: c for key, c in RECIPE.items() if c in heads and heads[c].notna().any()}
+    usual = {key: heads[c].dropna().astype(object).value_counts().index[0] for key, c in names.items()}
+    return dict.fromkeys(RECIPE) | {k: v.item() if hasattr(v, "item") else v for k, v in usual.items()}
 
 
 def heldout(text: pd.DataFrame) -> pd.Series:
