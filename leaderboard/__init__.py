@@ -8,11 +8,13 @@ From logs to an answer:
 """
 
 from leaderboard.errors import FitError, P2Error
-from leaderboard.fitting.fit import Fit, fit
+from leaderboard.fitting.fit import fit
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Law, Linear, Nonlinear, Pin, Powers
 from leaderboard.laws.user import load_law
-from leaderboard.logs.load import Logs, load_logs
+from leaderboard.logs.frame import Logs
+from leaderboard.logs.load import load_logs
 from leaderboard.planning.budget import Budget, recommend_tokens
 from leaderboard.planning.plan import plan
 from leaderboard.planning.recommend import recommended_fit

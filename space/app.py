@@ -23,7 +23,7 @@ THREADS = 4  # at work at once: more only take turns on the cores, and each keep
 def build(store: Store, webhook_secret: str | None = None) -> FastAPI:
     """The whole app as ASGI, over whatever state `store` holds."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Shell)
+    app.add_middleware(Shell, pages=PAGES)
     app.add_middleware(GZipMiddleware, minimum_size=10_000)
     routes.add(app, store, webhook_secret)
     app.mount("/look", StaticFiles(directory=STATIC), name="look")  # /static is Gradio's own
@@ -55,9 +55,19 @@ def blocks(store: Store) -> gr.Blocks:
     for page in PAGES:
         with demo.route(page.name, page.path) if page.path else demo:
             gr.Navbar(visible=False)  # the menu is ours
-            look.frame(page, store, demo)
+            _frame(page, store, demo)
     with demo:
         api.register(store)
     demo.queue(default_concurrency_limit=16)
     demo.max_threads = THREADS
     return demo
+
+
+def _frame(page: look.Page, store: Store, demo: gr.Blocks) -> None:
+    """The menu, the page, and which data it shows."""
+    gr.HTML(look.menu(page, PAGES), elem_id="menu")
+    with gr.Column(elem_id="page", elem_classes=f"page-{page.path or 'budget'}"):
+        gr.HTML(look.title(page))
+        page.draw(store, demo)
+    stamp = gr.HTML(look.stamp_words(store.board), elem_id="stamp")
+    demo.load(lambda: look.stamp_words(store.board), outputs=stamp, **look.QUIET)

@@ -8,8 +8,8 @@ import pytest
 import typer
 
 from leaderboard import LAWS
+from leaderboard.shapes import ARCHITECTURES
 from zoo.cli import app
-from zoo.models.families import FAMILIES
 from zoo.pruning.spec import IMPORTANCE
 from zoo.recipe.catalog import recipe_names
 
@@ -52,6 +52,6 @@ def test_every_law_is_in_the_table_with_its_formula_and_source(law):
     assert f"| `{law.name}` | ${law.latex}$ | {law.source} |" in README
 
 
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+@pytest.mark.parametrize("family", ARCHITECTURES.values(), ids=lambda family: family.name)
 def test_every_family_is_named(family):
     assert f"`{family.name}`" in README

@@ -1,4 +1,4 @@
-"""The layers of the house: who may import whom, and what a light import costs.
+"""The rooms of the house: who may import whom, and what a light import costs.
 
 space/ -> leaderboard/ <- zoo/ <- recipes/
 """
@@ -20,19 +20,32 @@ FORBIDDEN = {
     "recipes": {*HEAVY, "gradio", "plotly", "leaderboard", "space"},
 }
 THE_METRIC = ROOT / "leaderboard" / "metric" / "asd" / "asd.py"  # one leaf may import evaluate and datasets
+# In a house, a room may import those that stand later; whoever stands in none is a leaf that all may import.
+ROOMS = {
+    "zoo": "__main__ cli jobs review sweep publish run training evaluation estimate inputs recipe pruning models",
+    "leaderboard": "__init__ metric seed serving studies planning ranking fitting laws logs shapes evidence",
+    "space": "__main__ app pages server parts",
+}
+DEVHUB_FOR = {"cli", "review"}  # rooms that start the Hub for development
+MOST_MODULES = 18  # in a folder
 OF_LEADERBOARD = {"numpy", "scipy", "threadpoolctl", "pandas", "pyarrow", "huggingface_hub", "leaderboard"}
-LIGHT = ["recipe/*", "models/*", "pruning/plan", "pruning/spec", "cli/*"]
+LIGHT = ["recipe/*", "models/families", "models/sizes", "pruning/plan", "pruning/spec", "cli/*"]
 
 
 def imported(path: Path, functions: bool = True) -> Iterator[str]:
     """Top-level packages that a file imports; without `functions`, only where the import runs on loading."""
+    return (name.split(".")[0] for name in modules(path, functions))
+
+
+def modules(path: Path, functions: bool = True) -> Iterator[str]:
+    """Modules that a file imports, and names taken from them."""
     waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):
-            yield from (name.name.split(".")[0] for name in node.names)
+            yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.split(".")[0]
+            yield from (f"{node.module}.{name.name}" for name in node.names)
         elif functions or not (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _only_for_types(node)):
             waiting += ast.iter_child_nodes(node)
 
@@ -56,6 +69,24 @@ def test_the_leaderboard_needs_few_packages():
     for path in files("leaderboard"):
         others = set(imported(path)) - OF_LEADERBOARD - sys.stdlib_module_names
         assert others <= ({"datasets", "evaluate"} if path == THE_METRIC else set()), path
+
+
+@pytest.mark.parametrize("house", ROOMS)
+def test_no_arrow_goes_back_up(house):
+    order = {name: i for i, name in enumerate(ROOMS[house].split())}
+    for path in files(house):
+        room = path.relative_to(ROOT / house).with_suffix("").parts[0]
+        for other in {name.split(".")[1] for name in modules(path) if name.startswith(f"{house}.")} - {room}:
+            if other == "devhub":
+                assert room in DEVHUB_FOR, path
+            elif other in order:
+                assert order.get(room, len(order)) < order[other], f"{path} imports {house}.{other}"
+
+
+def test_no_folder_holds_more_than_a_reader_takes_in():
+    for house in (*ROOMS, "tests"):
+        for folder in {path.parent for path in files(house)}:
+            assert len(list(folder.glob("*.py"))) <= MOST_MODULES, folder
 
 
 @pytest.mark.parametrize("pattern", LIGHT)

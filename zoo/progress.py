@@ -61,3 +61,12 @@ class TrainingBar:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def quiet() -> None:
+    """Switch off the bars of transformers and datasets: p2zoo shows its own. Their warnings stay."""
+    import datasets
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()

@@ -4,10 +4,7 @@ Pins what the data cannot tell apart, solves, and names the outcome. Objectives 
 (`ls`, `huber`) or in log nats (`log-ls`, `log-huber`). Parameters are for parameters and tokens in billions.
 """
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from os import PathLike
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,61 +14,12 @@ from leaderboard.fitting.compressed import Curves, compress, plain
 from leaderboard.fitting.identifiability import enters, fitted_rows
 from leaderboard.fitting.levenberg_marquardt import Solution
 from leaderboard.fitting.problem import LOSSES, Problem
-from leaderboard.fitting.saved import load_fit, save_fit
+from leaderboard.fitting.result import Fit, Status, require_inputs
 from leaderboard.fitting.solve import solve
-from leaderboard.laws.law import Array, Columns, Law
+from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, usable
 
 FLAT = 1e7  # condition of the scaled Jacobian from which a direction is called flat
-
-
-class Status(StrEnum):
-    """How a fit ended. All but `not_converged` are optima."""
-
-    OK = "ok"
-    AT_BOUND = "at_bound"  # a parameter ended at its bound: the optimum may lie outside
-    FLAT = "flat"  # some parameters trade against each other; predictions inside the data hold
-    NOT_CONVERGED = "not_converged"  # the best point seen
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A fitted law. `pinned` says which parameters were held and why; `notes` are codes for programs."""
-
-    law: Law
-    params: dict[str, float]
-    objective: float
-    status: Status
-    loss: str
-    delta: float
-    rmse: float  # nats per token over the fitted rows
-    gradient: float  # largest entry of the scaled gradient at the end
-    condition: float  # of the scaled Jacobian at the end
-    n_rows: int
-    n_runs: int
-    pinned: dict[str, str]
-    notes: tuple[str, ...]
-    second: float | None  # objective of the next best basin that was found
-
-    @property
-    def held_words(self) -> str:
-        """Which parameters these runs could not fix, what each says, and why it was held; empty where none was."""
-        of = {q.name: q.pin.of for q in self.law.parameters if q.pin}
-        return "; ".join(f"{name}, how the loss depends on {of[name]}, {why}" for name, why in self.pinned.items())
-
-    def predict(self, frame: Columns) -> Array:
-        """Loss in nats per token, shape (n,), from the law's input columns; NaN where the law is undefined."""
-        _require(self.law, frame, ())
-        return self.law.value(self.params, self.law.read(frame))
-
-    def save(self, path: str | PathLike[str], data: str = "") -> Path:
-        """Write this fit to one .npz file; `data` is the hash of its rows. See saved.py."""
-        return save_fit(self, path, data)
-
-    @staticmethod
-    def load(path: str | PathLike[str], law: Law | None = None, data: str | None = None) -> "Fit":
-        """A fit as it was saved, bit for bit; `law` for one that is not registered, `data` to insist on these rows."""
-        return load_fit(path, law, data)
 
 
 def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3, *, curves: Curves | None = None) -> Fit:
@@ -85,7 +33,7 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3, *,
         raise unknown_name("loss", loss, LOSSES, "fit")
     if not 0 < delta < np.inf:
         raise P2Error(f"fit: delta is {delta}; it must be the width of the Huber loss, above 0.")
-    _require(law, frame, ("loss",))
+    require_inputs(law, frame, ("loss",))
     _one_text(frame)
     smooth = "huber" not in loss
     if not smooth or curves is None or not set(law.inputs) <= set(curves.frame):
@@ -147,12 +95,6 @@ def _status(problem: Problem, best: Solution) -> Status:
     if ((best.z <= low) | (best.z >= high))[nonlinear].any():
         return Status.AT_BOUND
     return Status.FLAT if best.condition > FLAT else Status.OK
-
-
-def _require(law: Law, frame: Columns, also: tuple[str, ...]) -> None:
-    missing = [c for c in (*law.inputs, *also) if c not in frame]
-    if missing:
-        raise FitError("missing_column", f"{law.name}: needs the columns {', '.join(missing)}; got {list(frame)}.")
 
 
 def _mixed(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What other runs would have given, fast: weighted-run draws of a fit by one Gauss-Newton step, and of an ASD.
+"""What other runs would have given, fast: weighted-run draws of a fit by one Gauss-Newton step.
 
 Draw b gives run g the weight w_bg ~ Exp(1), the Bayesian bootstrap over whole runs (Rubin 1981). With each run's
 J'J and J'r at the optimum, the draw's parameters are one step away: z - (sum_g w_bg J_g'J_g)^-1 sum_g w_bg J_g'r_g.
@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.fitting.compressed import Curves, Members, plain
-from leaderboard.fitting.fit import Fit
 from leaderboard.fitting.identifiability import enters, fitted_rows
 from leaderboard.fitting.problem import Problem
-from leaderboard.laws.law import BILLION, Array, Columns
-from leaderboard.ranking.asd import Steps
+from leaderboard.fitting.result import Fit
+from leaderboard.laws.law import Array, Columns
 
 WILD = 100.0  # nats: what a draw predicts where it runs away
 RIDGE = 1e-9  # of the scaled normal matrix: keeps a flat direction where it is
@@ -95,15 +94,3 @@ def parameter_slopes(fitted: Fit, frame: pd.DataFrame) -> Array:
         by_theta = np.einsum("k,pkn->pn", z[p:], law.jacobian(z[:p, None], x))
         slopes = np.concatenate([by_theta, law.basis(z[:p, None], x)]).T
     return np.asarray(np.nan_to_num(np.where(law.domain(x)[:, None], slopes, 0.0), posinf=0.0, neginf=0.0))
-
-
-def asd_draws(test: pd.DataFrame, predicted: Array, weight: Array) -> Array:
-    """ASD of every draw, shape (draws,), its runs weighted: nats per billion tokens."""
-    order = np.lexsort((test["tokens"], test["curve"]))
-    curve = test["curve"].to_numpy()[order]
-    steps = Steps.of(curve, test["tokens"].to_numpy(dtype=float)[order] / BILLION)
-    if not len(steps.opens):
-        return np.full(len(weight), np.nan)
-    per_curve = steps.per_curve(steps.slopes(predicted[:, order] - test["loss"].to_numpy(dtype=float)[order]))
-    w = weight[:, curve[steps.left[steps.opens]]]
-    return np.asarray((w * per_curve).sum(axis=1) / w.sum(axis=1))

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from leaderboard.fitting.fit import Fit, fit
+from leaderboard.fitting.fit import fit
 from leaderboard.fitting.resample import DRAWS, Resamples, resample
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import Array, Inputs, Law, Linear
 from leaderboard.logs.contract import curve_numbers
 

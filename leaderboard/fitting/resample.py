@@ -13,10 +13,10 @@ from scipy.special import stdtrit
 
 from leaderboard.errors import unknown_name
 from leaderboard.fitting.compressed import Curves, compress, plain
-from leaderboard.fitting.fit import Fit
 from leaderboard.fitting.identifiability import fitted_rows
 from leaderboard.fitting.one_step_draws import predict_draws
 from leaderboard.fitting.problem import Problem
+from leaderboard.fitting.result import Fit
 from leaderboard.fitting.solve import one_thread
 from leaderboard.fitting.variable_projection import level_weight, project
 from leaderboard.laws.law import Array, Columns

@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from leaderboard.files import whole_file
 from leaderboard.logs.check import MAX_BYTES, ON_READ
-from leaderboard.logs.contract import whole_file
 from leaderboard.logs.findings import Finding, Report
 
 KEPT = 4  # files in one folder

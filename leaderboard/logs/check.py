@@ -50,6 +50,13 @@ class Checked:
     reports: tuple[Report, ...]
 
 
+def log_files(path: Path) -> list[Path]:
+    """The parquet files of a path, sorted; the path itself when it is a file. A run folder gives its log."""
+    if path.is_file():
+        return [path]
+    return sorted(p for p in path.rglob("*.parquet") if not p.name.startswith("."))
+
+
 def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Checked:
     """Read and judge log files. `names` are what reports call them (default: the paths)."""
     names = [str(p) for p in paths] if names is None else names

@@ -8,9 +8,7 @@ shares of all parameters. Judging a log is check.py; reading many is load.py.
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from leaderboard.errors import P2Error
+from leaderboard.files import whole_file
 
 SCHEMA_VERSION = 1
 _ARROW = {
@@ -153,23 +152,6 @@ def build_table(run: Mapping[str, Any], curve: Iterable[Mapping[str, Any]]) -> p
     run = {"schema_version": SCHEMA_VERSION, **run, "run_id": run_id(run)}
     rows = [{**run, **point} for point in curve]
     return pa.Table.from_pylist([{c.name: row.get(c.name) for c in COLUMNS} for row in rows], schema=schema())
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path to write to, which becomes `path` when all went well: a reader sees the whole file or none."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_log(path: str | os.PathLike[str], table: pa.Table) -> Path:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaderboard.errors import P2Error
+from leaderboard.files import whole_file
 from leaderboard.logs.cache import judges, kept_folder, read_kept, write_kept
-from leaderboard.logs.check import check_files
-from leaderboard.logs.contract import whole_file
-from leaderboard.logs.load import Logs, as_logs, log_files
+from leaderboard.logs.check import check_files, log_files
+from leaderboard.logs.frame import Logs, as_logs
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

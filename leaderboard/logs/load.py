@@ -3,34 +3,18 @@
 Whatever the source, the good rows come as one frame of the contract's columns, and every other file with its findings.
 """
 
-import hashlib
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from leaderboard.errors import P2Error
-from leaderboard.logs.check import check_files
+from leaderboard.logs.check import check_files, log_files
 from leaderboard.logs.findings import Report
+from leaderboard.logs.frame import Logs, as_logs
 
 MANY = 500  # files of a folder from which their rows are kept in one (cache.py)
 SEED = Path(__file__).parents[1] / "seed" / "runs"
-
-
-@dataclass(frozen=True)
-class Logs:
-    """Rows of all good runs, what was left out and why, and which state of the data this is."""
-
-    frame: pd.DataFrame
-    quarantined: tuple[Report, ...]
-    revision: str  # commit of a Hub dataset, else the first 12 hex digits of the rows' hash
-    date: datetime | None  # of the newest run
-    source: str
-    note: str | None = None  # why these are not the newest, and of when they are
-    dataset: str | None = None  # id of the Hub dataset these are of; None for files
 
 
 def load_logs(source: str | Path | None = None, revision: str | None = None) -> Logs:
@@ -50,13 +34,6 @@ def load_logs(source: str | Path | None = None, revision: str | None = None) -> 
     from leaderboard.logs.hub import read_dataset
 
     return read_dataset(str(source), revision)
-
-
-def log_files(path: Path) -> list[Path]:
-    """The parquet files of a path, sorted; the path itself when it is a file. A run folder gives its log."""
-    if path.is_file():
-        return [path]
-    return sorted(p for p in path.rglob("*.parquet") if not p.name.startswith("."))
 
 
 def _read(path: Path, source: str) -> Logs:
@@ -80,21 +57,3 @@ def _read(path: Path, source: str) -> Logs:
 def _checked(files: list[Path], names: list[str]) -> tuple[pd.DataFrame, tuple[Report, ...]]:
     checked = check_files(files, names)
     return checked.frame.drop(columns="file"), tuple(r for r in checked.reports if not r.ok)
-
-
-def as_logs(
-    frame: pd.DataFrame,
-    bad: tuple[Report, ...],
-    source: str,
-    revision: str | None = None,
-    dataset: str | None = None,
-) -> Logs:
-    """Good rows and the reports of bad files as logs; without a revision, the rows' hash stands for it."""
-    date = frame["created_at"].max().to_pydatetime() if len(frame) else None
-    return Logs(frame, bad, revision or data_hash(frame), date, source, dataset=dataset)
-
-
-def data_hash(frame: pd.DataFrame) -> str:
-    """First 12 hex digits of the sha256 over all rows and columns, whatever the order of the rows."""
-    rows = np.sort(pd.util.hash_pandas_object(frame, index=False).to_numpy())
-    return hashlib.sha256(rows.tobytes()).hexdigest()[:12]

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from leaderboard.laws.law import Array
 from leaderboard.logs.contract import BY_NAME, COLUMNS, VOLATILE, run_id
 from leaderboard.logs.findings import ERROR, WARNING
 
@@ -31,6 +30,7 @@ YEARS = (2020, 2100)  # of a log's making
 RATE_TOLERANCE = 1e-6
 LOSS_TOLERANCE = 1e-6
 Mask = NDArray[np.bool_]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

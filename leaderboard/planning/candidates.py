@@ -9,8 +9,8 @@ from typing import TypeVar
 import pandas as pd
 
 from leaderboard.errors import FitError, P2Error, unknown_name
-from leaderboard.fitting.fit import Fit
 from leaderboard.fitting.pooled import SharedFit
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, usable
 from leaderboard.planning.bases import Base, measured_bases, with_losses

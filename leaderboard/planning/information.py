@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from leaderboard.fitting.fit import Fit
 from leaderboard.fitting.pooled import SharedFit, marked
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import Array
 from leaderboard.logs.contract import curve_numbers
 from leaderboard.planning.budget import GRID, Question, invert

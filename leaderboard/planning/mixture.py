@@ -13,7 +13,7 @@ stopped is as likely as that it goes on; it widens the side of m that it lies on
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -66,6 +66,7 @@ class Mixture:
     group: dict[str, str]
     recipe: dict[str, object]
     why: tuple[str, ...]
+    growth: Mapping[str, float] = field(default_factory=lambda: GROWTH)
 
     @property
     def law(self) -> str:
@@ -165,8 +166,8 @@ class Mixture:
         variance = _mean(drawn**2 + (each - center) ** 2 + scatter, weight)
         excess = np.abs(mean(self.range.clipped(columns, ("size", "tokens"))) - base)
         far = self.range.distances(columns)
-        new = GROWTH["family"] * (self.group["family"] not in self.range.families)
-        variance = variance + excess**2 * (new**2 + sum((GROWTH[axis] * d) ** 2 for axis, d in far.items()))
+        new = self.growth["family"] * (self.group["family"] not in self.range.families)
+        variance = variance + excess**2 * (new**2 + sum((self.growth[axis] * d) ** 2 for axis, d in far.items()))
         gap = np.minimum(far["size"] / STOPS, 1) ** 2 * (mean(self.range.clipped(columns, ("size",))) - center)
         below, above = (np.sqrt(variance + np.minimum(side * gap, 0) ** 2) for side in (1, -1))
         return Band(center, below, above, self._freedom(weight))

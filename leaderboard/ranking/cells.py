@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from leaderboard.errors import FitError, P2Error
 from leaderboard.fitting.compressed import LAW_INPUTS, Curves, compress
-from leaderboard.fitting.fit import Fit, fit
+from leaderboard.fitting.fit import fit
 from leaderboard.fitting.one_step_draws import parameter_draws
 from leaderboard.fitting.pooled import joint_law, lent_rows, marked
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from leaderboard.errors import P2Error
-from leaderboard.fitting.fit import Fit
 from leaderboard.fitting.one_step_draws import parameter_slopes, predict_draws
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import BILLION, Array
 from leaderboard.logs.contract import curve_numbers
 from leaderboard.ranking.asd import Knots, Steps
@@ -105,3 +105,15 @@ def _distinct(test: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, NDA
     opens = np.empty(len(first), dtype=np.int64)
     opens[place[::-1]] = np.arange(len(test))[::-1]
     return test[columns].iloc[opens], place.astype(np.int64)
+
+
+def asd_draws(test: pd.DataFrame, predicted: Array, weight: Array) -> Array:
+    """ASD of every draw, shape (draws,), its runs weighted: nats per billion tokens."""
+    order = np.lexsort((test["tokens"], test["curve"]))
+    curve = test["curve"].to_numpy()[order]
+    steps = Steps.of(curve, test["tokens"].to_numpy(dtype=float)[order] / BILLION)
+    if not len(steps.opens):
+        return np.full(len(weight), np.nan)
+    per_curve = steps.per_curve(steps.slopes(predicted[:, order] - test["loss"].to_numpy(dtype=float)[order]))
+    w = weight[:, curve[steps.left[steps.opens]]]
+    return np.asarray((w * per_curve).sum(axis=1) / w.sum(axis=1))

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboard.logs.contract import GROUP
-from leaderboard.logs.load import Logs
+from leaderboard.logs.frame import Logs
 from leaderboard.ranking.cells import METRICS, asd_interval
 
 

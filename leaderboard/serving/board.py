@@ -11,10 +11,10 @@ from functools import cached_property
 import pandas as pd
 
 from leaderboard.errors import FitError, P2Error
-from leaderboard.fitting.fit import Fit
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
-from leaderboard.logs.load import Logs
+from leaderboard.logs.frame import Logs
 from leaderboard.once import Once
 from leaderboard.planning.bases import BASES, Base, measured_bases, with_losses
 from leaderboard.planning.budget import NEEDED, Budget, Question, answer

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.errors import FitError, P2Error
-from leaderboard.fitting.fit import Fit, fit
+from leaderboard.fitting.fit import fit
 from leaderboard.fitting.pooled import lend, marked
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Law, Mask
 from leaderboard.logs.contract import GROUP, usable

@@ -12,13 +12,13 @@ import pandas as pd
 
 from leaderboard.errors import FitError, P2Error
 from leaderboard.fitting.fit import fit
-from leaderboard.fitting.one_step_draws import asd_draws, parameter_draws, predict_draws
+from leaderboard.fitting.one_step_draws import parameter_draws, predict_draws
 from leaderboard.fitting.pooled import lend, marked
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, usable
 from leaderboard.ranking.asd import KNOTS, MIN_ROWS_DOUBLING
-from leaderboard.ranking.scores import HUBER_DELTA
+from leaderboard.ranking.scores import HUBER_DELTA, asd_draws
 from leaderboard.ranking.tracks import HELD_OUT, groups, split
 
 DRAWS = 100

@@ -1,24 +1,7 @@
-"""The pages, in the order of the menu. A page is a name, a path, and a function that draws it over a store."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import gradio as gr
+"""The pages, in the order of the menu."""
 
 from space.pages import about, budget, contribute, curves, laws, models
-from space.server.store import Store
-
-
-@dataclass(frozen=True)
-class Page:
-    """`path` is relative to the app's root; the first page is the root itself. `lead` is its first sentence (HTML)."""
-
-    name: str
-    path: str
-    heading: str
-    lead: str
-    draw: Callable[[Store, gr.Blocks], None]
-
+from space.parts.look import Page
 
 PAGES = (
     Page(

@@ -6,7 +6,7 @@ import gradio as gr
 import pandas as pd
 from latex2mathml.converter import convert
 
-from leaderboard.fitting.fit import Fit
+from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.ranking.cells import asd_interval
 from leaderboard.ranking.tracks import TRACKS

@@ -1,16 +1,14 @@
 """How the pages look: one pair of typefaces, one accent, light and dark; and the frame around every page."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
+from leaderboard.errors import P2Error
 from leaderboard.serving.board import Board
 from space.parts import words
-from space.server.store import Store
-
-if TYPE_CHECKING:
-    from space.pages import Page
 
 ACCENT, ACCENT_DARK = "#a8400f", "#f59a6b"  # 6.3:1 on paper, 8.6:1 on night
 PAPER, NIGHT = "#fbfaf7", "#171614"
@@ -61,19 +59,21 @@ def theme() -> gr.themes.Base:
     )  # fmt: skip
 
 
-def frame(page: "Page", store: Store, demo: gr.Blocks) -> None:
-    """The menu, the page, and which data it shows."""
-    from space.pages import PAGES
+@dataclass(frozen=True)
+class Page:
+    """`path` is relative to the app's root; the first page is the root itself. `lead` is its first sentence (HTML).
 
-    gr.HTML(menu(page, PAGES), elem_id="menu")
-    with gr.Column(elem_id="page", elem_classes=f"page-{page.path or 'budget'}"):
-        gr.HTML(title(page))
-        page.draw(store, demo)
-    stamp = gr.HTML(stamp_words(store.board), elem_id="stamp")
-    demo.load(lambda: stamp_words(store.board), outputs=stamp, **QUIET)
+    `draw` takes the served state (space/server/store.py) and the Blocks it draws in.
+    """
+
+    name: str
+    path: str
+    heading: str
+    lead: str
+    draw: Callable[..., None]
 
 
-def menu(page: "Page", pages: tuple["Page", ...]) -> str:
+def menu(page: Page, pages: Iterable[Page]) -> str:
     """The links to all pages (HTML)."""
     links = "".join(
         f'<a href="{other.path or "."}"{" aria-current=page" if other is page else ""}>{other.name}</a>'
@@ -86,7 +86,7 @@ def menu(page: "Page", pages: tuple["Page", ...]) -> str:
     )
 
 
-def title(page: "Page") -> str:
+def title(page: Page) -> str:
     """A page's heading and its first sentence (HTML)."""
     return f'<h1>{page.heading}</h1><p class="lead">{page.lead}</p>'
 
@@ -105,8 +105,6 @@ def stamp_words(board: Board) -> str:
 
 def warned(make: Callable[[], str]) -> str:
     """HTML of an answer, or of the sentence that says why there is none."""
-    from leaderboard.errors import P2Error
-
     try:
         return make()
     except P2Error as error:

@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from leaderboard.logs.load import Logs
+from leaderboard.logs.frame import Logs
 from leaderboard.serving.board import Board
 from space.parts import figures, words
 from space.parts.table import facts

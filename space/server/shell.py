@@ -5,13 +5,14 @@ It also keeps to its own host: Gradio on a Space would ask others for fonts and 
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from space.pages import PAGES, Page
 from space.parts import look
+from space.parts.look import Page
 
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"  # of what a page loads; links may lead anywhere
 STYLE = (Path(__file__).parents[1] / "static" / "shell.css").read_text()
@@ -21,9 +22,9 @@ TAGS = re.compile("<[^>]+>")
 class Shell:
     """ASGI middleware: pages get the shell, all HTML a Content-Security-Policy, all else passes as it is."""
 
-    def __init__(self, app: ASGIApp):
+    def __init__(self, app: ASGIApp, pages: Sequence[Page]):
         self.app = app
-        self.pages = {f"/{page.path}": page for page in PAGES}
+        self.pages = {f"/{page.path}": page for page in pages}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a page with the shell in it."""
@@ -43,7 +44,7 @@ class Shell:
                 return
             body += message.get("body", b"")
             if not message.get("more_body"):
-                whole = inserted(body.decode(), page).encode()
+                whole = inserted(body.decode(), page, self.pages.values()).encode()
                 MutableHeaders(scope=start)["Content-Length"] = str(len(whole))
                 await _guarded(send)(start)
                 await send({"type": "http.response.body", "body": whole})
@@ -64,7 +65,7 @@ def _guarded(send: Send) -> Send:
     return told
 
 
-def inserted(html: str, page: Page) -> str:
+def inserted(html: str, page: Page, pages: Iterable[Page]) -> str:
     """Gradio's HTML of a page with the shell in it."""
     said = TAGS.sub("", page.lead)
     head = (
@@ -74,5 +75,5 @@ def inserted(html: str, page: Page) -> str:
         '<link rel="preload" href="look/source-serif.woff2" as="font" type="font/woff2" crossorigin>\n'
         f"<style>{STYLE}</style>\n"
     )
-    shell = f'<div id="shell">{look.menu(page, PAGES)}<div>{look.title(page)}</div></div>\n'
+    shell = f'<div id="shell">{look.menu(page, pages)}<div>{look.title(page)}</div></div>\n'
     return html.replace("</head>", f"{head}</head>", 1).replace("<gradio-app", f"{shell}<gradio-app", 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from leaderboard import load_logs
 from leaderboard.errors import P2Error
-from leaderboard.logs.load import Logs
+from leaderboard.logs.frame import Logs
 from leaderboard.serving.board import Board
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # before the Hub's client is imported
 from huggingface_hub import HfApi
 
+from leaderboard.logs.check import log_files
 from leaderboard.logs.contract import run_id, schema, write_log
-from leaderboard.logs.load import SEED, log_files
+from leaderboard.logs.load import SEED
 from zoo.devhub import client_env, serve
 
 TOKEN = "hf_bench"

@@ -25,8 +25,9 @@ import httpx
 import numpy as np
 import pyarrow.parquet as pq
 
+from leaderboard.logs.check import log_files
 from leaderboard.logs.contract import COLUMNS, build_table, write_log
-from leaderboard.logs.load import SEED, log_files
+from leaderboard.logs.load import SEED
 from tests.space.child import free_port, healthy, until
 
 CONTEXTS = 10

@@ -18,7 +18,7 @@ from trl import SFTConfig, SFTTrainer
 
 from zoo.inputs.base_model import load_model, load_tokenizer
 from zoo.inputs.packing import Blocks
-from zoo.quiet import quiet
+from zoo.progress import quiet
 from zoo.recipe.catalog import find_recipe
 from zoo.recipe.files import load_recipe
 from zoo.training.trainer import ADAM_BETA2, CLIP, post_train

@@ -19,7 +19,7 @@ import torch
 
 from leaderboard.errors import P2Error, unknown_name
 from tests.bench.gpu_rows import REAL, ROWS, TINY, Bench, Row
-from zoo.quiet import quiet
+from zoo.progress import quiet
 from zoo.recipe.catalog import recipes_folder
 from zoo.run.record import hardware, software
 from zoo.training.autotune import out_of_memory, release

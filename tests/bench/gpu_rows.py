@@ -22,11 +22,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from leaderboard.errors import RunFailed
+from leaderboard.shapes import Shape, bundled_config, parameters, shape_of
 from zoo.distributed import join
 from zoo.estimate.flops import mfu
 from zoo.inputs.base_model import load_tokenizer
 from zoo.inputs.packing import Blocks
-from zoo.models.families import Shape, bundled_config, parameters, shape_of
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.sparsity import keep_n_of_m, sparse_linears

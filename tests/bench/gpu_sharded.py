@@ -8,7 +8,7 @@ import torch
 
 from tests.bench.gpu import TOKENIZER
 from tests.bench.gpu_rows import REAL, TINY, Bench
-from zoo.quiet import quiet
+from zoo.progress import quiet
 from zoo.training.execution import Execution
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import typer
 
 from leaderboard.errors import P2Error
 from zoo.cli import bench, dataset, hub, leaderboard, plan, pretrain, publish, run, show, space, sweep
-from zoo.cli.endpoint import Endpoint, use_endpoint
+from zoo.cli.options import Endpoint
+from zoo.endpoint import use_endpoint
 
 app = typer.Typer(
     name="p2zoo",

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.endpoint import Endpoint, hub
+from zoo.cli.options import Endpoint
+from zoo.endpoint import hub
 
 app = typer.Typer(help="Set up a log dataset, and check its pull requests as they come.", no_args_is_help=True)
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Hub id of the log dataset, e.g. org/p2-logs.")]
@@ -46,7 +47,7 @@ def webhook(
 
     Example: `P2ZOO_WEBHOOK_SECRET=... p2zoo dataset webhook org/p2-logs --port 8124`
     """
-    from zoo.cli.endpoint import use_endpoint
+    from zoo.endpoint import use_endpoint
 
     use_endpoint(endpoint)
     from zoo.review.webhook import run

@@ -10,14 +10,14 @@ import typer
 from leaderboard.errors import P2Error
 from leaderboard.logs.findings import ERROR, printable
 from zoo.amounts import dollars, machine_time, short_count
-from zoo.cli.endpoint import Endpoint
+from zoo.cli.options import Endpoint
 from zoo.cli.quantities import Share, count_option
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from leaderboard.logs.findings import Report
-    from leaderboard.logs.load import Logs as Read
+    from leaderboard.logs.frame import Logs as Read
     from leaderboard.planning.budget import Budget
     from leaderboard.planning.outlook import Beyond
 
@@ -45,8 +45,7 @@ def check(
         raise typer.Exit(check_pull(path.as_posix(), pr, comment, merge_if_clean, endpoint, as_json))
     if comment or merge_if_clean:
         raise P2Error("check: --comment and --merge-if-clean need --pr N.")
-    from leaderboard.logs.check import check_files
-    from leaderboard.logs.load import log_files
+    from leaderboard.logs.check import check_files, log_files
 
     if not path.exists():
         raise P2Error(f"check: {path} does not exist; give a log file, a run folder or a folder of logs.")

@@ -24,3 +24,4 @@ Gpus = Annotated[
 OnJobs = Annotated[str | None, typer.Option(metavar="hf-jobs:FLAVOR", help="Run on Hugging Face Jobs: hf-jobs:h200.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done and what it costs, and stop.")]
 ResultJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON; messages go to stderr.")]
+Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="Hub to talk to; default $HF_ENDPOINT.")]

@@ -9,7 +9,8 @@ import typer
 
 from leaderboard.errors import P2Error, RunFailed
 from zoo.amounts import machine_time, short_count
-from zoo.cli.endpoint import Endpoint, hub, use_endpoint
+from zoo.cli.options import Endpoint
+from zoo.endpoint import hub, use_endpoint
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -134,7 +134,7 @@ def _on_jobs(
         print(json.dumps(asked.as_dict(), indent=2) if as_json else describe(asked))
         print("Dry run: nothing was sent.", file=sys.stderr if as_json else sys.stdout)
         return
-    from zoo.cli.endpoint import hub
+    from zoo.endpoint import hub
     from zoo.jobs.backup import RESULTS, download
     from zoo.publish.client import Patience
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli.endpoint import Endpoint, hub, use_endpoint
+from zoo.cli.options import Endpoint
+from zoo.endpoint import hub, use_endpoint
 
 if TYPE_CHECKING:
     from zoo.publish.space import Plan

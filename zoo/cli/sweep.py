@@ -9,8 +9,8 @@ import typer
 
 from leaderboard.errors import P2Error
 from zoo.amounts import dollars, machine_time
-from zoo.cli.endpoint import Endpoint, use_endpoint
-from zoo.cli.options import Corpus, DryRun, OnJobs, ResultJson
+from zoo.cli.options import Corpus, DryRun, Endpoint, OnJobs, ResultJson
+from zoo.endpoint import use_endpoint
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -187,7 +187,7 @@ def _target(to: str | None, logs: str | None, licence: str | None, publish: bool
     if not publish or dry_run:
         return None
     if to is None:
-        from zoo.cli.endpoint import hub
+        from zoo.endpoint import hub
         from zoo.publish.client import Patience
 
         to = str(Patience()("sweep --publish: signing in", lambda: hub(None).whoami()["name"]))

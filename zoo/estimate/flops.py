@@ -5,7 +5,7 @@ masked zeros compute like the rest), and causal attention. What is recomputed to
 """
 
 from leaderboard.planning.gpus import GPUS, gpu_named
-from zoo.models.families import Shape, parameters
+from leaderboard.shapes import Shape, parameters
 
 
 def flops_per_token(shape: Shape, seq_len: int) -> int:

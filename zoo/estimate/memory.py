@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, replace
 
 from leaderboard.errors import P2Error
-from zoo.models.families import Shape, parameters
+from leaderboard.shapes import Shape, parameters
 from zoo.recipe.spec import TrainSpec
 
 GIB = 2**30

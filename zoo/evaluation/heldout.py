@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from zoo.distributed import Team
-from zoo.evaluation.next_token import IGNORE, as_inputs, next_token_nll
+from zoo.evaluation.next_token import IGNORE, as_inputs, next_token_nll, nll_sum
+from zoo.inputs.gather import Sources
 from zoo.inputs.packing import Blocks
-from zoo.training.execution import plain
+from zoo.models.attention import plain
 
 _TOKENS = 8_192  # in one forward pass
 
@@ -71,3 +73,24 @@ def _sharded(model: Any, blocks: Blocks, team: Team) -> float:
                 count += int((inputs["labels"][:, 1:] != IGNORE).sum())
     summed, tokens = team.total(float(total), count)
     return summed / tokens
+
+
+def loss_by_source(model: Any, blocks: Blocks, told: Sources) -> dict[str, dict[str, float]]:
+    """For each source its `loss`, nats per token, and `tokens`, those predicted; a source without any is left out.
+
+    Weighted by their tokens they give the held-out loss again; nothing of it enters the log.
+    """
+    sums, counts = np.zeros(len(told.names)), np.zeros(len(told.names), int)
+    weight = model.get_output_embeddings().weight
+    with measuring(model), torch.autocast(model.device.type, enabled=False):
+        for part in passes(blocks):
+            inputs = {name: tensor.to(model.device) for name, tensor in as_inputs(blocks, part).items()}
+            labels = inputs.pop("labels")[:, 1:].flatten()
+            hidden = model.get_decoder()(use_cache=False, **inputs).last_hidden_state[:, :-1].flatten(0, 1)
+            source = torch.from_numpy(told.ids[part, 1:].astype("int64")).to(model.device).flatten()
+            for i in range(len(told.names)):
+                mine = (source == i) & (labels != IGNORE)
+                counts[i] += int(mine.sum())
+                sums[i] += float(nll_sum(hidden[mine], weight, labels[mine]))
+    found = zip(told.names, sums, counts, strict=True)
+    return {name: {"loss": float(total / n), "tokens": int(n)} for name, total, n in found if n}

@@ -25,8 +25,8 @@ from huggingface_hub.errors import (
 )
 
 from leaderboard.errors import P2Error, unknown_name
+from leaderboard.shapes import ARCHITECTURES, Shape, bundled_config, shape_of
 from zoo.models import sizes
-from zoo.models.families import FAMILIES, Family, Shape, bundled_config, family_of, shape_of
 from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import ModelSpec
 
@@ -48,9 +48,13 @@ class Source:
     label: str
     revision: str | None
     config: dict[str, Any]
-    family: Family
     shape: Shape
     folder: Path | None
+
+    @property
+    def family(self) -> str:
+        """The family's name, as it stands in logs."""
+        return self.shape.architecture.name
 
 
 def describe(spec: ModelSpec, beside: Path) -> Source | None:
@@ -195,15 +199,14 @@ def copy_licences(source: Source, folder: Path) -> None:
 
 def _source(spec: ModelSpec, config: dict[str, Any], revision: str | None, folder: Path | None) -> Source:
     where = f"model.name: {spec.name}"
-    family = family_of(config, where)
-    names = {known.name for known in FAMILIES.values()}
+    shape = shape_of(config, where)
+    family = shape.architecture.name
+    names = {known.name for known in ARCHITECTURES.values()}
     if spec.family is not None and spec.family not in names:
         raise unknown_name("family", spec.family, names, "model.family")
-    if spec.family is not None and spec.family != family.name:
-        raise P2Error(
-            f"model.family: got {spec.family!r}, but the config of {spec.name} says {family.name!r}; remove it."
-        )
-    return Source(spec.label, revision, config, family, shape_of(config, where), folder)
+    if spec.family is not None and spec.family != family:
+        raise P2Error(f"model.family: got {spec.family!r}, but the config of {spec.name} says {family!r}; remove it.")
+    return Source(spec.label, revision, config, shape, folder)
 
 
 def _read_config(path: Path, where: str) -> dict[str, Any]:

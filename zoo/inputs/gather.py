@@ -1,17 +1,19 @@
 """The tokens of a run: calibration, held-out and training blocks, each from its own slice of text.
 
-Held-out blocks are spread evenly over the whole held-out text and never depend on a seed.
+Held-out blocks are spread evenly over the whole held-out text and never depend on a seed. A held-out parquet file, or a
+data set on the Hub, may have a column `source`; then every token knows the source of its document.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from leaderboard.errors import P2Error
-from zoo.inputs.by_source import Sources, heldout_sources
 from zoo.inputs.packing import Blocks, load_blocks, pack, save_blocks
 from zoo.inputs.text import Hashed, documents, labelled, tokenize
 from zoo.recipe.spec import Recipe, TextSpec
@@ -19,6 +21,16 @@ from zoo.recipe.spec import Recipe, TextSpec
 _EVERYTHING = 2**62
 _CALIBRATION_ROWS = 8
 _POOL = 4_194_304  # a short training draws its blocks from this many tokens, so that no document fills a step
+MOST = 20  # sources; more of them are no table
+UNTOLD = "not told"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """`ids`, (blocks, seq_len), say which of `names` the token in the same place of the held-out blocks is from."""
+
+    names: tuple[str, ...]
+    ids: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,21 @@ def heldout_blocks(recipe: Recipe, tokenizer: Any, commit: str) -> tuple[Blocks,
         raise _too_short("heldout", recipe.data.heldout, blocks, wanted, "evaluate.tokens")
     sources = heldout_sources(recipe, [source for _, source in told], [len(ids) for ids in tokenized])
     return blocks.spread(rows), texts.sha256, sources
+
+
+def heldout_sources(recipe: Recipe, told: Sequence[str | None], lengths: Sequence[int]) -> Sources | None:
+    """Sources of a recipe's held-out blocks, whose documents `told` these and have such `lengths` in tokens.
+
+    None where the text does not tell them, or tells too many.
+    """
+    labels = [str(source or UNTOLD) for source in told]
+    names = sorted(set(labels))
+    if len(names) > MOST or names in ([], [UNTOLD]):
+        return None
+    like = ([names.index(label)] * length for label, length in zip(labels, lengths, strict=True))
+    train = recipe.train
+    blocks = pack(like, train.seq_len, train.packing, _EVERYTHING)  # packing looks at lengths only
+    return Sources(tuple(names), blocks.spread(max(1, recipe.evaluate.tokens // train.seq_len)).ids)
 
 
 def _train(recipe: Recipe, tokenizer: Any, commit: str, cache: Path) -> Blocks:

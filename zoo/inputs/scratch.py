@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.errors import P2Error
+from zoo.files import new_folder
 from zoo.inputs import base_model, text
 from zoo.inputs.base_model import Source
 from zoo.models.sizes import config
 from zoo.recipe.spec import ModelSpec, Recipe
-from zoo.run.folder import new_folder
 
 END = "<|endoftext|>"
 _LETTERS_READ = 50_000_000  # characters that a tokenizer is trained on, at most

@@ -17,10 +17,10 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, sn
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from leaderboard.errors import P2Error, RunFailed
+from zoo.files import new_folder
 from zoo.publish.client import Patience
 from zoo.publish.diff import Content, as_bytes, hashes, missing
 from zoo.run.finished import refuse_tokens
-from zoo.run.folder import new_folder
 
 KEPT = ("run.json", "log.jsonl", ".work/pruned", ".work/checkpoints")
 RESULTS = ("run.json", "log.parquet", "log.jsonl", "recipe.yaml", "curve.png")

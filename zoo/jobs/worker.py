@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def work(asked: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
     """Restore, run, publish, clean up; returns what was published, in the first of several processes."""
-    from zoo.cli.endpoint import hub
+    from zoo.endpoint import hub
     from zoo.inputs.base_model import describe
     from zoo.jobs.backup import Backup
     from zoo.publish.licences import licence_of

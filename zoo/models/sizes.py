@@ -1,4 +1,4 @@
-"""Sizes of the small base models, and their configs: a size is one row, an architecture one row of FAMILIES.
+"""Sizes of the small base models, and their configs: a size is one row, an architecture one row of ARCHITECTURES.
 
 s1 to s3 are those of the seed's ladder (4.3 M, 12.9 M and 33.9 M parameters with a vocabulary of 16,384); s0 is a toy
 for tests.
@@ -7,7 +7,7 @@ for tests.
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.models.families import FAMILIES
+from leaderboard.shapes import ARCHITECTURES
 
 LETTERS = 257  # the least vocabulary: every byte, and the end of a text
 CONTEXT = 512  # positions; the ladder's sequence length
@@ -36,7 +36,7 @@ SIZES = {
 
 def config(family: str, size: str, vocab_size: int, end: int = 0) -> dict[str, Any]:
     """config.json of a model of this family and size; `end` is the id of the end-of-text token."""
-    model_type = next(row.model_type for row in FAMILIES.values() if row.name == family)
+    model_type = next(row.model_type for row in ARCHITECTURES.values() if row.name == family)
     at = SIZES[size]
     return {
         "model_type": model_type,

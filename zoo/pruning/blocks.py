@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from zoo.models.families import FAMILIES
+from zoo.models.families import MODULES
 
 Forward = Callable[[], list[Tensor]]
 Visit = Callable[[int, nn.Module, Forward], list[Tensor]]
@@ -31,7 +31,7 @@ def walk(model: PreTrainedModel, batches: Sequence[Tensor], device: torch.device
     try:
         stream, keywords = _enter(model, batches)
         rest = _resting_place(stream, device)
-        layers = model.get_submodule(FAMILIES[model.config.model_type].modules.layers)
+        layers = model.get_submodule(MODULES[model.config.model_type].layers)
         for index, layer in enumerate(layers.children()):
             home = next(layer.parameters()).device
             layer.to(device)
@@ -56,7 +56,7 @@ def _enter(model: PreTrainedModel, batches: Sequence[Tensor]) -> tuple[list[Tens
 
     The decoder itself makes these; for one pass its layers do nothing but note them.
     """
-    layers = list(model.get_submodule(FAMILIES[model.config.model_type].modules.layers).children())
+    layers = list(model.get_submodule(MODULES[model.config.model_type].layers).children())
     stream: list[Tensor] = []
     given: list[list[dict[str, Any]]] = []
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
-from zoo.models.families import FAMILIES
+from leaderboard.shapes import ARCHITECTURES
+from zoo.models.families import MODULES
 from zoo.pruning.surgery import rebuild, weights_of
 
 
@@ -28,7 +29,7 @@ def layers_to_remove(change: Tensor, count: int, contiguous: bool = False) -> li
 
 def remove_layers(model: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
     """The model without `layers`; the rest moves up and shares its tensors with `model`."""
-    stem = FAMILIES[model.config.model_type].modules.layers + "."
+    stem = MODULES[model.config.model_type].layers + "."
     kept = [i for i in range(model.config.num_hidden_layers) if i not in set(layers)]
     new_index = {str(old): str(new) for new, old in enumerate(kept)}
     weights = {}
@@ -45,8 +46,8 @@ def remove_layers(model: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
 def _config(model: PreTrainedModel, kept: list[int]) -> PreTrainedConfig:
     config = deepcopy(model.config)
     config.num_hidden_layers = len(kept)
-    if getattr(config, "layer_types", None):  # Qwen2: one entry a layer
-        config.layer_types = [config.layer_types[i] for i in kept]
+    for name in ARCHITECTURES[config.model_type].per_layer:
+        setattr(config, name, [getattr(config, name)[i] for i in kept])
     if getattr(config, "max_window_layers", None) is not None:
         config.max_window_layers = min(config.max_window_layers, len(kept))
     return config

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from leaderboard.errors import P2Error
-from zoo.models.families import Shape, parameters, parameters_nonembedding
+from leaderboard.shapes import Shape, parameters, parameters_nonembedding
+from zoo.models.families import MODULES
 from zoo.pruning.spec import PATTERN, PruneSpec
 
 TOLERANCE = 0.03  # a rate further than this from the request is refused
@@ -106,7 +107,7 @@ def _width_shapes(shape: Shape, axes: tuple[str, ...]) -> Iterator[Shape]:
     groups = range(1, shape.group + 1) if "heads" in axes else [shape.group]
     for heads in (shape.kv_heads * n for n in groups):
         for hidden in hiddens:
-            if shape.family.heads_divide_hidden and hidden % heads:
+            if shape.architecture.heads_divide_hidden and hidden % heads:
                 continue
             yield from (replace(shape, hidden=hidden, ffn=ffn, heads=heads) for ffn in ffns)
 
@@ -207,7 +208,7 @@ def zeros_a_row(inputs: int, sparsity: float) -> int:
 
 def matrix_shapes(shape: Shape) -> dict[str, tuple[int, int]]:
     """(outputs, inputs) of the seven matrices of a layer, by the name of the module inside the layer."""
-    names = shape.family.modules
+    names = MODULES[shape.model_type]
     q, kv, hidden, ffn = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim, shape.hidden, shape.ffn
     return {
         names.q: (q, hidden),

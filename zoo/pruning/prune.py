@@ -9,13 +9,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from leaderboard.errors import P2Error, RunFailed
-from zoo.models.families import FAMILIES, Shape, shape_of
+from leaderboard.shapes import Shape, shape_of
+from zoo.models.families import MODULES
 from zoo.pruning.depth import layers_to_remove, remove_layers
 from zoo.pruning.plan import Plan
 from zoo.pruning.scores import Scores, calibration_sha256, scores
 from zoo.pruning.sparsity import make_sparse
 from zoo.pruning.width import Kept, choose, slice_width
-from zoo.training.masks import check_zeros
+from zoo.pruning.zeros import check_zeros
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _check_counts(model: PreTrainedModel, plan: Plan) -> None:
 
 def count(model: PreTrainedModel) -> tuple[int, int]:
     """Parameters of a model, all and non-embedding; tied ones once, zeros included."""
-    modules = FAMILIES[model.config.model_type].modules
+    modules = MODULES[model.config.model_type]
     outer = {id(model.get_submodule(name).weight) for name in (modules.embedding, modules.head)}
     sizes = [(id(p) in outer, p.numel()) for p in model.parameters()]
     return sum(n for _, n in sizes), sum(n for is_outer, n in sizes if not is_outer)

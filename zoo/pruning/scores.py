@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from leaderboard.errors import P2Error
-from zoo.models.families import Shape, shape_of
+from leaderboard.shapes import Shape, shape_of
+from zoo.models.families import MODULES
 from zoo.pruning.blocks import Forward, walk
 
 Scores = dict[str, Tensor]
@@ -88,7 +89,7 @@ def collect(model: PreTrainedModel, batches: Sequence[Tensor], device: torch.dev
             recorder.attach(index, layer, hooks)
             return forward()
 
-    norm = model.get_submodule(shape.family.modules.final_norm)
+    norm = model.get_submodule(MODULES[shape.model_type].final_norm)
     for output in walk(model, batches, device, visit):
         recorder.add_final(norm(output.to(model.device)).to(device))
     return {name: tensor.cpu().contiguous() for name, tensor in recorder.result().items()}
@@ -101,7 +102,7 @@ class _Recorder:
         widths = {"q": shape.hidden, "o": shape.heads * shape.head_dim, "gate": shape.hidden, "down": shape.ffn}
         zeros = partial(torch.zeros, dtype=torch.float32, device=device)
         self.shape = shape
-        self.names = shape.family.modules
+        self.names = MODULES[shape.model_type]
         self.means = {name: zeros(shape.layers, width) for name, width in widths.items()}
         self.final_norm = zeros(shape.hidden)
         self.heads = zeros(shape.layers, shape.heads)

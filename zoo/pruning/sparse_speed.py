@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from zoo.models.families import Shape
+from leaderboard.shapes import Shape
 from zoo.pruning.plan import matrix_shapes
 from zoo.pruning.sparsity import keep_n_of_m
 

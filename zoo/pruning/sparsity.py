@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from zoo.models.families import FAMILIES, Modules
+from zoo.models.families import MODULES, Modules
 from zoo.pruning.blocks import Forward, walk
 from zoo.pruning.plan import zeros_a_row
 from zoo.pruning.sparsegpt import BLOCK, DAMPING, inverse_factor, prune_columns
@@ -81,7 +81,7 @@ def sparsegpt(weight: Tensor, factor: Tensor, sparse: str, sparsity: float) -> T
 
 def sparse_linears(model: PreTrainedModel) -> Iterator[tuple[int, str, nn.Linear]]:
     """Every linear that is made sparse, as (layer, name inside the layer, module)."""
-    modules = FAMILIES[model.config.model_type].modules
+    modules = MODULES[model.config.model_type]
     for index in range(model.config.num_hidden_layers):
         for name in modules.linears:
             yield index, name, model.get_submodule(modules.layer(index, name))  # type: ignore[misc]
@@ -108,7 +108,7 @@ def make_sparse(
         for _, _, linear in sparse_linears(model):
             linear.weight.copy_(magnitude(linear.weight.to(device), None, sparse, sparsity))
         return {"matrices": matrices}
-    modules = FAMILIES[model.config.model_type].modules
+    modules = MODULES[model.config.model_type]
     errors: list[float] = []
     raised: dict[str, float] = {}
 

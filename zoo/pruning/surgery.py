@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
 from leaderboard.errors import RunFailed
-from zoo.models.families import FAMILIES
+from zoo.models.families import MODULES
 
 
 def rebuild(model: PreTrainedModel, config: PreTrainedConfig, weights: dict[str, Tensor]) -> PreTrainedModel:
@@ -20,7 +20,7 @@ def rebuild(model: PreTrainedModel, config: PreTrainedConfig, weights: dict[str,
 
     Raises RunFailed if weights and config disagree, or if tied embeddings do not come out tied.
     """
-    modules = FAMILIES[config.model_type].modules
+    modules = MODULES[config.model_type]
     with torch.device("meta"):
         pruned = type(model)(config)
     missing, unexpected = pruned.load_state_dict(weights, strict=False, assign=True)
@@ -41,6 +41,6 @@ def rebuild(model: PreTrainedModel, config: PreTrainedConfig, weights: dict[str,
 
 def weights_of(model: PreTrainedModel) -> dict[str, Tensor]:
     """The state dict, a tied head left out: the embedding stands for both."""
-    head = f"{FAMILIES[model.config.model_type].modules.head}.weight"
+    head = f"{MODULES[model.config.model_type].head}.weight"
     tied = model.config.tie_word_embeddings
     return {name: tensor for name, tensor in model.state_dict().items() if not (tied and name == head)}

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from zoo.models.families import Modules, Shape, shape_of
+from leaderboard.shapes import Shape, shape_of
+from zoo.models.families import MODULES, Modules
 from zoo.pruning.scores import Scores
 from zoo.pruning.surgery import rebuild, weights_of
 
@@ -53,7 +54,7 @@ def _best(score: Tensor, count: int) -> Tensor:
 def slice_width(model: PreTrainedModel, kept: Kept, target: Shape) -> PreTrainedModel:
     """The model cut to `target`; q rows and biases go with the o columns of the same head."""
     shape = shape_of(model.config.to_dict())
-    modules = shape.family.modules
+    modules = MODULES[shape.model_type]
     cuts: dict[str, Cut] = {
         modules.embedding: (None, kept.hidden),
         modules.head: (None, kept.hidden),

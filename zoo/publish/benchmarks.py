@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.errors import P2Error
+from zoo.files import write_atomic
 from zoo.run.finished import weights_sha256
-from zoo.run.folder import read_state, write_atomic
+from zoo.run.folder import read_state
 
 KEY = "tasks"  # in run.json
 Results = dict[str, dict[str, Any]]

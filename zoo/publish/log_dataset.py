@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from leaderboard.logs.check import log_files
 from leaderboard.logs.contract import COLUMNS, SCHEMA_VERSION
-from leaderboard.logs.load import SEED, log_files
+from leaderboard.logs.load import SEED
 from zoo.publish.client import Patience
 
 if TYPE_CHECKING:

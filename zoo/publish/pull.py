@@ -16,10 +16,9 @@ from huggingface_hub import HfApi
 
 from leaderboard.errors import P2Error
 from zoo.inputs import base_model
-from zoo.progress import stage
+from zoo.progress import quiet, stage
 from zoo.publish.card import Numbers, numbers_of
 from zoo.publish.client import Patience
-from zoo.quiet import quiet
 from zoo.recipe.catalog import recipes_folder
 from zoo.recipe.files import parse_recipe
 from zoo.recipe.spec import Recipe
@@ -65,7 +64,7 @@ def check_model(folder: Path, measure: bool = False) -> list[Check]:
 def _checks(folder: Path, claimed: Numbers, measure: bool) -> Iterator[Check]:
     from zoo.pruning.prune import count
     from zoo.pruning.sparsity import sparse_linears
-    from zoo.training.masks import count_zeros, is_2of4
+    from zoo.pruning.zeros import count_zeros, is_2of4
 
     with stage("reading the weights"):
         sha = weights_sha256(folder)

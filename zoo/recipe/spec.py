@@ -13,7 +13,7 @@ from typing import Any
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import canonical_json
 from leaderboard.logs.rules import HUB_NAME
-from zoo.models.families import FAMILIES
+from leaderboard.shapes import ARCHITECTURES
 from zoo.models.sizes import LETTERS, SIZES
 from zoo.pruning.spec import NONE, PruneSpec
 from zoo.recipe.grid import GRIDS
@@ -39,7 +39,7 @@ class ScratchSpec:
     vocab_size: int = 16_384
 
     def __post_init__(self) -> None:
-        known = {family.name for family in FAMILIES.values()}
+        known = {family.name for family in ARCHITECTURES.values()}
         if self.family not in known:
             raise unknown_name("family", self.family, known, "model.scratch.family")
         if self.size not in SIZES:
@@ -60,7 +60,7 @@ class ModelSpec:
 
     name: str
     revision: str | None = None  # commit, tag or branch; for Hub ids
-    family: str | None = None  # a key of zoo.models.families.FAMILIES; None: told by the config
+    family: str | None = None  # a key of leaderboard.shapes.ARCHITECTURES; None: told by the config
     scratch: ScratchSpec | None = None  # random weights, for `p2zoo pretrain`
 
     def __post_init__(self) -> None:

@@ -133,8 +133,8 @@ def _together(
 
 def _main_logs(api: "HfApi", submission: Submission) -> list[Path]:
     """The run logs of main, downloaded."""
+    from leaderboard.logs.check import log_files
     from leaderboard.logs.hub import PATTERN, download_folder
-    from leaderboard.logs.load import log_files
 
     where = api.snapshot_download(
         submission.dataset,

@@ -5,17 +5,16 @@ what is done, `log.jsonl` holds a row for each evaluation, `.work/checkpoints` w
 at a time works in it: `.work/lock` is held while the folder is open, and let go of when its holder dies.
 """
 
-import contextlib
 import errno
 import fcntl
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
-from leaderboard.errors import P2Error, RunFailed
+from leaderboard.errors import P2Error
+from zoo.files import disk, write_atomic
 
 FINISHED = "finished"
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)  # file systems that cannot lock; there nobody is kept out
@@ -149,38 +148,3 @@ def read_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "status" not in state:
         raise P2Error(f"{path}: its run.json is not one of p2zoo's; choose another --out.")
     return state
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old content or the new, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.new")
-    with disk(path):
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-
-
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill; it takes the name `path` only when the block ends well."""
-    temporary = path.with_name(f".{path.name}.new")
-    with disk(path):
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        temporary.replace(path)
-
-
-@contextlib.contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """A full disk or a folder that cannot be written ends the run in words; what was complete stays."""
-    try:
-        yield
-    except OSError as error:
-        raise RunFailed(
-            f"{path}: cannot be written: {error.strerror or error}. Make room or choose another --out; "
-            "nothing that was complete is lost, and --resume goes on from it."
-        ) from error

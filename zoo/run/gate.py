@@ -23,9 +23,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from leaderboard.errors import P2Error, RunFailed
-from zoo.models.families import FAMILIES
+from zoo.models.families import MODULES
 from zoo.pruning.sparsity import sparse_linears
-from zoo.training.masks import count_zeros, is_2of4
+from zoo.pruning.zeros import count_zeros, is_2of4
 
 GPU_ULPS = 1  # allowed difference of logits off the CPU, in units of the dtype's eps times the largest logit
 PROMPT_TOKENS, NEW_TOKENS = 16, 6  # of the generation check; few, because uncached generation is slow
@@ -146,7 +146,7 @@ def logits_of(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 
 
 def _tied(model: PreTrainedModel) -> bool:
-    modules = FAMILIES[model.config.model_type].modules
+    modules = MODULES[model.config.model_type]
     return model.get_submodule(modules.head).weight is model.get_submodule(modules.embedding).weight
 
 

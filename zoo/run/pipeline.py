@@ -19,20 +19,19 @@ from leaderboard.errors import P2Error, RunFailed
 from zoo.distributed import Team, join, kind_of_gpu
 from zoo.estimate.dry_run import OPTIMIZER_BYTES, estimate, grid_steps
 from zoo.estimate.memory import check_fits, check_shared, this_machine
-from zoo.evaluation.heldout import heldout_loss
+from zoo.evaluation.heldout import heldout_loss, loss_by_source
+from zoo.files import disk, new_folder
 from zoo.inputs import base_model, text
 from zoo.inputs.base_model import Source
-from zoo.inputs.by_source import loss_by_source
 from zoo.inputs.gather import Materials, gather
 from zoo.inputs.scratch import initial_model
 from zoo.preemption import Stop, heed_sigterm, preempted
-from zoo.progress import TrainingBar, stage
+from zoo.progress import TrainingBar, quiet, stage
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.prune import prune
 from zoo.pruning.spec import NONE
-from zoo.quiet import quiet
 from zoo.recipe.spec import ModelSpec, Recipe, TextSpec
-from zoo.run.folder import RunFolder, disk, new_folder
+from zoo.run.folder import RunFolder
 from zoo.run.gate import gate
 from zoo.run.record import finish
 from zoo.training.callback import Curve, last_complete

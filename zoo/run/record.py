@@ -16,12 +16,13 @@ from leaderboard.errors import RunFailed
 from leaderboard.logs.check import check_files
 from leaderboard.logs.contract import build_table, run_id, write_log
 from zoo.estimate.flops import mfu
+from zoo.files import disk, write_atomic
 from zoo.inputs.base_model import Source
 from zoo.inputs.gather import Materials
 from zoo.pruning.plan import Plan
 from zoo.recipe.files import to_yaml
 from zoo.recipe.spec import Recipe
-from zoo.run.folder import FINISHED, RunFolder, disk, write_atomic
+from zoo.run.folder import FINISHED, RunFolder
 from zoo.run.plot import draw_curve
 from zoo.training.execution import Execution
 
@@ -80,7 +81,7 @@ def log_columns(
         "contributor": recipe.contributor,
         "base_model": source.label,
         "base_revision": inputs["model"],
-        "family": source.family.name,
+        "family": source.family,
         "recipe_sha256": recipe.sha256,
         "software": json.dumps(software() | executed, sort_keys=True),
         "hardware": hardware(processes),

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from zoo.amounts import short_count
-from zoo.run.folder import write_atomic
+from zoo.files import write_atomic
 from zoo.run.plot import INK, QUIET
 from zoo.sweep.gallery import gallery
 from zoo.sweep.report import Report, device, next_words

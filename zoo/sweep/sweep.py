@@ -20,10 +20,11 @@ from typing import IO, Any
 from leaderboard.errors import P2Error
 from leaderboard.planning.gpus import gpu_hours
 from zoo.estimate.dry_run import Estimate, estimate
+from zoo.files import disk
 from zoo.preemption import Preempted, heed_sigterm
 from zoo.recipe.catalog import recipe_names, recipes_folder
 from zoo.recipe.files import default_name, load_recipe
-from zoo.run.folder import FINISHED, disk, read_state
+from zoo.run.folder import FINISHED, read_state
 
 NEW, UNFINISHED, REFUSED, FAILED, RUNNING = "new", "unfinished", "refused", "failed", "running"
 _POLL_S = 0.2

@@ -21,7 +21,7 @@ from transformers import TrainerCallback
 
 from leaderboard.errors import RunFailed
 from zoo.distributed import ALONE, Team, local
-from zoo.run.folder import write_atomic
+from zoo.files import write_atomic
 from zoo.training.masks import MaskKeeper
 
 MARKER = "complete.json"

@@ -10,18 +10,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
+from leaderboard.shapes import Shape, parameters
 from zoo.estimate.memory import PASS_TOKENS, ROOM, activations, parameter_bytes, this_machine
-from zoo.models.families import Shape, parameters
+from zoo.models.attention import set_attention
 from zoo.recipe.spec import TrainSpec
 
 WORTH_TOKENS = 4_096  # a GPU below this many tokens a pass is better off recomputing some blocks
 BLOCKS = {"none": 0, "every second block": 2, "every block": 1}  # whose activations are computed twice
 ATTENTION = ("sdpa", "sdpa-cudnn", "flash_attention_2", "eager")
-_PLAIN = "sdpa"  # how the held-out loss is measured, always
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,7 @@ def apply(model: PreTrainedModel, execution: Execution) -> None:
         layer._compiled_call_impl = None
         if execution.compiled:
             layer.compile(dynamic=False)
-    _set_attention(model, execution.attention)
+    set_attention(model, execution.attention)
 
 
 @contextlib.contextmanager
@@ -97,21 +96,3 @@ def training(execution: Execution) -> Iterator[None]:
             order = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
             stack.enter_context(sdpa_kernel([*order, SDPBackend.MATH], set_priority=True))
         yield
-
-
-@contextlib.contextmanager
-def plain(model: PreTrainedModel) -> Iterator[None]:
-    """The arithmetic of the held-out loss, whatever the training uses: sdpa, nothing compiled."""
-    before = model.config._attn_implementation
-    _set_attention(model, _PLAIN)
-    try:
-        with torch.compiler.set_stance("force_eager"):
-            yield
-    finally:
-        _set_attention(model, before)
-
-
-def _set_attention(model: PreTrainedModel, name: str) -> None:
-    name = _PLAIN if name == "sdpa-cudnn" else name
-    if model.config._attn_implementation != name:
-        model.set_attn_implementation(name)

@@ -6,7 +6,7 @@ the guard, and `check` before each save the proof. Of a sharded matrix each proc
 groups of four lie within a row, so nobody needs another's.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,9 @@ from transformers import PreTrainedModel
 
 from leaderboard.errors import RunFailed
 from zoo.distributed import local
-from zoo.pruning.sparsity import keep_n_of_m, sparse_linears
+from zoo.pruning.sparsity import sparse_linears
 from zoo.pruning.spec import PATTERN
-
-
-def is_2of4(weight: Tensor) -> bool:
-    """Whether every four neighbouring inputs hold two exact zeros or more."""
-    return bool(((weight == 0).unflatten(-1, (-1, 4)).sum(-1) >= 2).all())
-
-
-def mask_of(weight: Tensor) -> Tensor:
-    """The 2:4 mask of a pruned matrix, from its exact zeros.
-
-    Where a group holds more than two zeros the lower indices count as kept, so the mask is always half.
-    """
-    return keep_n_of_m(weight != 0)
-
-
-MASKS: dict[str, Callable[[Tensor], Tensor]] = {PATTERN: mask_of, "unstructured": lambda weight: weight != 0}
+from zoo.pruning.zeros import MASKS, lost_words, require_zeros
 
 
 class MaskKeeper:
@@ -55,7 +40,7 @@ class MaskKeeper:
             if pruned is None
             else _weights_on_disk(model, pruned)
         )
-        _require_zeros(source, sparse)
+        require_zeros(source, sparse)
         make = MASKS[sparse]
         self.masks = {name: make(source[name]).to(weight.device) for name, weight in self.weights.items()}
         self.handles = [self._watch(name, weight) for name, weight in self.weights.items()]
@@ -96,36 +81,12 @@ class MaskKeeper:
         own = {name: local(weight) for name, weight in self.weights.items()}
         lost = [name for name, weight in own.items() if (weight * ~self._mask(name, weight)).any()]
         if lost:
-            raise RunFailed(_lost(lost, len(self.weights), self.sparse))
+            raise RunFailed(lost_words(lost, len(self.weights), self.sparse))
 
     def close(self) -> None:
         """Remove the hooks; the model trains freely again."""
         for handle in self.handles:
             handle.remove()
-
-
-def check_zeros(model: PreTrainedModel, sparse: str = PATTERN, zeros: int = 0) -> None:
-    """Raise RunFailed unless the attention and MLP matrices of `model` hold the pattern, and so many zeros."""
-    weights = {f"{layer}.{name}": linear.weight for layer, name, linear in sparse_linears(model)}
-    _require_zeros(weights, sparse)
-    if (found := count_zeros(weights.values())) < zeros:
-        raise RunFailed(f"{sparse}: {found:,} weights are zero, planned were {zeros:,}.")
-
-
-def count_zeros(weights: Iterable[Tensor]) -> int:
-    """Entries that are exactly 0."""
-    return sum(weight.numel() - int(weight.count_nonzero()) for weight in weights)
-
-
-def _require_zeros(weights: Mapping[str, Tensor], sparse: str) -> None:
-    holds = is_2of4 if sparse == PATTERN else lambda weight: bool((weight == 0).any())
-    lost = [name for name, weight in weights.items() if not holds(weight)]
-    if lost:
-        raise RunFailed(_lost(lost, len(weights), sparse))
-
-
-def _lost(names: list[str], total: int, sparse: str) -> str:
-    return f"{sparse}: {len(names)} of {total} matrices lost the pattern (first: layer {names[0]})."
 
 
 def _weights_on_disk(model: PreTrainedModel, folder: Path) -> dict[str, Tensor]:

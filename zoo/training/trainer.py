@@ -26,14 +26,14 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from leaderboard.errors import P2Error, RunFailed
+from leaderboard.shapes import shape_of
 from zoo.distributed import ALONE, Team
 from zoo.estimate.flops import flops_per_token, peak
 from zoo.estimate.memory import state_bytes
 from zoo.evaluation.next_token import next_token_nll
+from zoo.files import disk
 from zoo.inputs.packing import Blocks
-from zoo.models.families import shape_of
 from zoo.recipe.spec import TrainSpec
-from zoo.run.folder import disk
 from zoo.training import autotune
 from zoo.training.adam8bit import AdamW8bit
 from zoo.training.ahead import Ahead

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from leaderboard import LAWS, FitError, P2Error, fit
-from leaderboard.fitting.fit import Status
+from leaderboard.fitting.result import Status
 from leaderboard.laws.law import Linear, Nonlinear, Powers
 from leaderboard.laws.user import check_law, choose_laws, find_law, load_law
 

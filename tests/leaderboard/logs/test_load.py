@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from leaderboard import P2Error, load_logs
-from leaderboard.logs.check import check_files
+from leaderboard.logs.check import check_files, log_files
 from leaderboard.logs.contract import COLUMNS, build_table, write_log
-from leaderboard.logs.load import MANY, SEED, data_hash, log_files
+from leaderboard.logs.frame import data_hash
+from leaderboard.logs.load import MANY, SEED
 from leaderboard.seed import convert
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from leaderboard import LAWS, fit
 from leaderboard.fitting.compressed import compress
-from leaderboard.fitting.one_step_draws import asd_draws, parameter_draws, predict_draws
+from leaderboard.fitting.one_step_draws import parameter_draws, predict_draws
 from leaderboard.ranking.asd import asd, asd_doubling
-from leaderboard.ranking.scores import HeldOut
+from leaderboard.ranking.scores import HeldOut, asd_draws
 
 LAW = LAWS["p2"]
 TRUE = {"alpha": 0.4, "beta": 0.35, "gamma": -1.6, "delta": 0.3, "N_C": 0.05, "D_C": 0.3, "E": 0.2}

@@ -6,7 +6,7 @@ import pytest
 
 from leaderboard import load_logs, rank, recommend_tokens
 from leaderboard.errors import P2Error
-from leaderboard.logs.load import as_logs
+from leaderboard.logs.frame import as_logs
 from leaderboard.once import Once
 from leaderboard.planning.budget import Question
 from leaderboard.serving import as_json

@@ -11,7 +11,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
 from leaderboard.logs.check import check_files
-from leaderboard.logs.load import as_logs
+from leaderboard.logs.frame import as_logs
 from leaderboard.serving.board import Board
 from space.server.store import Store
 from tests.space.conftest import PHONE, choose

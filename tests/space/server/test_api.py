@@ -24,7 +24,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from leaderboard import load_logs, recommend_tokens
 from leaderboard.logs.check import MAX_BYTES
-from leaderboard.logs.load import SEED, Logs, as_logs
+from leaderboard.logs.frame import Logs, as_logs
+from leaderboard.logs.load import SEED
 from leaderboard.serving.board import Board
 from space.server.api import base64_length
 from space.server.store import Store

@@ -22,15 +22,16 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from leaderboard.errors import P2Error, RunFailed
+from leaderboard.shapes import bundled_config, shape_of
 from zoo.estimate.dry_run import estimate
 from zoo.estimate.memory import GIB, Machine, check_fits
+from zoo.files import new_folder
 from zoo.inputs.base_model import describe, hub_error, load_model, load_tokenizer, resolve
 from zoo.inputs.packing import pack
-from zoo.models.families import bundled_config, shape_of
 from zoo.recipe.catalog import find_recipe
 from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import ModelSpec
-from zoo.run.folder import RunFolder, new_folder
+from zoo.run.folder import RunFolder
 from zoo.run.pipeline import run
 from zoo.training.callback import FRESH, Curve, last_complete
 from zoo.training.trainer import post_train, tokens_after

@@ -6,10 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from zoo.evaluation.heldout import heldout_loss
+from zoo.evaluation.heldout import heldout_loss, loss_by_source
 from zoo.inputs.base_model import load_model, load_tokenizer
-from zoo.inputs.by_source import MOST, loss_by_source
-from zoo.inputs.gather import heldout_blocks
+from zoo.inputs.gather import MOST, heldout_blocks
 from zoo.inputs.text import tokenize
 from zoo.recipe.files import load_recipe
 

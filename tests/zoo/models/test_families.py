@@ -6,14 +6,14 @@ import pytest
 
 from leaderboard.errors import P2Error
 from leaderboard.planning.bases import BASES
-from zoo.models.families import FAMILIES, bundled_config, parameters, parameters_nonembedding, shape_of
+from leaderboard.shapes import ARCHITECTURES, bundled_config, parameters, parameters_nonembedding, shape_of
 from zoo.pruning.prune import count
 
 BIASES = [{}, {"attention_bias": True}, {"mlp_bias": True}]
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
 def test_arithmetic_counts_a_built_model(build, model_type, tied):
     for changes in BIASES if model_type == "llama" else [{}]:
         model = build(model_type, tied, **changes)
@@ -25,7 +25,7 @@ def test_arithmetic_counts_a_built_model(build, model_type, tied):
 def test_arithmetic_counts_published_models(base):
     shape = shape_of(bundled_config(base.name))
     assert (parameters(shape), parameters_nonembedding(shape)) == (base.n0, base.n0_nonembedding)
-    assert shape.family.name == base.family
+    assert shape.architecture.name == base.family
 
 
 @pytest.mark.parametrize("model_id", BASES)

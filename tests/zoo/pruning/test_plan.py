@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from leaderboard.errors import P2Error
-from zoo.models.families import bundled_config, parameters, shape_of
+from leaderboard.shapes import bundled_config, parameters, shape_of
 from zoo.pruning.plan import SLACK, plan
 from zoo.pruning.spec import PruneSpec
 

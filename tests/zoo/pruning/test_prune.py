@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from leaderboard.errors import P2Error
-from zoo.models.families import FAMILIES, parameters, shape_of
+from leaderboard.shapes import ARCHITECTURES, parameters, shape_of
 from zoo.pruning.depth import layers_to_remove, remove_layers
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
@@ -18,10 +18,10 @@ from zoo.pruning.scores import collect
 from zoo.pruning.sparsity import sparse_linears
 from zoo.pruning.spec import PruneSpec
 from zoo.pruning.width import choose, slice_width
-from zoo.training.masks import check_zeros, count_zeros, is_2of4
+from zoo.pruning.zeros import check_zeros, count_zeros, is_2of4
 
 every_model = pytest.mark.parametrize(
-    ("model_type", "tied"), [(m, t) for m in FAMILIES for t in (True, False)], ids=lambda v: str(v)
+    ("model_type", "tied"), [(m, t) for m in ARCHITECTURES for t in (True, False)], ids=lambda v: str(v)
 )
 SPECS = {
     "depth": PruneSpec(method="depth", rate=0.42),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from leaderboard.errors import P2Error
-from zoo.models.families import shape_of
+from leaderboard.shapes import shape_of
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.scores import calibration_sha256, collect, scores

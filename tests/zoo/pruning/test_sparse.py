@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from leaderboard.errors import P2Error, RunFailed
-from zoo.models.families import bundled_config, parameters, shape_of
+from leaderboard.shapes import bundled_config, parameters, shape_of
 from zoo.pruning.blocks import walk
 from zoo.pruning.plan import plan, zeros_a_row
 from zoo.pruning.sparsegpt import DAMPING, inverse_factor, prune_columns

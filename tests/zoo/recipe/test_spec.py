@@ -9,9 +9,9 @@ import yaml
 
 from leaderboard.errors import P2Error
 from leaderboard.planning.bases import BASES
+from leaderboard.shapes import parameters
 from zoo.estimate.dry_run import estimate, report
 from zoo.inputs.base_model import describe
-from zoo.models.families import parameters
 from zoo.recipe.catalog import copy_recipes, find_recipe, recipe_names, recipes_folder
 from zoo.recipe.files import load_recipe, to_yaml
 from zoo.recipe.grid import log_then_linear
@@ -173,8 +173,8 @@ def test_every_shipped_recipe_passes_a_dry_run_from_what_ships(name, monkeypatch
 
 def test_memory_estimate_is_near_what_was_measured():
     """Llama-3.2-1B, 8 x 2,048 tokens, fp32 master and bf16 autocast: 49 GiB measured on an H100."""
+    from leaderboard.shapes import bundled_config, shape_of
     from zoo.estimate.memory import GIB, memory
-    from zoo.models.families import bundled_config, shape_of
 
     train = load_recipe(find_recipe("llama-3.2-1b/depth-0.25")).train
     shape = shape_of(bundled_config("meta-llama/Llama-3.2-1B"))

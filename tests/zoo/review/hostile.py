@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from leaderboard.logs.check import check_files
+from leaderboard.logs.check import check_files, log_files
 from leaderboard.logs.contract import COLUMNS, run_id
-from leaderboard.logs.load import SEED, log_files
+from leaderboard.logs.load import SEED
 
 TEXTS = [c.name for c in COLUMNS if c.kind == "text"]
 NUMBERS = [c.name for c in COLUMNS if c.kind in ("int", "float")]

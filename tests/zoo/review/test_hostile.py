@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from leaderboard.logs.check import MAX_ROWS, MAX_UNPACKED, check_files
+from leaderboard.logs.check import MAX_ROWS, MAX_UNPACKED, check_files, log_files
 from leaderboard.logs.contract import COLUMNS, VOLATILE, run_id
 from leaderboard.logs.hub import read_dataset
-from leaderboard.logs.load import SEED, load_logs, log_files
+from leaderboard.logs.load import SEED, load_logs
 from leaderboard.logs.rules import MAX_TEXT
 from tests.zoo.review import hostile
 from zoo.devhub import serve

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from leaderboard.errors import P2Error, RunFailed
+from leaderboard.shapes import shape_of
 from zoo.inputs.base_model import cast_weights, load_model
-from zoo.models.families import shape_of
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.sparsity import sparse_linears

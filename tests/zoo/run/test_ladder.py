@@ -127,7 +127,7 @@ def test_an_untrained_model_has_the_size_of_its_row_and_one_seed_gives_one_model
         ).revision
     )
     assert one.shape == describe(recipe.model, toy).shape
-    assert (one.label, one.family.name) == ("toy", "mistral")
+    assert (one.label, one.family) == ("toy", "mistral")
     tokenizer = load_tokenizer(one.folder)
     text = "def f(x):\n    return x + 1  # naïve"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text

@@ -18,9 +18,9 @@ from transformers import AutoModelForCausalLM
 from leaderboard.errors import P2Error
 from zoo.distributed import join, relaunch
 from zoo.preemption import Preempted
+from zoo.pruning.zeros import check_zeros
 from zoo.recipe.files import load_recipe
 from zoo.run.pipeline import run
-from zoo.training.masks import check_zeros
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = ["prune.method='2:4'", "prune.rate=null"]

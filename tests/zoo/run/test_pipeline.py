@@ -18,9 +18,9 @@ from leaderboard.logs.check import check_files
 from leaderboard.logs.contract import VOLATILE
 from zoo.evaluation.heldout import heldout_loss
 from zoo.preemption import Preempted
+from zoo.pruning.zeros import check_zeros
 from zoo.recipe.files import load_recipe
 from zoo.run.pipeline import run
-from zoo.training.masks import check_zeros
 
 QUIET = Console(quiet=True)
 SPARSE = ["prune.method='depth+2:4'", "prune.importance=block-influence+sparsegpt"]  # both kinds of pruning at once

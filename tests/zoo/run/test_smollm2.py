@@ -13,7 +13,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from leaderboard.logs.check import check_files
-from zoo.models.families import parameters, shape_of
+from leaderboard.shapes import parameters, shape_of
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import count, prune
 from zoo.pruning.spec import PruneSpec

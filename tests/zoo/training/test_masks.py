@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from leaderboard.errors import RunFailed
-from zoo.models.families import shape_of
+from leaderboard.shapes import shape_of
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.sparsity import keep_n_of_m, magnitude, wanda
 from zoo.pruning.spec import PruneSpec
-from zoo.training.masks import MaskKeeper, check_zeros, is_2of4, mask_of
+from zoo.pruning.zeros import check_zeros, is_2of4, mask_of
+from zoo.training.masks import MaskKeeper
 
 
 @pytest.fixture

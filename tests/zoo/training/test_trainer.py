@@ -15,9 +15,10 @@ from zoo.inputs.base_model import load_model, load_tokenizer
 from zoo.inputs.packing import Blocks, pack
 from zoo.pruning.sparsity import make_sparse
 from zoo.pruning.spec import PATTERN
+from zoo.pruning.zeros import check_zeros
 from zoo.recipe.files import load_recipe
 from zoo.training.callback import FRESH, Curve, last_complete
-from zoo.training.masks import MaskKeeper, check_zeros
+from zoo.training.masks import MaskKeeper
 from zoo.training.trainer import post_train, tokens_after
 
 

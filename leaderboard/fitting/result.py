@@ -1,33 +1,88 @@
-"""Fits on disk: one .npz holding JSON text and the numbers, no pickle; what comes back predicts bit for bit the same.
+"""A fitted law: its numbers, how far they can be trusted, and how it is kept on disk.
 
-A file knows the hash of the data it was fitted to, the engine that made it and what its law predicts at fixed rows, so
+A saved fit is one .npz holding JSON text and the numbers, no pickle; what comes back predicts bit for bit the same. The
+file knows the hash of the data it was fitted to, the engine that made it and what its law predicts at fixed rows, so
 that a fit of other data, of an older engine or of a law that has changed since is refused.
 """
 
 import json
 import os
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from leaderboard.errors import P2Error
+from leaderboard.errors import FitError, P2Error
+from leaderboard.files import whole_file
 from leaderboard.laws.catalogue import LAWS
-from leaderboard.laws.law import Array, Law
+from leaderboard.laws.law import Array, Columns, Law
 from leaderboard.laws.user import probe_rows
-from leaderboard.logs.contract import whole_file
-
-if TYPE_CHECKING:
-    from leaderboard.fitting.fit import Fit
 
 ENGINE_VERSION = 1  # raised whenever the same data would give another fit
 SAME = 1e-9  # relative: the arithmetic of another machine may differ in the last digits
 NUMBERS = ("objective", "delta", "rmse", "gradient", "condition")
 
 
-def save_fit(fit: "Fit", path: str | os.PathLike[str], data: str = "") -> Path:
+class Status(StrEnum):
+    """How a fit ended. All but `not_converged` are optima."""
+
+    OK = "ok"
+    AT_BOUND = "at_bound"  # a parameter ended at its bound: the optimum may lie outside
+    FLAT = "flat"  # some parameters trade against each other; predictions inside the data hold
+    NOT_CONVERGED = "not_converged"  # the best point seen
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted law. `pinned` says which parameters were held and why; `notes` are codes for programs."""
+
+    law: Law
+    params: dict[str, float]
+    objective: float
+    status: Status
+    loss: str
+    delta: float
+    rmse: float  # nats per token over the fitted rows
+    gradient: float  # largest entry of the scaled gradient at the end
+    condition: float  # of the scaled Jacobian at the end
+    n_rows: int
+    n_runs: int
+    pinned: dict[str, str]
+    notes: tuple[str, ...]
+    second: float | None  # objective of the next best basin that was found
+
+    @property
+    def held_words(self) -> str:
+        """Which parameters these runs could not fix, what each says, and why it was held; empty where none was."""
+        of = {q.name: q.pin.of for q in self.law.parameters if q.pin}
+        return "; ".join(f"{name}, how the loss depends on {of[name]}, {why}" for name, why in self.pinned.items())
+
+    def predict(self, frame: Columns) -> Array:
+        """Loss in nats per token, shape (n,), from the law's input columns; NaN where the law is undefined."""
+        require_inputs(self.law, frame)
+        return self.law.value(self.params, self.law.read(frame))
+
+    def save(self, path: str | os.PathLike[str], data: str = "") -> Path:
+        """Write this fit to one .npz file; `data` is the hash of its rows (`Logs.revision`)."""
+        return save_fit(self, path, data)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], law: Law | None = None, data: str | None = None) -> "Fit":
+        """A fit as it was saved, bit for bit; `law` for one that is not registered, `data` to insist on these rows."""
+        return load_fit(path, law, data)
+
+
+def require_inputs(law: Law, frame: Columns, also: tuple[str, ...] = ()) -> None:
+    """Raise FitError unless `frame` has the law's input columns and `also` these."""
+    missing = [c for c in (*law.inputs, *also) if c not in frame]
+    if missing:
+        raise FitError("missing_column", f"{law.name}: needs the columns {', '.join(missing)}; got {list(frame)}.")
+
+
+def save_fit(fit: Fit, path: str | os.PathLike[str], data: str = "") -> Path:
     """Write a fit so that a reader sees the whole file or none. `data` is the hash of its rows (`Logs.revision`)."""
     path = Path(path)
     names = [f.name for f in fields(fit) if f.name not in ("law", "params", "second", *NUMBERS)]
@@ -45,13 +100,11 @@ def save_fit(fit: "Fit", path: str | os.PathLike[str], data: str = "") -> Path:
     return path
 
 
-def load_fit(path: str | os.PathLike[str], law: Law | None = None, data: str | None = None) -> "Fit":
+def load_fit(path: str | os.PathLike[str], law: Law | None = None, data: str | None = None) -> Fit:
     """A fit as it was saved. `law` is needed for one that is not in LAWS; `data` asks for a fit of exactly these rows.
 
     Raises P2Error when the file is none of ours, its law is unknown or has changed, or its engine or data are others.
     """
-    from leaderboard.fitting.fit import Fit, Status
-
     words, arrays = _read(Path(path))
     if words["engine"] != ENGINE_VERSION:
         raise P2Error(f"{path}: was fitted by engine {words['engine']}, this one is {ENGINE_VERSION}; fit again.")

@@ -1,10 +1,8 @@
-"""Which Hub a command talks to: `--endpoint`, else HF_ENDPOINT, else https://huggingface.co."""
+"""Which Hub this process talks to: `--endpoint`, else HF_ENDPOINT, else https://huggingface.co."""
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import typer
 
 from leaderboard.errors import P2Error
 
@@ -12,7 +10,6 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 TIMEOUT_S = 120.0  # without any byte from the Hub; it takes its time over large commits
-Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="Hub to talk to; default $HF_ENDPOINT.")]
 
 
 def use_endpoint(url: str | None) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from leaderboard import LAWS, Fit, P2Error, fit
-from leaderboard.fitting import saved as saved_module
+from leaderboard.fitting import result as result_module
 from leaderboard.laws.law import Powers
-from leaderboard.logs.load import data_hash
+from leaderboard.logs.frame import data_hash
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_a_file_holds_no_pickle_and_reads_as_json(group, tmp_path):
         assert {file[name].dtype.kind for name in file.files} == {"u", "f"}
     assert words["law"] == "p2"
     assert words["data"] == data_hash(group)
-    assert words["engine"] == saved_module.ENGINE_VERSION
+    assert words["engine"] == result_module.ENGINE_VERSION
 
 
 def test_a_fit_of_other_data_is_refused(group, tmp_path):
@@ -47,7 +47,7 @@ def test_a_fit_of_other_data_is_refused(group, tmp_path):
 
 def test_another_engine_is_refused(group, tmp_path, monkeypatch):
     path = fit(LAWS["p2"], group).save(tmp_path / "fit.npz")
-    monkeypatch.setattr(saved_module, "ENGINE_VERSION", saved_module.ENGINE_VERSION + 1)
+    monkeypatch.setattr(result_module, "ENGINE_VERSION", result_module.ENGINE_VERSION + 1)
     with pytest.raises(P2Error, match="was fitted by engine 1, this one is 2; fit again"):
         Fit.load(path)
 

@@ -1,0 +1,93 @@
+"""The shape of a decoder: read from its config.json, it counts parameters exactly, with no weights and no PyTorch.
+
+Tied embeddings count once; "non-embedding" leaves out the embedding and the output head.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from leaderboard.errors import P2Error
+from leaderboard.shapes.architectures import ARCHITECTURES, Architecture, architecture_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """The sizes of one decoder; `heads` are query heads, in `kv_heads` groups of equal size."""
+
+    model_type: str
+    layers: int
+    hidden: int
+    ffn: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    tied: bool
+    qkv_bias: bool = False
+    o_bias: bool = False
+    mlp_bias: bool = False
+
+    @property
+    def architecture(self) -> Architecture:
+        """The row of its architecture."""
+        return ARCHITECTURES[self.model_type]
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one key-value head."""
+        return self.heads // self.kv_heads
+
+
+def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
+    """The shape that a config.json (as a dict) describes."""
+    row = architecture_of(config, where)
+    hidden, heads = _size(config, "hidden_size", where), _size(config, "num_attention_heads", where)
+    kv_heads = _size(config, "num_key_value_heads", where)
+    if heads % kv_heads:
+        raise P2Error(f"{where}: {heads} query heads cannot share {kv_heads} key-value heads evenly.")
+    return Shape(
+        model_type=row.model_type,
+        layers=_size(config, "num_hidden_layers", where),
+        hidden=hidden,
+        ffn=_size(config, "intermediate_size", where),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=config.get("head_dim") or hidden // heads,
+        vocab=_size(config, "vocab_size", where),
+        tied=bool(config.get("tie_word_embeddings", False)),
+        qkv_bias=_switch(row.qkv_bias, config),
+        o_bias=_switch(row.o_bias, config),
+        mlp_bias=_switch(row.mlp_bias, config),
+    )
+
+
+def _size(config: Mapping[str, Any], key: str, where: str) -> int:
+    value = config.get(key)
+    if type(value) is not int or value < 1:
+        raise P2Error(f"{where}: {key} is {value!r}, allowed is a whole number of 1 or more.")
+    return value
+
+
+def _switch(bias: bool | str, config: Mapping[str, Any]) -> bool:
+    return bool(config.get(bias, False)) if isinstance(bias, str) else bias
+
+
+def layer_parameters(shape: Shape) -> int:
+    """Parameters of one layer: attention, MLP, two norms and the biases of the row."""
+    row = shape.architecture
+    q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    attention = shape.hidden * (2 * q + 2 * kv) + shape.qkv_bias * (q + 2 * kv) + shape.o_bias * shape.hidden
+    mlp = row.mlp_matrices * shape.hidden * shape.ffn
+    mlp += shape.mlp_bias * ((row.mlp_matrices - 1) * shape.ffn + shape.hidden)
+    return attention + mlp + row.hidden_norms * shape.hidden + row.head_norms * shape.head_dim
+
+
+def parameters_nonembedding(shape: Shape) -> int:
+    """All layers and the final norm; neither the embedding nor the output head."""
+    return shape.layers * layer_parameters(shape) + shape.hidden
+
+
+def parameters(shape: Shape) -> int:
+    """All parameters, a tied embedding once."""
+    return parameters_nonembedding(shape) + (1 if shape.tied else 2) * shape.vocab * shape.hidden
