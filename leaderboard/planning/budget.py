@@ -235,7 +235,9 @@ def _notes(told: Budget, fitted: Mixture, asked: Question) -> list[str]:
     if told.status is BudgetStatus.UNREACHABLE and told.loss is not None:
         notes.append(_floor_words(asked, told.loss))
     if told.at_most:
-        notes.append(f"The goal is met at {told.tokens:,} tokens, the fewest that any run measured: read it as at most.")
+        notes.append(
+            f"The goal is met at {told.tokens:,} tokens, the fewest that any run measured: read it as at most."
+        )
     if not fitted.has_interval:
         notes.append(f"{fitted.n_runs} runs are too few for an interval; {RUNS_FOR_AN_INTERVAL} are needed.")
     return notes

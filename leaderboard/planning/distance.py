@@ -2,8 +2,8 @@
 
 A distance is a log ratio to the nearest end of the measured range, 0 inside. `inside`, `beyond` and `too_far` are the
 states of an answer. Within `REACH` of the data (size, rate, tokens) a question is answered, however wide the interval;
-outside, it is answered while the 80 % interval of the loss is worth less than a factor `WIDEST` of tokens by the slope of
-the curve there. calibration.py measures the coverage of both.
+outside, it is answered while the 80 % interval of the loss is worth less than a factor `WIDEST` of tokens by the slope
+of the curve there. calibration.py measures the coverage of both.
 """
 
 from collections.abc import Mapping
@@ -58,12 +58,12 @@ class Range:
     @staticmethod
     def of(rows: pd.DataFrame, text: pd.DataFrame) -> "Range":
         """Of usable rows of one method, among all usable rows on their text."""
-        ends = [(float(rows[c].min()), float(rows[c].max())) for c in COLUMN.values()]
+        size, rate, tokens = ((float(rows[c].min()), float(rows[c].max())) for c in COLUMN.values())
         families = frozenset(map(str, rows["family"].unique())) if "family" in rows else frozenset()
-        return Range(*ends, families, float(text["n0"].max()))
+        return Range(size, rate, tokens, families, float(text["n0"].max()))
 
     def distances(self, frame: Columns) -> dict[str, Array]:
-        """Log distance of every row (n,) on each axis, 0 inside; rates count upwards alone, a lower rate is less to ask."""
+        """Log distance of every row (n,) on each axis, 0 inside; a lower rate or fewer tokens are less to ask."""
         out = {}
         for axis, column in COLUMN.items():
             value = np.log(np.asarray(frame[column], dtype=float))

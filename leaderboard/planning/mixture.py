@@ -1,13 +1,13 @@
 """Several laws answer together: what weight each has, and how wide the answer must be.
 
     m = sum_k w_k f_k          w_k ~ r_k ** -n(x),  n(x) = 4 exp(-d_rate / 0.1 - d_size / 3)
-    s^2 = sum_k w_k (v_k + (f_k - m)^2 + run_k^2 + row_k^2) + (e growth . d)^2 + (trend gap)^2
+    s^2 = sum_k w_k (v_k + (f_k - m)^2) + run^2 + row^2 + (e growth . d)^2 + (trend gap)^2
 
 r_k is a law's held-out RMSE on unseen sizes and rates, so w is an inverse power of its error (pseudo-BMA, Yao et al.
 2018, with so few independent errors as 4), and what laws won inside the data says less and less outside it: d are log
 distances from the measured range (distance.py). v_k is the variance of a law's own refits, (f_k - m)^2 what the data
-cannot part, run_k and row_k the scatter of runs and evaluations around a law. e is the excess at the edge of the data,
-and `growth` how much of it backtests miss per e-fold beyond what the terms before hold (calibration.py). gap is the
+cannot part, run and row the scatter of runs and evaluations, the least that any law leaves. e is the excess at the edge
+of the data, and `growth` how much of it backtests miss per e-fold beyond what the terms before hold (calibration.py). gap is the
 answer with the size held at the edge, less m: N0 ** -d is a trend over a few sizes, and from 30 times on that it has
 stopped is as likely as that it goes on; it widens the side of m that it lies on. Losses are nats per token.
 """
@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from leaderboard.planning.distance import Range
-from leaderboard.laws.law import Array, Columns
 from leaderboard.fitting.pooled import SharedFit
 from leaderboard.fitting.resample import Resamples
+from leaderboard.laws.law import Array, Columns
+from leaderboard.planning.distance import Range
 
 NAME = "mixture"
 INDEPENDENT = 4.0  # held-out errors that count as independent: 16 curves are of few sizes and rates
@@ -123,7 +123,7 @@ class Mixture:
     def band(self, frame: Columns) -> Band:
         """The loss of one evaluation of one new run at every row."""
         columns = self._columns(frame)
-        scatter = np.array([r.run_sd**2 + r.row_sd**2 for r in self.resamples])[:, None]
+        scatter = min(r.run_sd**2 + r.row_sd**2 for r in self.resamples)
         return self._spread(columns, lambda predict, at: predict(at), columns["l0"], scatter)
 
     def span(self, frame: Columns, level: float = 0.8) -> Array:
@@ -152,7 +152,7 @@ class Mixture:
         columns: dict[str, Array],
         quantity: Callable[[Callable[[Mapping[str, Array]], Array], Mapping[str, Array]], Array],
         base: Array | float,
-        scatter: Array | float,
+        scatter: float,
     ) -> Band:
         """Center and standard deviations of a quantity made of predicted losses; `base` is where it is nothing."""
         weight = self.weights(columns)
@@ -163,7 +163,7 @@ class Mixture:
         each = quantity(self._losses, columns)
         drawn = np.stack([quantity(r.predict, columns).std(axis=0) for r in self.resamples])
         center = _mean(each, weight)
-        variance = _mean(drawn**2 + (each - center) ** 2 + scatter, weight)
+        variance = scatter + _mean(drawn**2 + (each - center) ** 2, weight)
         excess = np.abs(mean(self.range.clipped(columns, ("size", "tokens"))) - base)
         far = self.range.distances(columns)
         new = self.growth["family"] * (self.group["family"] not in self.range.families)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from leaderboard.logs.contract import curve_numbers
 from leaderboard.planning.budget import MOST_TOKENS, Question
-from leaderboard.planning.distance import SLACK, WIDEST, Beyond, State, within_reach
+from leaderboard.planning.distance import WIDEST, Beyond, State, within_reach
 from leaderboard.planning.mixture import Mixture
 
 POINTS = 60

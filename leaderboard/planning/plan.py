@@ -19,8 +19,8 @@ from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.outlook import states
 
 COLUMNS = (
-    "base_model", "family", "method", "rate", "parameters", "tokens", "loss", "loss_low", "loss_high", "state", "beyond",
-    "beyond_size", "beyond_rate", "beyond_tokens", "l0", "l0_from", "law", "runs", "note",
+    "base_model", "family", "method", "rate", "parameters", "tokens", "loss", "loss_low", "loss_high", "state",
+    "beyond", "beyond_size", "beyond_rate", "beyond_tokens", "l0", "l0_from", "law", "runs", "note",
 )  # fmt: skip
 NEEDED = ("run_id", *GROUP, "base_model", "n0", "n0_nonembedding", "rate", "l0", "tokens", "loss")
 UNPRUNED = "none"
@@ -45,8 +45,8 @@ def plan(
     Bases are those of the logs on one held-out text, with their l0 on it, and `bases`; a missing l0 is read off the
     power law through the family's others (`l0_from` says so). `loss_low` and `loss_high` are the 90 % interval of one
     new run (NaN with few runs, or where nothing is predicted). `beyond` is the largest factor by which size, rate or
-    tokens lie outside the runs behind the prediction: 1 is inside. `state` is that of a budget (distance.py); too_far, and a
-    prediction that no loss can be, is NaN and comes last. Raises P2Error when there is no candidate.
+    tokens lie outside the runs behind the prediction: 1 is inside. `state` is that of a budget (distance.py); too_far,
+    and a prediction that no loss can be, is NaN and comes last. Raises P2Error when there is no candidate.
     """
     require(frame, NEEDED, "plan")
     if not 1e4 <= deployed < np.inf or not 1 <= tokens < np.inf:
@@ -83,7 +83,8 @@ def _unpruned(base: Base, text: pd.DataFrame) -> dict[str, object]:
         note = f"post-trained unpruned, it reached {last['loss']:.3f} after {last['tokens']:.3g} tokens"
     if base.interpolated:
         far = beyond(text[text["family"] == base.family], "n0", base.n0)
-    return row | {"tokens": 0, "loss": base.l0, "beyond": far, "law": "", "runs": 0, "note": note}
+    state = str(State.BEYOND if base.interpolated else State.INSIDE)
+    return row | {"tokens": 0, "loss": base.l0, "state": state, "beyond": far, "law": "", "runs": 0, "note": note}
 
 
 def _about(base: Base) -> dict[str, object]:

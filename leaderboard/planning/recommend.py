@@ -1,13 +1,14 @@
 """Who answers about a new model, and its fits: `recommended_fit`, a mixture of laws.
 
-The laws are those that predict unseen sizes and rates of all groups on the text about as well as the best does (rank.py);
-the group asked about has no say of its own, its few runs would choose by luck. Laws that need `l_pruned` stand aside
+The laws are those that predict later tokens of all groups on the text about as well as the best does, weighted by what
+they err on unseen sizes and rates; the group asked about has no say of its own, its few runs would choose by luck. Laws that need `l_pruned` stand aside
 where that has not been measured. What weight each has is mixture.py.
 """
 
 import difflib
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
@@ -20,14 +21,17 @@ from leaderboard.planning.distance import Range
 from leaderboard.planning.mixture import Mixture
 from leaderboard.ranking.cells import score_cells
 from leaderboard.ranking.rank import NEW_MODEL, rank
+from leaderboard.ranking.tracks import HELD_OUT
 
 MEASURED = "l_pruned"  # an input that is known only after pruning
 KEY = ("run_id", *GROUP, "base_model", "n0", "n_pruned", "rate", "l0", "l_pruned", "tokens", "loss")
 KEPT = 8
-RULED_OUT = 4.0  # a law that errs this many times the best one's RMSE has no say
+RULED_OUT = 4.0  # a law that errs this many times the best one on later tokens of runs it saw has no say
+LATER = "tokens"  # the track of those
 UNTESTED = ("p2", "capacity", "damage", "capacity-damage")  # who answers where no law can be tested
 RECIPE = {
-    "schedule": "schedule", "peak_rate": "lr_peak", "batch": "batch_tokens", "text": "eval_data", "objective": "objective"
+    "schedule": "schedule", "peak_rate": "lr_peak", "batch": "batch_tokens", "text": "eval_data",
+    "objective": "objective",
 }  # fmt: skip
 _heldout = Once(KEPT)
 
@@ -55,7 +59,7 @@ def mixture(text: pd.DataFrame, group: dict[str, str], law: str | Law | None, l_
     """The laws that answer about a group of the usable rows on its text."""
     errors, why = choose_laws(text, law, l_pruned_known)
     members, refused = [], []
-    for name, (chosen, error) in errors.items():
+    for chosen, error in errors.values():
         try:
             members.append((fit_new_model(chosen, text, group["family"], group["method"]), error))
         except P2Error as refusal:
@@ -104,19 +108,21 @@ def choose_laws(
         chosen = _named(law, l_pruned_known)
         return {chosen.name: (chosen, 1.0)}, [f"The law {chosen.name} was asked for."]
     table = heldout(text)
-    blind = table[[name for name in table.index if MEASURED not in LAWS[name].inputs]]
-    if table.empty or blind.empty:
+    need = [MEASURED in LAWS[name].inputs for name in table.index]
+    able = table if l_pruned_known else table[~np.array(need, dtype=bool)]
+    if able.empty:
         names = [n for n in UNTESTED if l_pruned_known or MEASURED not in LAWS[n].inputs]
         why = ["These logs cannot test laws on unseen sizes or rates, so laws of each kind answer with equal weight."]
         return {name: (LAWS[name], 1.0) for name in names}, why
-    able = table if l_pruned_known else blind
-    near = able[able <= RULED_OUT * able.iloc[0]]
+    near = able.loc[~(able["later"] > RULED_OUT * able["later"].min()), "new"]
     errors = ", ".join(f"{name} {error:.4f}" for name, error in near.items())
-    why = [f"Answered by {len(near)} laws together; on unseen sizes and rates each errs (RMSE, nats): {errors}."]
-    if not l_pruned_known and table.index[0] != able.index[0]:
+    why = [f"{len(near)} laws answer together; on unseen sizes and rates each errs (RMSE, nats): {errors}."]
+    best, own = table["new"].index[0], near.index[0]
+    if not l_pruned_known and best != own:
         why.append(
-            f"Without l_pruned only laws that do not need it could answer. Measure the loss once after pruning and "
-            f"pass it: {table.index[0]} errs {table.iloc[0]:.4f} in place of {able.iloc[0]:.4f} nats there."
+            "Without l_pruned only laws that do not need it could answer. Measure the loss once after pruning and "
+            f"pass it: {best} then joins, which errs {table['new'].iloc[0]:.4f} nats there in place of the "
+            f"{near.iloc[0]:.4f} of {own}."
         )
     return {str(name): (LAWS[str(name)], float(error)) for name, error in near.items()}, why
 
@@ -144,16 +150,19 @@ def usual_recipe(rows: pd.DataFrame) -> dict[str, object]:
     return dict.fromkeys(RECIPE) | {k: v.item() if hasattr(v, "item") else v for k, v in usual.items()}
 
 
-def heldout(text: pd.DataFrame) -> pd.Series:
-    """Mean held-out RMSE over unseen sizes and rates by law, lowest first, in nats; laws that failed a cell left out.
+def heldout(text: pd.DataFrame) -> pd.DataFrame:
+    """Held-out RMSE by law in nats: `new`, the mean over unseen sizes and rates, lowest first, and `later`, that over
+    the last fifth of runs that were seen (NaN where none is long enough); laws that failed a cell of `new` left out.
 
     The last few answers are kept: the same runs always rank laws alike.
     """
     key = hash(tuple(pd.util.hash_pandas_object(text[[c for c in KEY if c in text]], index=False)))
 
-    def make() -> pd.Series:
-        table = rank(text, cells=score_cells(text, LAWS, NEW_MODEL, draws=1)).set_index("law")
-        return table["rmse_heldout"].dropna().sort_values()
+    def make() -> pd.DataFrame:
+        cells = score_cells(text, LAWS, HELD_OUT, draws=1)
+        new = rank(text, cells=cells[cells["track"].isin(NEW_MODEL)]).set_index("law")["rmse_heldout"]
+        later = cells[cells["track"] == LATER].groupby("law")["rmse"].mean()
+        return pd.DataFrame({"new": new.dropna().sort_values()}).assign(later=later)
 
     return _heldout.get(key, make)
 

@@ -24,7 +24,8 @@ def missing_words(
 ) -> tuple[str, ...]:
     """Sentences: what the logs lack for the question, published recoveries near it, the pilot that would answer."""
     lacking = [
-        f"{way.asked:.3g} {UNIT[way.what]} is {way.factor:.3g} times outside what was measured, {way.low:.3g} to {way.high:.3g}"
+        f"{way.asked:.3g} {UNIT[way.what]} is {way.factor:.3g} times outside what was measured, "
+        f"{way.low:.3g} to {way.high:.3g}"
         for way in fitted.range.ways(asked.n0, asked.rate, None)
     ] or ["the goal lies beyond ten times the tokens that any run was trained on"]
     first = f"These logs cannot answer: {'; '.join(lacking)}. So far outside, laws that fit alike disagree."
@@ -56,9 +57,7 @@ def pilot_words(fitted: Mixture, asked: "Question", gpu: str) -> str:
 def pilot_command(asked: "Question", tokens: int) -> str:
     """`p2zoo run …` of the bundled recipe of this base, or what to set in a recipe of one's own."""
     near = [
-        name
-        for name, base in BASES.items()
-        if base.family == asked.family and abs(base.n0 / asked.n0 - 1) < SAME_SIZE
+        name for name, base in BASES.items() if base.family == asked.family and abs(base.n0 / asked.n0 - 1) < SAME_SIZE
     ]
     run = {"method": asked.method, "rate": asked.rate, "tokens": tokens}
     known = command({"base_model": near[0], **run}) if near else None

@@ -18,8 +18,8 @@ from leaderboard.logs.frame import Logs
 from leaderboard.once import Once
 from leaderboard.planning.bases import BASES, Base, measured_bases, with_losses
 from leaderboard.planning.budget import NEEDED, Budget, Question, answer
-from leaderboard.planning.plan import plan
 from leaderboard.planning.mixture import Mixture
+from leaderboard.planning.plan import plan
 from leaderboard.planning.recommend import fit_new_model, predictor, same_text
 from leaderboard.planning.rivals import deployed_size, near_bases, priced
 from leaderboard.planning.wanted import wanted

@@ -3,7 +3,8 @@
 A fold keeps runs of one kind everywhere on a text (larger or smaller sizes, higher or lower rates, later tokens, a
 family, two at once). Laws, weights and refits come from the other rows alone, and `growth`, the error that grows with
 distance, from the other folds: no choice sees what it is judged on. Judged are every held-out loss, and the tokens at
-which a curve had the losses of its quarter, middle and end. Coverage is the mean over curves; losses are nats per token.
+which a curve had the losses of its quarter, middle and end. Coverage is the mean over curves; losses are nats per
+token.
 """
 
 from collections.abc import Iterator, Mapping
@@ -141,7 +142,10 @@ def _judge(fitted: Mixture, trial: Trial) -> Iterator[dict[str, object]]:
     new = fitted.group["family"] not in fitted.range.families
     for curve in trial.rows["curve"].unique():
         own = (trial.rows["curve"] == curve).to_numpy()
-        inside = {f"loss_{level * 100:.0f}": float(((low <= loss) & (loss <= high))[own].mean()) for level, (low, high) in ends.items()}
+        inside = {
+            f"loss_{level * 100:.0f}": float(((low <= loss) & (loss <= high))[own].mean())
+            for level, (low, high) in ends.items()
+        }
         yield (
             {"kind": trial.fold.kind, "fold": trial.fold.name, **fitted.group, "l_pruned_known": trial.known}
             | {"curve": int(curve), "new_family": new}

@@ -11,10 +11,11 @@ from leaderboard.errors import P2Error
 from leaderboard.planning.bases import Base
 from leaderboard.planning.budget import Budget, BudgetStatus, Question
 from leaderboard.planning.candidates import sparse_rate
+from leaderboard.planning.distance import SLACK, Beyond, State
 from leaderboard.planning.gpus import GPUS
-from leaderboard.planning.outlook import SLACK, Beyond, beyond, nearest_runs, outlook
+from leaderboard.planning.mixture import Mixture
+from leaderboard.planning.outlook import beyond, nearest_runs, outlook
 from leaderboard.planning.plan import UNPRUNED
-from leaderboard.planning.recommend import Predictor
 from leaderboard.serving.board import Board
 from space.parts import figures, links, look, words
 from space.parts.share import Share
@@ -233,19 +234,22 @@ def _answer(board: Board, state: links.Values) -> tuple[str, str]:
     return look.warned(make), address
 
 
-def answer_html(found: Budget, predictor: Predictor, asked: Asked) -> str:
+def answer_html(found: Budget, predictor: Mixture, asked: Asked) -> str:
     """The answer in a sentence, its interval, cost, and how far it lies outside the data."""
     question = asked.question
     where = "" if question.target is None else f"{words.loss(question.target)} nats per token"
     where += f", {question.excess:g} above the unpruned model" if question.excess is not None else ""
-    if found.status is BudgetStatus.ALREADY_MET:
+    if found.state is State.TOO_FAR:
+        sentence = "<strong>Too far to say</strong>: the measured runs cannot answer this."
+    elif found.status is BudgetStatus.ALREADY_MET:
         sentence = f"<strong>None</strong>: right after pruning it already has {words.loss(found.loss)} nats per token."
     elif found.tokens is None:
         floor = f"its floor is {words.loss(found.loss)}" if where else "every doubling still gains more than that"
         sentence = f"<strong>No number of tokens</strong> {'bring it to ' + where if where else 'get there'}: {floor}."
     else:
         goal = f"bring it to {where}" if where else f"and the next doubling gains less than {question.gain:g} nats"
-        sentence = f"<strong>{words.count(found.tokens, long=True)} tokens</strong> {goal}."
+        most = "At most " * found.at_most
+        sentence = f"<strong>{most}{words.count(found.tokens, long=True)} tokens</strong> {goal}."
     pairs = []
     if found.tokens:
         pairs.append(("Predicted loss", words.loss(found.loss)))
@@ -255,15 +259,24 @@ def answer_html(found: Budget, predictor: Predictor, asked: Asked) -> str:
     if found.gpu_hours is not None and asked.gpu:
         pairs.append((f"On one {asked.gpu.upper()}", words.hours(found.gpu_hours)))
         pairs.append(("Cost", words.money(found.cost)))
-    pairs.append(("Law", f'<a href="laws?law={found.law}">{found.law}</a>'))
+    best = max(found.weights, key=lambda law: found.weights[law])
+    pairs.append(
+        ("Laws" if len(found.weights) > 1 else "Law", f'{found.law}, <a href="laws?law={best}">{best}</a> first')
+    )
+    far = found.state is State.TOO_FAR
     why = "".join(f"<li>{words.text(line)}</li>" for line in found.why)
     return (
-        f'<p class="sentence" aria-live="polite">{sentence}</p>{facts(pairs)}'
-        f"{_warning(beyond(predictor, question, found.tokens), asked)}"
-        f"<details><summary>Why this answer</summary><ul>{why}</ul></details>"
+        f'<p class="state">{STATES[found.state]}</p><p class="sentence" aria-live="polite">{sentence}</p>{facts(pairs)}'
+        f"{'' if far else _warning(beyond(predictor, question, found.tokens), asked)}"
+        f"<details{' open' * far}><summary>{'What would answer it' if far else 'Why this answer'}</summary>"
+        f"<ul>{why}</ul></details>"
     )
 
 
+STATES = {
+    State.INSIDE: "Inside what was measured", State.BEYOND: "Beyond what was measured",
+    State.TOO_FAR: "Too far from what was measured",
+}  # fmt: skip
 _RANGES = {"size": ("parameters", words.count), "rate": ("removed", words.share), "tokens": ("tokens", words.count)}
 
 
@@ -296,7 +309,7 @@ def _picture(board: Board, state: links.Values) -> tuple[go.Figure | None, str, 
     figure = figures.budget(curve, near, found.tokens, asked.question.target, asked.question.l0)
     count = near["run_id"].nunique()
     caption = (
-        "Predicted loss over tokens" + (" with the band where 80 % of new runs fall" if predictor.spread else "")
+        "Predicted loss over tokens" + (" with the band where 80 % of new runs fall" if predictor.has_interval else "")
         + (f", over the {count} nearest measured runs of this family and method." if count else ". No run of this "
            "family and method was measured.")
     )  # fmt: skip

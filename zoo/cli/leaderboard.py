@@ -112,6 +112,9 @@ def rank(
     ] = None,
     ablate: Annotated[bool, typer.Option("--ablate", help="Instead: P² without each of its inputs.")] = False,
     metrics: Annotated[bool, typer.Option("--metrics", help="Instead: which in-sample metric chooses well.")] = False,
+    calibration: Annotated[
+        bool, typer.Option("--calibration", help="Instead: what the intervals of budgets cover, in minutes.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Rank laws by how well they predict the slope of unseen curves (ASD).
@@ -125,8 +128,13 @@ def rank(
     laws = choose_laws(law or (), "rank")
     if ablate and (metrics or law):
         raise P2Error("rank: --ablate takes P² apart; it goes with neither --metrics nor --law.")
+    if calibration and (ablate or metrics or law):
+        raise P2Error("rank: --calibration judges the budgets of these logs; it goes with no other option.")
     read = load_logs(logs)
     _warn(read)
+    if calibration:
+        _calibration(read, as_json)
+        return
     if ablate or metrics:
         _evidence(read, laws if metrics else None, as_json)
         return
@@ -140,6 +148,21 @@ def rank(
         _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)})
     else:
         _show_rank(table, floor)
+
+
+def _calibration(read: Any, as_json: bool) -> None:
+    """The answer of `rank --calibration`."""
+    from leaderboard.studies.calibration import by_distance, calibrate, summary
+    from zoo.cli import evidence
+
+    with _status("answering every hold-out of these logs"):
+        judged = calibrate(read.frame)
+    tables = {"kinds": summary(judged), "distances": by_distance(judged)}
+    if as_json:
+        _print_json({"data": _data(read)} | {name: table.to_dict("records") for name, table in tables.items()})
+    else:
+        for table in tables.values():
+            evidence.show_calibration(table)
 
 
 def _evidence(read: Any, laws: Any, as_json: bool) -> None:
@@ -170,7 +193,7 @@ def budget(
     target_loss: Annotated[float | None, typer.Option(help="Goal: this loss.")] = None,
     excess: Annotated[float | None, typer.Option(help="Goal: this far above l0.")] = None,
     gain: Annotated[float | None, typer.Option(help="Goal: the next doubling wins less (default 0.01).")] = None,
-    law: Annotated[str | None, typer.Option(help="Law, or FILE.py:NAME; default: the best predictor here.")] = None,
+    law: Annotated[str | None, typer.Option(help="Law, or FILE.py:NAME, to answer alone; default: several.")] = None,
     eval_data: Annotated[str | None, typer.Option(help="Held-out text; default: the one with most runs.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Also GPU-hours and cost on this GPU, e.g. h100.")] = None,
     price: Annotated[
@@ -296,13 +319,22 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
 
 
 def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
-    """The answer for people; one that lies outside the data begins with that."""
-    if guess := _guess(answer, far):
-        print(f"A guess: {guess}.")
+    """The answer for people, the state of distance first; one that is too far has no number."""
+    if answer.state == "too_far":
+        print(f"too far to say: {answer.goal}.")
+        print("\n".join(f"  {line}" for line in answer.why))
+        return
+    where = _outside(answer, far)
+    print(f"{answer.state}{': ' + where if where else ' what was measured'}.")
     tokens = "no number of" if answer.tokens is None else f"{answer.tokens:,}"
-    verb = {"reached": "reach", "already_met": "already meet", "unreachable": "reaches"}[answer.status]
-    print(f"{tokens} tokens {verb} the goal: {answer.goal}.")
-    print(f"  predicted loss {answer.loss:.4f} nats/token, by the law {answer.law} from {source}")
+    verb = {"reached": "reach", "already_met": "already meet", "unreachable": "reaches"}[str(answer.status)]
+    print(f"{'at most ' * answer.at_most}{tokens} tokens {verb} the goal: {answer.goal}.")
+    laws = ", ".join(f"{name} {share:.0%}" for name, share in answer.weights.items() if share >= 0.005)
+    print(f"  predicted loss {answer.loss:.4f} nats/token, by {laws}; from {source}")
+    recipe = ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in answer.recipe.items() if value is not None
+    )
+    print(f"  trained like the runs: {recipe}")
     if answer.tokens_80 and answer.tokens_95:
         low, high = (f"{short_count(a)} to {short_count(b)}" for a, b in (answer.tokens_80, answer.tokens_95))
         print(f"  a new run: {low} tokens (80 %), {high} (95 %)")
@@ -312,7 +344,7 @@ def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
         print(f"  {machine_time(answer.gpu_hours)} of GPU time, {dollars(answer.cost)}")
 
 
-def _guess(answer: "Budget", far: "list[Beyond]") -> str:
+def _outside(answer: "Budget", far: "list[Beyond]") -> str:
     """In which ways the question lies outside the runs behind the answer."""
     said = [f"no run of the family {answer.group['family']} was measured"] if answer.extrapolation["family"] else []
     for out in far:
