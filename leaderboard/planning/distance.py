@@ -17,7 +17,7 @@ from leaderboard.laws.law import Array, Columns
 
 SLACK = 1.1  # a question this little outside counts as inside
 REACH = {"size": 3.0, "rate": 0.45, "tokens": 10.0}  # size and tokens as factors, the rate itself
-WIDEST = 100.0  # tokens at the upper over those at the lower end of the 80 % interval
+WIDEST = 10.0  # tokens at the upper over those at the lower end of the 80 % interval
 COLUMN = {"size": "n0", "rate": "rate", "tokens": "tokens"}
 
 

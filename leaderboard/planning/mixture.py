@@ -7,9 +7,9 @@ r_k is a law's held-out RMSE on unseen sizes and rates, so w is an inverse power
 2018, with so few independent errors as 4), and what laws won inside the data says less and less outside it: d are log
 distances from the measured range (distance.py). v_k is the variance of a law's own refits, (f_k - m)^2 what the data
 cannot part, run and row the scatter of runs and evaluations, the least that any law leaves. e is the excess at the edge
-of the data, and `growth` how much of it backtests miss per e-fold beyond what the terms before hold (calibration.py). gap is the
-answer with the size held at the edge, less m: N0 ** -d is a trend over a few sizes, and from 30 times on that it has
-stopped is as likely as that it goes on; it widens the side of m that it lies on. Losses are nats per token.
+of the data, and `growth` how much of it backtests miss per e-fold beyond what the terms before hold (calibration.py).
+gap is the answer with the size held at the edge, less m: N0 ** -d is a trend over a few sizes, and from 30 times on
+that it has stopped is as likely as that it goes on; it widens the side of m that it lies on. Losses are nats per token.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,8 @@ from leaderboard.planning.distance import Range
 NAME = "mixture"
 INDEPENDENT = 4.0  # held-out errors that count as independent: 16 curves are of few sizes and rates
 FADES = {"size": 3.0, "rate": 0.1}  # e-folds beyond the data in which that evidence falls to a third
-GROWTH = {"size": 0.0, "rate": 0.0, "tokens": 0.07, "family": 0.2}  # of the excess at the edge, an e-fold
+GROWTH = {"size": 0.0, "rate": 0.0, "tokens": 0.03, "family": 0.1}  # of the excess at the edge, an e-fold
+SCALE = 0.85  # of s: refits, disagreement and scatter each hold some of the laws' misfit (calibration.py)
 STOPS = float(np.log(30.0))  # e-folds of size from which the trend may as well have stopped
 DRAWS = 100
 STEP = 0.05  # e-folds of tokens over which a slope is taken
@@ -47,8 +48,12 @@ class Band:
 
     def ends(self, level: float) -> tuple[Array, Array]:
         """The two ends of an interval that holds so much probability, by Student's t."""
-        t = float(stdtrit(self.freedom, 0.5 + level / 2))
+        t = self.quantile(level)
         return self.center - t * self.below, self.center + t * self.above
+
+    def quantile(self, level: float) -> float:
+        """Student's t for a two-sided interval."""
+        return float(stdtrit(self.freedom, 0.5 + level / 2))
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Mixture:
     recipe: dict[str, object]
     why: tuple[str, ...]
     growth: Mapping[str, float] = field(default_factory=lambda: GROWTH)
+    scale: float = SCALE
 
     @property
     def law(self) -> str:
@@ -169,7 +175,7 @@ class Mixture:
         new = self.growth["family"] * (self.group["family"] not in self.range.families)
         variance = variance + excess**2 * (new**2 + sum((self.growth[axis] * d) ** 2 for axis, d in far.items()))
         gap = np.minimum(far["size"] / STOPS, 1) ** 2 * (mean(self.range.clipped(columns, ("size",))) - center)
-        below, above = (np.sqrt(variance + np.minimum(side * gap, 0) ** 2) for side in (1, -1))
+        below, above = (self.scale * np.sqrt(variance + np.minimum(side * gap, 0) ** 2) for side in (1, -1))
         return Band(center, below, above, self._freedom(weight))
 
     def _freedom(self, weight: Array) -> float:

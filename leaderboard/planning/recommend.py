@@ -1,8 +1,8 @@
 """Who answers about a new model, and its fits: `recommended_fit`, a mixture of laws.
 
 The laws are those that predict later tokens of all groups on the text about as well as the best does, weighted by what
-they err on unseen sizes and rates; the group asked about has no say of its own, its few runs would choose by luck. Laws that need `l_pruned` stand aside
-where that has not been measured. What weight each has is mixture.py.
+they err on unseen sizes and rates (mixture.py); the group asked about has no say of its own, its few runs would choose
+by luck. Laws that need `l_pruned` stand aside where that has not been measured.
 """
 
 import difflib
@@ -151,8 +151,8 @@ def usual_recipe(rows: pd.DataFrame) -> dict[str, object]:
 
 
 def heldout(text: pd.DataFrame) -> pd.DataFrame:
-    """Held-out RMSE by law in nats: `new`, the mean over unseen sizes and rates, lowest first, and `later`, that over
-    the last fifth of runs that were seen (NaN where none is long enough); laws that failed a cell of `new` left out.
+    """Held-out RMSE by law in nats: `new`, the mean over unseen sizes and rates, lowest first, and `later`, the median
+    over groups of that over the last fifth of runs that were seen (NaN where none is long enough); laws that failed a cell of `new` left out.
 
     The last few answers are kept: the same runs always rank laws alike.
     """
@@ -161,7 +161,7 @@ def heldout(text: pd.DataFrame) -> pd.DataFrame:
     def make() -> pd.DataFrame:
         cells = score_cells(text, LAWS, HELD_OUT, draws=1)
         new = rank(text, cells=cells[cells["track"].isin(NEW_MODEL)]).set_index("law")["rmse_heldout"]
-        later = cells[cells["track"] == LATER].groupby("law")["rmse"].mean()
+        later = cells[cells["track"] == LATER].groupby("law")["rmse"].median()
         return pd.DataFrame({"new": new.dropna().sort_values()}).assign(later=later)
 
     return _heldout.get(key, make)

@@ -1,8 +1,8 @@
 """Do intervals cover what they promise? Every ordered hold-out that the logs allow, answered as a budget would be.
 
 A fold keeps runs of one kind everywhere on a text (larger or smaller sizes, higher or lower rates, later tokens, a
-family, two at once). Laws, weights and refits come from the other rows alone, and `growth`, the error that grows with
-distance, from the other folds: no choice sees what it is judged on. Judged are every held-out loss, and the tokens at
+family, two at once). Laws, weights and refits come from the other rows alone; `growth`, the error that grows with
+distance, and the scale of the whole from the other folds: no choice sees what it is judged on. Judged are every held-out loss, and the tokens at
 which a curve had the losses of its quarter, middle and end. Coverage is the mean over curves; losses are nats per
 token.
 """
@@ -60,7 +60,7 @@ def calibrate(frame: pd.DataFrame) -> pd.DataFrame:
     judged = []
     for trial in trials:
         others = missed[(missed["fold"] != trial.fold.name) | (missed["kind"] != trial.fold.kind)]
-        judged += list(_judge(replace_growth(trial.fitted, fit_growth(others)), trial))
+        judged += list(_judge(tuned(trial.fitted, fit_growth(others), fit_scale(others)), trial))
     return pd.DataFrame(judged, columns=list(COLUMNS))
 
 
@@ -91,24 +91,24 @@ def _trials(text: pd.DataFrame, fold: Fold) -> Iterator[Trial]:
                 yield Trial(fold, known, fitted, rows)
 
 
-def replace_growth(fitted: Mixture, growth: Mapping[str, float]) -> Mixture:
-    """The same laws and refits with another growth of the error."""
-    other = replace(fitted, growth=growth)
+def tuned(fitted: Mixture, growth: Mapping[str, float], scale: float = 1.0) -> Mixture:
+    """The same laws and refits with another growth and scale of the error."""
+    other = replace(fitted, growth=growth, scale=scale)
     vars(other)["resamples"] = fitted.resamples
     return other
 
 
 def _missed(trial: Trial) -> pd.DataFrame:
     """Each row's squared error, its variance without growth, and what a growth of 1 on each axis would add."""
-    none = replace_growth(trial.fitted, NO_GROWTH).band(trial.rows)
+    none = tuned(trial.fitted, NO_GROWTH).band(trial.rows)
     error = trial.rows["loss"].to_numpy(dtype=float) - none.center
     variance = np.where(error < 0, none.below, none.above) ** 2
     grown = {
-        axis: replace_growth(trial.fitted, NO_GROWTH | {axis: 1.0}).band(trial.rows).below ** 2 - none.below**2
+        axis: tuned(trial.fitted, NO_GROWTH | {axis: 1.0}).band(trial.rows).below ** 2 - none.below**2
         for axis in GROWTH
     }
     about = {"kind": trial.fold.kind, "fold": trial.fold.name, "curve": trial.rows["curve"].to_numpy()}
-    return pd.DataFrame({**about, "error": error**2, "variance": variance, **grown})
+    return pd.DataFrame({**about, "error": error**2, "variance": variance, "t": none.quantile(LEVELS[0]), **grown})
 
 
 def fit_growth(missed: pd.DataFrame) -> dict[str, float]:
@@ -122,6 +122,15 @@ def fit_growth(missed: pd.DataFrame) -> dict[str, float]:
         mine = missed[(missed[axis] > 0) & (others <= missed[axis] * 0)]
         out[axis] = _least(mine, axis) if len(mine) else GROWTH[axis]
     return out
+
+
+def fit_scale(missed: pd.DataFrame) -> float:
+    """The scale with which the 80 % interval covers 80 % of the held-out losses, curves counting alike."""
+    away = np.sqrt(missed["error"] / missed["variance"]) / missed["t"]
+    share = 1 / missed.groupby(["kind", "fold", "curve"])["error"].transform("size")
+    order = np.argsort(away.to_numpy(), kind="stable")
+    reached = np.cumsum(share.to_numpy()[order]) / share.sum()
+    return float(away.to_numpy()[order][np.searchsorted(reached, LEVELS[0])])
 
 
 def _least(rows: pd.DataFrame, axis: str) -> float:
