@@ -26,7 +26,7 @@ from leaderboard.ranking.tracks import HELD_OUT
 MEASURED = "l_pruned"  # an input that is known only after pruning
 KEY = ("run_id", *GROUP, "base_model", "n0", "n_pruned", "rate", "l0", "l_pruned", "tokens", "loss")
 KEPT = 8
-RULED_OUT = 4.0  # a law that errs this many times the best one on later tokens of runs it saw has no say
+RULED_OUT = 4.0  # a law that errs this many times the best one, on new models or on later tokens, has no say
 LATER = "tokens"  # the track of those
 UNTESTED = ("p2", "capacity", "damage", "capacity-damage")  # who answers where no law can be tested
 RECIPE = {
@@ -114,7 +114,8 @@ def choose_laws(
         names = [n for n in UNTESTED if l_pruned_known or MEASURED not in LAWS[n].inputs]
         why = ["These logs cannot test laws on unseen sizes or rates, so laws of each kind answer with equal weight."]
         return {name: (LAWS[name], 1.0) for name in names}, why
-    near = able.loc[~(able["later"] > RULED_OUT * able["later"].min()), "new"]
+    ruled_out = (able["later"] > RULED_OUT * table["later"].min()) | (able["new"] > RULED_OUT * able["new"].min())
+    near = able.loc[~ruled_out, "new"] if not ruled_out.all() else able["new"].head(1)
     errors = ", ".join(f"{name} {error:.4f}" for name, error in near.items())
     why = [f"{len(near)} laws answer together; on unseen sizes and rates each errs (RMSE, nats): {errors}."]
     best, own = table["new"].index[0], near.index[0]
@@ -151,8 +152,10 @@ def usual_recipe(rows: pd.DataFrame) -> dict[str, object]:
 
 
 def heldout(text: pd.DataFrame) -> pd.DataFrame:
-    """Held-out RMSE by law in nats: `new`, the mean over unseen sizes and rates, lowest first, and `later`, the median
-    over groups of that over the last fifth of runs that were seen (NaN where none is long enough); laws that failed a cell of `new` left out.
+    """Held-out RMSE by law in nats, lowest `new` first; laws that failed a cell of `new` left out.
+
+    `new` is the mean over unseen sizes and rates; `later`, over the last fifth of runs that were seen, the median over
+    groups, NaN where no run is long enough.
 
     The last few answers are kept: the same runs always rank laws alike.
     """
