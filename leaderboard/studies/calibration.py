@@ -3,8 +3,8 @@
 A fold keeps runs of one kind everywhere on a text (larger or smaller sizes, higher or lower rates, later tokens, a
 family, two at once). Laws, weights and refits come from the other rows alone; `growth`, the error that grows with
 distance, and the scale of the whole from the other folds: no choice sees what it is judged on. Judged are every
-held-out loss, and the tokens at which a curve had the losses of its quarter, middle and end. Coverage is the mean over curves;
-losses are nats per token.
+held-out loss, and the tokens at which a curve had the losses of its quarter, middle and end. Coverage is the mean over
+curves; losses are nats per token.
 """
 
 from collections.abc import Iterator, Mapping
