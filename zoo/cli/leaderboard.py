@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from leaderboard.logs.findings import Report
     from leaderboard.logs.frame import Logs as Read
     from leaderboard.planning.budget import Budget
-    from leaderboard.planning.outlook import Beyond
+    from leaderboard.planning.distance import Beyond
 
 Logs = Annotated[str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -111,6 +111,9 @@ def rank(
     ] = None,
     ablate: Annotated[bool, typer.Option("--ablate", help="Instead: P² without each of its inputs.")] = False,
     metrics: Annotated[bool, typer.Option("--metrics", help="Instead: which in-sample metric chooses well.")] = False,
+    calibration: Annotated[
+        bool, typer.Option("--calibration", help="Instead: what the intervals of budgets cover, in minutes.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Rank laws by how well they predict the slope of unseen curves (ASD).
@@ -124,8 +127,13 @@ def rank(
     laws = choose_laws(law or (), "rank")
     if ablate and (metrics or law):
         raise P2Error("rank: --ablate takes P² apart; it goes with neither --metrics nor --law.")
+    if calibration and (ablate or metrics or law):
+        raise P2Error("rank: --calibration judges the budgets of these logs; it goes with no other option.")
     read = load_logs(logs)
     _warn(read)
+    if calibration:
+        _calibration(read, as_json)
+        return
     if ablate or metrics:
         _evidence(read, laws if metrics else None, as_json)
         return
@@ -139,6 +147,21 @@ def rank(
         _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)})
     else:
         _show_rank(table, floor)
+
+
+def _calibration(read: Any, as_json: bool) -> None:
+    """The answer of `rank --calibration`."""
+    from leaderboard.studies.calibration import by_distance, calibrate, summary
+    from zoo.cli import evidence
+
+    with _status("answering every hold-out of these logs"):
+        judged = calibrate(read.frame)
+    tables = {"kinds": summary(judged), "distances": by_distance(judged)}
+    if as_json:
+        _print_json({"data": _data(read)} | {name: table.to_dict("records") for name, table in tables.items()})
+    else:
+        for table in tables.values():
+            evidence.show_calibration(table)
 
 
 def _evidence(read: Any, laws: Any, as_json: bool) -> None:
@@ -169,7 +192,7 @@ def budget(
     target_loss: Annotated[float | None, typer.Option(help="Goal: this loss.")] = None,
     excess: Annotated[float | None, typer.Option(help="Goal: this far above l0.")] = None,
     gain: Annotated[float | None, typer.Option(help="Goal: the next doubling wins less (default 0.01).")] = None,
-    law: Annotated[str | None, typer.Option(help="Law, or FILE.py:NAME; default: the best predictor here.")] = None,
+    law: Annotated[str | None, typer.Option(help="Law, or FILE.py:NAME, to answer alone; default: several.")] = None,
     eval_data: Annotated[str | None, typer.Option(help="Held-out text; default: the one with most runs.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Also GPU-hours and cost on this GPU, e.g. h100.")] = None,
     price: Annotated[
@@ -332,11 +355,20 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
 
 
 def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
-    """The answer for people; one that lies outside the data begins with that."""
-    if guess := _guess(answer, far):
-        print(f"A guess: {guess}.")
+    """The answer for people, the state of distance first; one that is too far has no number."""
+    if answer.state == "too_far" and answer.status is None:
+        print(f"too far to say: {answer.goal}.")
+        print("\n".join(f"  {line}" for line in answer.why))
+        return
+    where = _outside(answer, far)
+    print(f"{answer.state}{': ' + where if where else ' what was measured'}.")
     print(" ".join(answer.sentence()))
-    print(f"  predicted loss {answer.loss:.4f} nats/token, by the law {answer.law} from {source}")
+    laws = ", ".join(f"{name} {share:.0%}" for name, share in answer.weights.items() if share >= 0.005)
+    print(f"  predicted loss {answer.loss:.4f} nats/token, by {laws}; from {source}")
+    recipe = ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in answer.recipe.items() if value is not None
+    )
+    print(f"  trained like the runs: {recipe}")
     if answer.tokens_80 and answer.tokens_95:
         print(f"  a new run: {words.span(*answer.tokens_80)} tokens (80 %), {words.span(*answer.tokens_95)} (95 %)")
     for line in answer.why:
@@ -345,7 +377,7 @@ def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
         print(f"  {words.time(answer.gpu_hours)} of GPU time, {words.price(answer.cost)}")
 
 
-def _guess(answer: "Budget", far: "list[Beyond]") -> str:
+def _outside(answer: "Budget", far: "list[Beyond]") -> str:
     """In which ways the question lies outside the runs behind the answer."""
     said = [f"no run of the family {answer.group['family']} was measured"] if answer.extrapolation["family"] else []
     for out in far:

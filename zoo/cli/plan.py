@@ -119,7 +119,7 @@ def _show_plan(table: "pd.DataFrame") -> None:
         half = (row["loss_high"] - row["loss_low"]) / 2
         own = "~" if row["l0_from"] != "measured" else ""
         loss = f"{own}{row['loss']:.3f}" if row["loss"] == row["loss"] else ""
-        far = _times(row["beyond"]) if row["beyond"] > INSIDE else ""
+        far = "too far" if row["state"] == "too_far" else _times(row["beyond"]) if row["beyond"] > INSIDE else ""
         rate = f"{row['rate']:.3f}" if row["rate"] else ""
         band = f"±{half:.3f}" if half == half else ""
         shown.add_row(row["base_model"], row["method"], rate, words.count(row["parameters"]), loss, band, far)
