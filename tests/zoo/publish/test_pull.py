@@ -93,7 +93,7 @@ def test_zeros_of_every_kind_are_counted(runs, hub_url, tmp_path, method):
     folder = download(HfApi(endpoint=hub_url, token=USERS["bob"]), f"ann/zeros-{method[0]}", tmp_path / "model")
     checks = {check.what: check.ok for check in check_model(folder)}
     pattern = f"matrices that are {method.removeprefix('depth+')}"
-    assert checks == {name: True for name in ("weights, sha256", pattern, "parameters kept", "pruning rate")}
+    assert checks == dict.fromkeys(("weights, sha256", pattern, "parameters kept", "pruning rate"), True)
     card = (folder / "README.md").read_text()
     assert ("20.0% asked for, for depth alone)" in card) == (method == "depth+2:4")
     assert ("single weights" in card, "semi_structured" in card) == (method == "unstructured", method == "depth+2:4")
