@@ -381,6 +381,8 @@ def _outside(answer: "Budget", far: "list[Beyond]") -> str:
     """In which ways the question lies outside the runs behind the answer."""
     said = [f"no run of the family {answer.group['family']} was measured"] if answer.extrapolation["family"] else []
     for out in far:
+        if answer.tokens is None and out.what == "tokens":
+            continue  # no count was told
         asked, low, high = (_amount(out.what, value) for value in (out.asked, out.low, out.high))
         said.append(f"{out.what} {asked} is {out.factor:.3g} times outside what was measured, {low} to {high}")
     return "; ".join(said)

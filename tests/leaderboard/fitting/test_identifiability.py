@@ -45,7 +45,9 @@ def test_p2_on_ladders(sizes, rates, rank, confounded):
 def test_the_pins_leave_every_law_solvable(law):
     for sizes in ([2e9], [2e9, 4e9], [2e9, 4e9, 8e9]):
         for rates in ([0.25], [0.15, 0.35]):
-            design = identify(law, _ladder(sizes, rates))
+            runs = _ladder(sizes, rates)
+            runs["base_tokens"] = runs["n0"] * 1e3
+            design = identify(law, runs)
             assert design.condition < 1e8, (sizes, rates, design)
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leaderboard import P2Error
-from leaderboard.planning import pruned_loss
+from leaderboard import P2Error, pruned_loss
 
 
 def _runs(alpha: float, scatter: float, bases: int, seed: int = 0) -> pd.DataFrame:
