@@ -21,13 +21,22 @@ class Architecture:
     head_norms: int = 0  # norms over one head in a layer, such as those of queries and keys
     mlp_matrices: int = 3  # 3: gate, up and down; 2: no gate
     heads_divide_hidden: bool = False  # the config class refuses a hidden size its heads do not divide
+    rope_theta: float = 1_000_000.0  # of models made from scratch: zoo/models/sizes.py
     per_layer: tuple[str, ...] = ()  # config lists with an entry a layer
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     row.model_type: row
     for row in (
-        Architecture("llama-3", "llama", "attention_bias", "attention_bias", "mlp_bias", heads_divide_hidden=True),
+        Architecture(
+            "llama-3",
+            "llama",
+            "attention_bias",
+            "attention_bias",
+            "mlp_bias",
+            heads_divide_hidden=True,
+            rope_theta=500_000.0,
+        ),
         Architecture("qwen-2.5", "qwen2", qkv_bias=True, per_layer=("layer_types",)),
         Architecture("mistral", "mistral"),
     )

@@ -11,7 +11,6 @@ from leaderboard.shapes import ARCHITECTURES
 
 LETTERS = 257  # the least vocabulary: every byte, and the end of a text
 CONTEXT = 512  # positions; the ladder's sequence length
-ROPE_THETA = {"llama-3": 500_000.0, "qwen-2.5": 1_000_000.0, "mistral": 1_000_000.0}
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,10 @@ SIZES = {
 
 def config(family: str, size: str, vocab_size: int, end: int = 0) -> dict[str, Any]:
     """config.json of a model of this family and size; `end` is the id of the end-of-text token."""
-    model_type = next(row.model_type for row in ARCHITECTURES.values() if row.name == family)
+    architecture = next(row for row in ARCHITECTURES.values() if row.name == family)
     at = SIZES[size]
     return {
-        "model_type": model_type,
+        "model_type": architecture.model_type,
         "hidden_size": at.hidden,
         "num_hidden_layers": at.layers,
         "num_attention_heads": at.heads,
@@ -50,7 +49,7 @@ def config(family: str, size: str, vocab_size: int, end: int = 0) -> dict[str, A
         "tie_word_embeddings": True,
         "max_position_embeddings": CONTEXT,
         "rms_norm_eps": 1e-5,
-        "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA[family]},
+        "rope_parameters": {"rope_type": "default", "rope_theta": architecture.rope_theta},
         "bos_token_id": end,
         "eos_token_id": end,
         "pad_token_id": end,

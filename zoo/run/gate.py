@@ -40,7 +40,7 @@ class Loaded:
     dtype: str
     parameters: int
     tied: bool
-    weights_sha256: str  # and buffers: rotary frequencies are not saved, but must come back the same
+    tensors_sha256: str  # and buffers: rotary frequencies are not saved, but must come back the same
     cached_equals_uncached: bool
     sparse: int
     matrices: int
@@ -91,7 +91,7 @@ def judge(
         "dtype": str(model.dtype),
         "parameters": sum(p.numel() for p in model.parameters()),
         "tied": _tied(model),
-        "weights_sha256": _weights_sha256(model),
+        "tensors_sha256": _tensors_sha256(model),
         "cached_equals_uncached": True,
         "sparse": loaded.matrices if "2:4" in (method or "") else loaded.sparse,
         "zeros": max(loaded.zeros, zeros),
@@ -145,7 +145,7 @@ def _tied(model: PreTrainedModel) -> bool:
     return model.get_submodule(modules.head).weight is model.get_submodule(modules.embedding).weight
 
 
-def _weights_sha256(model: PreTrainedModel) -> str:
+def _tensors_sha256(model: PreTrainedModel) -> str:
     """Hash of every named parameter and buffer, bit by bit."""
     digest = hashlib.sha256()
     for name, weight in sorted([*model.named_parameters(), *model.named_buffers()]):
@@ -172,7 +172,7 @@ def load_and_report(folder: Path, tokens: Tensor, device: str) -> tuple[Loaded, 
         dtype=str(model.dtype),
         parameters=sum(p.numel() for p in model.parameters()),
         tied=_tied(model),
-        weights_sha256=_weights_sha256(model),
+        tensors_sha256=_tensors_sha256(model),
         cached_equals_uncached=True,
         sparse=sum(map(is_2of4, matrices)),
         matrices=len(matrices),

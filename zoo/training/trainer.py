@@ -33,19 +33,13 @@ from zoo.estimate.memory import state_bytes
 from zoo.evaluation.next_token import next_token_nll
 from zoo.files import disk
 from zoo.inputs.packing import Blocks
-from zoo.recipe.spec import TrainSpec
+from zoo.recipe.spec import SCHEDULES, TrainSpec
 from zoo.training import autotune
 from zoo.training.adam8bit import AdamW8bit
 from zoo.training.ahead import Ahead
 from zoo.training.distill import next_token_kl
 from zoo.training.execution import Execution, apply, expected_to_fit, ladder, training
 
-SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
-    "constant": ("constant_with_warmup", {}),
-    "cosine": ("cosine", {}),
-    "cosine-to-10%": ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
-    "linear": ("linear", {}),
-}
 ADAM_BETA2 = 0.95  # weight decay is 0 and gradients are clipped to norm 1
 CLIP = 1.0
 _CPU_PEAK = 1e11  # FLOP/s, to guess how long a training will take there
