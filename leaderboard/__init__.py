@@ -5,6 +5,7 @@ From logs to an answer:
     logs = load_logs()                       # bundled seed; or a file, a folder, a Hub dataset id
     table = rank(logs.frame)                 # a row a law
     recommend_tokens(logs.frame, family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72).tokens
+    forecast(logs.frame, own).predict(1e7)   # own: the rows so far of a run of yours
 """
 
 from leaderboard.errors import FitError, P2Error
@@ -17,6 +18,7 @@ from leaderboard.laws.user import load_law
 from leaderboard.logs.frame import Logs
 from leaderboard.logs.load import load_logs
 from leaderboard.planning.budget import Budget, recommend_tokens
+from leaderboard.planning.forecasting.forecast import Forecast, forecast
 from leaderboard.planning.plan import plan
 from leaderboard.planning.pruned_loss import pruned_loss
 from leaderboard.planning.recommend import recommended_fit
@@ -30,6 +32,7 @@ __all__ = [
     "Budget",
     "Fit",
     "FitError",
+    "Forecast",
     "Law",
     "Linear",
     "Logs",
@@ -41,6 +44,7 @@ __all__ = [
     "asd",
     "asd_doubling",
     "fit",
+    "forecast",
     "load_law",
     "load_logs",
     "noise_floor",

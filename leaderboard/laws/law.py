@@ -130,8 +130,9 @@ class Law:
     varies: tuple[str, ...] = ()
 
     def testable(self, frame: Columns) -> bool:
-        """Whether each input that `varies` takes two values or more in run-log columns; a missing column does not."""
-        return all(c in frame and pd.Series(frame[c]).nunique() > 1 for c in self.varies)
+        """Whether each input that `varies` is known in every row of run-log columns and takes two values or more."""
+        varied = [pd.Series(frame[c]) if c in frame else pd.Series(dtype=float) for c in self.varies]
+        return all(bool(values.notna().all()) and values.nunique() > 1 for values in varied)
 
     @property
     def parameters(self) -> tuple[Nonlinear | Linear, ...]:

@@ -1,9 +1,10 @@
-"""How many tokens? Inverts a fitted law for one planned run, and says how far that is from what was measured."""
+"""How many tokens? Inverts the predicted curve of one planned run, and says how far that is from what was measured."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,18 +12,29 @@ from scipy.optimize import brentq
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from leaderboard.fitting.resample import Resamples
-from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import Array, Columns, Law
 from leaderboard.logs.contract import GROUP, require
+from leaderboard.planning.distance import WIDEST, State, within_reach
 from leaderboard.planning.gpus import check_offer, gpu_hours
-from leaderboard.planning.recommend import RUNS_FOR_AN_INTERVAL, Predictor, predictor
+from leaderboard.planning.mixture import RUNS_FOR_AN_INTERVAL, Band, Mixture
+from leaderboard.planning.recommend import predictor
+from leaderboard.planning.too_far import missing_words, nearest_recoveries
 
 MOST_TOKENS = 1e13
 GRID = np.geomspace(1e3, MOST_TOKENS, 2001)
-COARSE = 25  # every 25th point carries the spread of draws, which is smooth in ln tokens
+COARSE = 25  # every 25th point carries the spread, which is smooth in ln tokens
 NEEDED = ("run_id", *GROUP, "n0", "rate", "tokens", "loss")
 GAIN = 0.01  # nats that the next doubling must win to be worth it
+LEVELS = (0.8, 0.95)
+Interval = tuple[float, float] | None
+
+
+class Predicts(Protocol):
+    """What a budget needs of a fit: losses, shape (n,), from columns."""
+
+    def predict(self, frame: Columns) -> Array:
+        """Losses in nats per token."""
+        ...
 
 
 class BudgetStatus(StrEnum):
@@ -35,45 +47,50 @@ class BudgetStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Budget:
-    """The answer. `loss` is predicted at `tokens`, or the floor when unreachable. `extrapolation` gives factors beyond
-    the measured range (1 = inside) for size, rate and tokens, and whether the family is new. `why` is for people."""
+    """The answer. `loss` is predicted at `tokens`, or the floor when unreachable; under the state `too_far` tokens,
+    intervals, loss, status and costs are None. `at_most`: the goal is met at the fewest tokens that any run measured.
+    `weights` are the laws' shares, `extrapolation` factors beyond the measured range (1 = inside) for size, rate and
+    tokens, and whether the family is new. `recipe` is how the runs behind it were trained, `evidence` the published
+    recoveries shown beside it. `why` is for people."""
 
     tokens: int | None
-    loss: float
-    status: BudgetStatus
+    loss: float | None
+    status: BudgetStatus | None
+    state: State
     law: str
+    weights: dict[str, float]
     group: dict[str, str]
     extrapolation: dict[str, float | bool]
+    recipe: dict[str, object]
     why: tuple[str, ...]
     goal: str
-    tokens_80: tuple[float, float] | None = None
-    tokens_95: tuple[float, float] | None = None
+    tokens_80: Interval = None
+    tokens_95: Interval = None
+    at_most: bool = False
     gpu_hours: float | None = None
     cost: float | None = None
+    evidence: tuple[dict[str, Any], ...] = ()
 
     def sentence(self) -> tuple[str, str]:
         """The answer in words: how many tokens, and what they do."""
+        if self.state is State.TOO_FAR and self.status is None:
+            return "Too far to say:", "the measured runs cannot answer this."
         if self.status is BudgetStatus.ALREADY_MET:
             return "No tokens", f"are needed: right after pruning it has {words.loss(self.loss)} nats per token."
         if self.tokens is None:
             return "No number of tokens", f"reaches the goal: {self.goal}."
-        return f"{words.count(self.tokens, long=True)} tokens", f"reach the goal: {self.goal}."
+        most = "At most " if self.at_most else ""
+        return f"{most}{words.count(self.tokens, long=True)} tokens", f"reach the goal: {self.goal}."
 
     def as_dict(self) -> dict[str, object]:
         """JSON form, in the contract's keys."""
-        keys = [
-            "tokens",
-            "tokens_80",
-            "tokens_95",
-            "loss",
-            "status",
-            "law",
-            "group",
-            "extrapolation",
-            "gpu_hours",
-            "cost",
-        ]
-        return {k: getattr(self, k) for k in keys} | {"status": str(self.status), "why": list(self.why)}
+        keys = (
+            "tokens", "tokens_80", "tokens_95", "at_most", "loss", "state", "law", "weights", "group", "extrapolation",
+            "recipe", "gpu_hours", "cost",
+        )  # fmt: skip
+        status = None if self.status is None else str(self.status)
+        said = {"status": status, "state": str(self.state), "why": list(self.why), "evidence": list(self.evidence)}
+        return {key: getattr(self, key) for key in keys} | said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +175,8 @@ def recommend_tokens(
     """Post-training tokens that reach a goal: a target loss, an excess over l0, or (default) a marginal gain of 0.01.
 
     `frame` holds run logs; `eval_data` and `objective` default to the group with most runs, and l0, l_pruned and the
-    target are losses on that text. `law` defaults to the one that predicts unseen sizes and rates best; laws driven by
-    the damage need `l_pruned`. Raises P2Error on impossible values and on a family or method without data.
+    target are losses on that text. `law` defaults to a mixture of those that predict unseen sizes and rates best; laws
+    driven by the damage need `l_pruned`. Raises P2Error on impossible values and on a family or method without data.
     """
     require(frame, NEEDED, "budget")
     asked = Question(
@@ -167,90 +184,157 @@ def recommend_tokens(
         target_loss=target_loss, excess=excess, gain=gain,
     )  # fmt: skip
     check_offer(gpu, None)
-    found = predictor(
+    fitted = predictor(
         frame, family=family, method=method, eval_data=eval_data, objective=objective, law=law,
         l_pruned_known=l_pruned is not None,
     )  # fmt: skip
-    return answer(found, asked, gpu)
+    return answer(fitted, asked, gpu)
 
 
-def answer(found: Predictor, asked: Question, gpu: str | None = None, price: float | None = None) -> Budget:
-    """The budget that a fitted predictor gives for `asked`; `price` in US dollars a GPU-hour, by default a typical one.
+def answer(
+    fitted: Mixture,
+    asked: Question,
+    gpu: str | None = None,
+    price: float | None = None,
+) -> Budget:
+    """The budget that fitted laws give for `asked`; `price` in US dollars a GPU-hour, by default a typical one.
 
-    Cheap enough for a server: a predictor's resamples are made once.
+    Cheap enough for a server: resamples are made once. What published recoveries say comes in where these cannot.
     """
     check_offer(gpu, price)
-    tokens, loss, status = invert(found.fit, asked)
-    why = list(found.why)
-    why += [] if tokens is not None else [_floor_words(asked, loss)]
-    hours, cost = (None, None)
-    if gpu is not None and tokens is not None:
-        hours, cost = gpu_hours(
-            tokens, asked.n0, asked.rate, asked.method, gpu, price, objective=found.group["objective"]
-        )
-    sure: list[tuple[float, float] | None] = [None, None]
-    least = status is BudgetStatus.REACHED and tokens is not None and tokens <= GRID[0]
-    if least:
-        why.append(f"The law meets the goal at {tokens:,} tokens, the fewest it is asked about: read it as hardly any.")
-    if found.spread is None:
-        why.append(f"{found.fit.n_runs} runs are too few for an interval; {RUNS_FOR_AN_INTERVAL} are needed.")
-    elif status is not BudgetStatus.ALREADY_MET and not least:
-        sure = intervals(found.spread, asked)
-    return Budget(
+    fewest = fitted.range.tokens[0]
+    tokens, loss, status = invert(fitted, asked, grid(fewest))
+    open_question = status is not BudgetStatus.ALREADY_MET
+    sure: list[Interval] = [None, None]
+    if fitted.has_interval and open_question:
+        sure = intervals(fitted, asked)
+    at_most = status is BudgetStatus.REACHED and tokens is not None and tokens <= fewest
+    at = asked.columns(np.array([tokens or fitted.range.tokens[1]], dtype=float))
+    told = Budget(
         tokens=tokens,
         loss=loss,
         status=status,
-        law=found.fit.law.name,
-        group=found.group,
-        extrapolation=_extrapolation(found.rows, asked, tokens),
-        why=tuple(why),
+        state=state_of(fitted, asked, tokens, sure[0]) if open_question else _axes(fitted, asked, None),
+        law=fitted.law,
+        weights=fitted.named_weights(at),
+        group=fitted.group,
+        extrapolation=_extrapolation(fitted, asked, tokens),
+        recipe=fitted.recipe,
+        why=fitted.why,
         goal=asked.goal,
         tokens_80=sure[0],
         tokens_95=sure[1],
-        gpu_hours=hours,
-        cost=cost,
+        at_most=at_most,
+    )
+    if told.state is State.TOO_FAR:
+        evidence = tuple(nearest_recoveries(asked))
+        return _untold(replace(told, evidence=evidence), missing_words(fitted, asked, evidence, gpu))
+    return _priced(replace(told, why=(*told.why, *_notes(told, fitted, asked))), asked, gpu, price)
+
+
+def _untold(told: Budget, why: tuple[str, ...]) -> Budget:
+    """The same without any number: the data cannot answer."""
+    return replace(
+        told, tokens=None, loss=None, status=None, tokens_80=None, tokens_95=None, at_most=False, why=(*why, *told.why)
     )
 
 
-def invert(fitted: Fit, asked: Question, where: str = "budget") -> tuple[int | None, float, BudgetStatus]:
-    """Tokens, loss there and status for a fitted law; without an answer below 1e13 tokens, the lowest loss."""
+def _notes(told: Budget, fitted: Mixture, asked: Question) -> list[str]:
+    """What the figures alone do not say."""
+    notes = []
+    if told.status is BudgetStatus.UNREACHABLE and told.loss is not None:
+        notes.append(_floor_words(asked, told.loss))
+    if told.at_most:
+        notes.append(
+            f"The goal is met at {told.tokens:,} tokens, the fewest that any run measured: read it as at most."
+        )
+    if not fitted.has_interval:
+        notes.append(f"{fitted.n_runs} runs are too few for an interval; {RUNS_FOR_AN_INTERVAL} are needed.")
+    return notes
+
+
+def _priced(told: Budget, asked: Question, gpu: str | None, price: float | None) -> Budget:
+    if gpu is None or told.tokens is None:
+        return told
+    hours, cost = gpu_hours(
+        told.tokens, asked.n0, asked.rate, asked.method, gpu, price, objective=told.group["objective"]
+    )
+    return replace(told, gpu_hours=hours, cost=cost)
+
+
+def grid(fewest: float) -> Array:
+    """Token counts that laws are asked about, from the fewest measured to `MOST_TOKENS`."""
+    return np.geomspace(fewest, MOST_TOKENS, len(GRID))
+
+
+def invert(
+    fitted: Predicts, asked: Question, at: Array = GRID, where: str = "budget"
+) -> tuple[int | None, float, BudgetStatus]:
+    """Tokens, loss there and status for fitted laws; without an answer below 1e13 tokens, the lowest loss.
+
+    `at` are rising token counts, the first of them the least that is answered; `where` begins the errors.
+    """
     if asked.target is not None and asked.l_pruned is not None and asked.l_pruned <= asked.target:
         return 0, asked.l_pruned, BudgetStatus.ALREADY_MET
-    met = np.flatnonzero(asked.miss(fitted.predict, GRID) <= 0)
+    met = np.flatnonzero(asked.miss(fitted.predict, at) <= 0)
     if not len(met):
-        losses = fitted.predict(asked.columns(GRID))
+        losses = fitted.predict(asked.columns(at))
         if np.isnan(losses).all():
-            raise P2Error(
-                f"{where}: the law {fitted.law.name} gives no finite loss so far from these runs; try another."
-            )
+            raise P2Error(f"{where}: the law gives no finite loss so far from these runs; try another.")
         return None, float(np.nanmin(losses)), BudgetStatus.UNREACHABLE
     i = int(met[0])
-    tokens = float(GRID[i])
-    if i and asked.miss(fitted.predict, GRID[i : i + 1])[0] < 0:
-        tokens = brentq(lambda d: float(asked.miss(fitted.predict, np.array([d]))[0]), GRID[i - 1], tokens, rtol=1e-10)
+    tokens = float(at[i])
+    if i and asked.miss(fitted.predict, at[i : i + 1])[0] < 0:
+        tokens = brentq(lambda d: float(asked.miss(fitted.predict, np.array([d]))[0]), at[i - 1], tokens, rtol=1e-10)
     return math.ceil(tokens), float(fitted.predict(asked.columns(np.array([tokens])))[0]), BudgetStatus.REACHED
 
 
-def intervals(spread: Resamples, asked: Question) -> list[tuple[float, float] | None]:
+def intervals(fitted: Mixture, asked: Question) -> list[Interval]:
     """The 80 and 95 % intervals of the tokens that one new run needs: where its band of losses meets the goal.
 
-    The upper end is 1e13 where the band does not meet it below. A marginal gain is a difference within the run, so the
-    run's own level does not widen it.
+    The lower end is at least the fewest tokens measured, the upper end 1e13 where the band does not meet the goal
+    below; None where no end does. A marginal gain is a difference within the run, so the run's own level does not
+    widen it.
     """
-    center = asked.miss(spread.fit.predict, GRID)
-    coarse = GRID[::COARSE]
-    sd = np.interp(np.log(GRID), np.log(coarse), asked.miss(spread.predict, coarse).std(axis=0))
+    at = grid(fitted.range.tokens[0])
+    coarse = at[::COARSE]
+    band, center = miss_band(fitted, asked, coarse), asked.miss(fitted.predict, at)
+    below, above = (np.interp(np.log(at), np.log(coarse), sd) for sd in (band.below, band.above))
+    return [_crossed(at, *Band(center, below, above, band.freedom).ends(level)) for level in LEVELS]
+
+
+def miss_band(fitted: Mixture, asked: Question, tokens: Array) -> Band:
+    """How far one new run is above the goal at token counts (n,)."""
+    columns = asked.columns(tokens)
     if asked.target is not None:
-        sd = np.sqrt(sd**2 + spread.run_sd**2)
-    out: list[tuple[float, float] | None] = []
-    for level in (0.8, 0.95):
-        half = spread.quantile(level) * sd
-        low, high = np.flatnonzero(center - half <= 0), np.flatnonzero(center + half <= 0)
-        ends = (
-            (float(GRID[max(low[0] - 1, 0)]), float(GRID[high[0]]) if len(high) else MOST_TOKENS) if len(low) else None
-        )
-        out.append(ends)
-    return out
+        band = fitted.band(columns)
+        return replace(band, center=band.center - asked.target)
+    band = fitted.gain_band(columns)
+    return replace(band, center=band.center - (asked.gain or GAIN))
+
+
+def _crossed(at: Array, low: Array, high: Array) -> Interval:
+    """Where the lower and the upper end of a band first meet zero."""
+    first, last = np.flatnonzero(low <= 0), np.flatnonzero(high <= 0)
+    if not len(first):
+        return None
+    return float(at[max(first[0] - 1, 0)]), float(at[last[0]]) if len(last) else MOST_TOKENS
+
+
+def state_of(fitted: Mixture, asked: Question, tokens: int | None, tokens_80: Interval) -> State:
+    """Whether a question lies inside the data, beyond, or too far to be answered (distance.py has the rule)."""
+    near = fitted.range.in_reach(asked.n0, asked.rate)
+    if near and within_reach(fitted.range.tokens[1], tokens, tokens_80):
+        return _axes(fitted, asked, MOST_TOKENS if tokens is None else tokens)
+    if tokens is None:
+        return State.TOO_FAR
+    (span,) = fitted.span(asked.columns(np.array([tokens], dtype=float)))
+    return State.BEYOND if span <= math.log(WIDEST) else State.TOO_FAR
+
+
+def _axes(fitted: Mixture, asked: Question, tokens: float | None) -> State:
+    new = asked.family not in fitted.range.families
+    return State.BEYOND if new or fitted.range.ways(asked.n0, asked.rate, tokens) else State.INSIDE
 
 
 def _floor_words(asked: Question, floor: float) -> str:
@@ -259,12 +343,7 @@ def _floor_words(asked: Question, floor: float) -> str:
     return f"The floor is {floor:.4f} nats per token at 1e13 tokens, above the goal of {asked.target:.4f}."
 
 
-def _extrapolation(rows: pd.DataFrame, asked: Question, tokens: int | None) -> dict[str, float | bool]:
-    """Factors beyond the range of the fitted rows, 1 inside; an unreachable goal was looked for up to 1e13 tokens."""
-    most = MOST_TOKENS if tokens is None else tokens
-    asks = {"size": ("n0", asked.n0), "rate": ("rate", asked.rate), "tokens": ("tokens", most)}
-    out: dict[str, float | bool] = {}
-    for name, (column, value) in asks.items():
-        low, high = float(rows[column].min()), float(rows[column].max())
-        out[name] = max(1.0, value / high, low / value) if value else 1.0
-    return out | {"family": asked.family not in set(rows["family"])}
+def _extrapolation(fitted: Mixture, asked: Question, tokens: int | None) -> dict[str, float | bool]:
+    """Factors beyond the measured range, 1 inside; an unreachable goal was looked for up to 1e13 tokens."""
+    factors = fitted.range.factors(asked.n0, asked.rate, MOST_TOKENS if tokens is None else tokens)
+    return factors | {"family": asked.family not in fitted.range.families}

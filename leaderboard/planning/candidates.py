@@ -2,8 +2,9 @@
 every family and method by a law that needs no measurement of the new model, and how far a question is from the runs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pandas as pd
 
@@ -14,9 +15,11 @@ from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, usable
 from leaderboard.logs.origin import standard
 from leaderboard.planning.bases import Base, measured_bases, with_losses
-from leaderboard.planning.recommend import choose_law, fit_new_model
+from leaderboard.planning.mixture import Mixture
+from leaderboard.planning.recommend import choose_law, fit_new_model, mixture
 
 SPARSE = "2:4"
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,41 @@ def group_fits(text: pd.DataFrame, law: str | Law | None, family: str | None, wh
     rows = usable(text)
     if family is not None and family not in set(rows["family"]):
         raise unknown_name("family", family, rows["family"].unique(), where)
-    chosen, _ = choose_law(rows, law, l_pruned_known=False, where=where)
-    found, errors = [], []
+    chosen = choose_law(rows, law, l_pruned_known=False, where=where)
+
+    def one(name: str, method: str, own: pd.DataFrame) -> GroupFit:
+        return GroupFit(name, method, own, fit_new_model(chosen, rows, name, method, where))
+
+    return _of_each(rows, family, where, one)
+
+
+def group_mixtures(text: pd.DataFrame, law: str | Law | None, family: str | None, where: str) -> list[Mixture]:
+    """The same by all laws that answer before a model is pruned, together (mixture.py)."""
+    rows = usable(text)
+    same = {name: str(rows[name].iloc[0]) for name in GROUP[2:]} if len(rows) else {}
+    if family is not None and family not in set(rows["family"]):
+        raise unknown_name("family", family, rows["family"].unique(), where)
+
+    def one(name: str, method: str, own: pd.DataFrame) -> Mixture:
+        return mixture(rows, {"family": name, "method": method, **same}, law, l_pruned_known=False, where=where)
+
+    return _of_each(rows, family, where, one)
+
+
+def _of_each(
+    rows: pd.DataFrame, family: str | None, where: str, one: Callable[[str, str, pd.DataFrame], Made]
+) -> list[Made]:
+    """What `one` makes of every family and method, those that cannot be fitted left out."""
+    fits, errors = [], []
     for (name, method), own in rows.groupby(["family", "method"]):
         if family in (None, name):
             try:
-                shared = fit_new_model(chosen, rows, str(name), str(method), where)
-                found.append(GroupFit(str(name), str(method), own, shared))
+                fits.append(one(str(name), str(method), own))
             except FitError as error:
                 errors.append(str(error))
-    if not found:
+    if not fits:
         raise P2Error(f"{where}: no family and method of these logs can be fitted. {errors[0]}")
-    return found
+    return fits
 
 
 def known_bases(text: pd.DataFrame, given: Iterable[Base], family: str | None, where: str) -> list[Base]:

@@ -46,7 +46,7 @@ class Knowledge:
     def budget_slopes(self, asked: Question) -> Array | None:
         """Slopes (q,) of ln tokens at the answer to a question; None where it has none above the smallest budget."""
         fit, joint = self.shared.fit, self.shared.joint
-        tokens = invert(fit, asked, "wanted")[0]
+        tokens = invert(fit, asked, where="wanted")[0]
         if not tokens or tokens <= GRID[0]:
             return None
         at = np.array([float(tokens)])

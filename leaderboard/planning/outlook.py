@@ -3,71 +3,64 @@
 Losses are nats per token, tokens counts. The band is where one evaluation of one new run falls at the given level.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from leaderboard.logs.contract import curve_numbers
 from leaderboard.planning.budget import MOST_TOKENS, Question
-from leaderboard.planning.recommend import Predictor
+from leaderboard.planning.distance import WIDEST, Beyond, State, within_reach
+from leaderboard.planning.mixture import Mixture
 
 POINTS = 60
 LEVEL = 0.8
 NEAREST = 3
-SLACK = 1.1  # a question this little outside counts as inside
+LOSSES = np.array([False, True, True, True])  # of tokens, loss, low, high
 DOUBLING = 0.5  # a rate this much larger is as far away as a base model of twice the size
 
 
-def outlook(found: Predictor, asked: Question, tokens: float | None, level: float = LEVEL) -> pd.DataFrame:
-    """The predicted curve of `asked`: columns tokens, loss, low, high (NaN without an interval), shape (POINTS, 4).
+def outlook(fitted: Mixture, asked: Question, tokens: float | None, level: float = LEVEL) -> pd.DataFrame:
+    """The predicted curve of `asked`: columns tokens, loss, low, high (NaN without an interval), state; POINTS rows.
 
     It spans the measured token range, and `tokens` times three where that is more.
     """
-    measured = found.rows["tokens"]
-    last = max(float(measured.max()), 3 * (tokens or 0))
-    return losses_at(found, asked, np.geomspace(float(measured.min()), last, POINTS), level)
+    least, most = fitted.range.tokens
+    return losses_at(fitted, asked, np.geomspace(least, max(most, 3 * (tokens or 0)), POINTS), level)
 
 
-def losses_at(found: Predictor, asked: Question, tokens: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
-    """What `asked` is predicted to measure at token counts (n,): columns tokens, loss, low, high, shape (n, 4)."""
+def losses_at(fitted: Mixture, asked: Question, tokens: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
+    """What `asked` is predicted to measure at token counts (n,): columns tokens, loss, low, high, state, n rows.
+
+    Where the state is too_far there is no loss: NaN.
+    """
     at = np.atleast_1d(np.asarray(tokens, dtype=float))
     curve = asked.curve(at)
     low = high = np.full(len(at), np.nan)
-    if found.spread is not None:
-        low, high = found.spread.interval(curve, level, new_run=True)
-    return pd.DataFrame({"tokens": at, "loss": found.fit.predict(curve), "low": low, "high": high})
+    if fitted.has_interval:
+        low, high = fitted.band(curve).ends(level)
+    state = states(fitted, curve, asked.family)
+    rows = pd.DataFrame({"tokens": at, "loss": fitted.predict(curve), "low": low, "high": high})
+    return rows.mask(np.repeat((state == State.TOO_FAR)[:, None], 4, axis=1) & LOSSES).assign(state=state)
 
 
-@dataclass(frozen=True)
-class Beyond:
-    """One way in which a question lies outside the runs behind its answer: `asked` against the range that they have."""
-
-    what: str  # size, rate, tokens
-    asked: float
-    low: float
-    high: float
-
-    @property
-    def factor(self) -> float:
-        """How many times outside."""
-        return self.asked / self.high if self.asked > self.high else self.low / self.asked
+def states(fitted: Mixture, curve: pd.DataFrame, family: str | None = None) -> NDArray[np.object_]:
+    """The state of every predicted row (n,), by the rule that a budget of these tokens has."""
+    new = (family or fitted.group["family"]) not in fitted.range.families
+    wide = fitted.span(curve) > np.log(WIDEST)
+    out = []
+    for (n0, rate, tokens), far in zip(curve[["n0", "rate", "tokens"]].to_numpy(dtype=float), wide, strict=True):
+        near = fitted.range.in_reach(n0, rate) and within_reach(fitted.range.tokens[1], tokens, None)
+        outside = new or bool(fitted.range.ways(n0, rate, tokens))
+        out.append(State.TOO_FAR if far and not near else State.BEYOND if outside else State.INSIDE)
+    return np.array(out, dtype=object)
 
 
-def beyond(found: Predictor, asked: Question, tokens: float | None) -> list[Beyond]:
+def beyond(fitted: Mixture, asked: Question, tokens: float | None) -> list[Beyond]:
     """Where a question lies outside the measured range by more than `SLACK`, the farthest first.
 
     `tokens` None, no number of them, is what a law says at the most that it is asked about.
     """
-    tokens = MOST_TOKENS if tokens is None else tokens
-    asks = {"size": ("n0", asked.n0), "rate": ("rate", asked.rate), "tokens": ("tokens", tokens)}
-    ranges = [
-        Beyond(what, float(value), float(found.rows[column].min()), float(found.rows[column].max()))
-        for what, (column, value) in asks.items()
-        if value
-    ]
-    return sorted((b for b in ranges if b.factor > SLACK), key=lambda b: -b.factor)
+    return fitted.range.ways(asked.n0, asked.rate, MOST_TOKENS if tokens is None else tokens)
 
 
 def nearest_runs(frame: pd.DataFrame, group: dict[str, str], asked: Question, count: int = NEAREST) -> pd.DataFrame:

@@ -13,12 +13,14 @@ from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, require
 from leaderboard.planning.bases import Base
-from leaderboard.planning.candidates import SPARSE, GroupFit, beyond, group_fits, known_bases, one_text, sparse_rate
-from leaderboard.planning.recommend import DRAWS, RUNS_FOR_AN_INTERVAL
+from leaderboard.planning.candidates import SPARSE, beyond, group_mixtures, known_bases, one_text, sparse_rate
+from leaderboard.planning.distance import State
+from leaderboard.planning.mixture import Mixture
+from leaderboard.planning.outlook import states
 
 COLUMNS = (
-    "base_model", "family", "method", "rate", "parameters", "tokens", "loss", "loss_low", "loss_high", "beyond",
-    "beyond_size", "beyond_rate", "beyond_tokens", "l0", "l0_from", "law", "runs", "note",
+    "base_model", "family", "method", "rate", "parameters", "tokens", "loss", "loss_low", "loss_high", "state",
+    "beyond", "beyond_size", "beyond_rate", "beyond_tokens", "l0", "l0_from", "law", "runs", "note",
 )  # fmt: skip
 NEEDED = ("run_id", *GROUP, "base_model", "n0", "n0_nonembedding", "rate", "l0", "tokens", "loss")
 UNPRUNED = "none"
@@ -43,15 +45,15 @@ def plan(
     Bases are those of the logs on one held-out text, with their l0 on it, and `bases`; a missing l0 is read off the
     power law through the family's others (`l0_from` says so). `loss_low` and `loss_high` are the 90 % interval of one
     new run (NaN with few runs, or where nothing is predicted). `beyond` is the largest factor by which size, rate or
-    tokens lie outside the runs behind the prediction: 1 is inside. A prediction that no loss can be is NaN and comes
-    last. Raises P2Error when there is no candidate.
+    tokens lie outside the runs behind the prediction: 1 is inside. `state` is that of a budget (distance.py); too_far,
+    and a prediction that no loss can be, is NaN and comes last. Raises P2Error when there is no candidate.
     """
     require(frame, NEEDED, "plan")
     if not 1e4 <= deployed < np.inf or not 1 <= tokens < np.inf:
         raise P2Error(f"plan: got deployed {deployed!r} and tokens {tokens!r}; both are counts, e.g. 6e9 and 1e9.")
     text = one_text(frame, eval_data, objective, "plan")
     _one_tokenizer(text, family)
-    fits = group_fits(text, law, family, "plan")
+    fits = group_mixtures(text, law, family, "plan")
     known = known_bases(text, bases, family, "plan")
     rows = [_unpruned(base, text) for base in known if base.n0 <= deployed]
     for group in fits:
@@ -81,7 +83,8 @@ def _unpruned(base: Base, text: pd.DataFrame) -> dict[str, object]:
         note = f"post-trained unpruned, it reached {last['loss']:.3f} after {last['tokens']:.3g} tokens"
     if base.interpolated:
         far = beyond(text[text["family"] == base.family], "n0", base.n0)
-    return row | {"tokens": 0, "loss": base.l0, "beyond": far, "law": "", "runs": 0, "note": note}
+    state = str(State.BEYOND if base.interpolated else State.INSIDE)
+    return row | {"tokens": 0, "loss": base.l0, "state": state, "beyond": far, "law": "", "runs": 0, "note": note}
 
 
 def _about(base: Base) -> dict[str, object]:
@@ -95,7 +98,7 @@ def _sense(text: pd.DataFrame) -> float:
 
 
 def _pruned(
-    group: GroupFit, known: Iterable[Base], deployed: float, tokens: float, limit: float
+    group: Mixture, known: Iterable[Base], deployed: float, tokens: float, limit: float
 ) -> list[dict[str, object]]:
     """The candidates of one family and method, predicted together."""
     pairs = list(_reachable(group, known, deployed))
@@ -108,45 +111,48 @@ def _pruned(
         n_pruned=n0 * (1 - rate),
         n0_nonembedding=[float(base.n0_nonembedding) for base, _ in pairs],
     )
-    loss = group.fit.predict(asked)
-    fine = (loss > 0) & (loss <= limit)
+    state = states(group, asked)
+    loss = group.predict(asked)
+    sense = (loss > 0) & (loss <= limit)
+    fine = sense & (state != State.TOO_FAR)
     loss, low, high = (np.where(fine, v, np.nan) for v in (loss, *_interval(group, asked)))
     rows = []
     for i, (base, r) in enumerate(pairs):
-        far = {f"beyond_{axis}": beyond(group.rows, c, asked[c].iloc[i]) for axis, c in _AXES}
+        far = {f"beyond_{axis}": v for axis, v in group.range.factors(n0[i], r, tokens).items()}
         rows.append(
             _about(base)
-            | {"method": group.method, "rate": r, "parameters": round(n0[i] * (1 - r)), "tokens": int(tokens)}
-            | {"loss": loss[i], "loss_low": low[i], "loss_high": high[i], "beyond": max(far.values()), **far}
-            | {"law": group.fit.law.name, "runs": group.fit.n_runs, "note": _note(group, bool(fine[i]))}
+            | {"method": group.group["method"], "rate": r, "parameters": round(n0[i] * (1 - r)), "tokens": int(tokens)}
+            | {"loss": loss[i], "loss_low": low[i], "loss_high": high[i], "state": str(state[i])}
+            | {"beyond": max(far.values()), **far, "law": group.law, "runs": group.n_runs}
+            | {"note": _note(group, State(state[i]), bool(sense[i]))}
         )
     return rows
 
 
-_AXES = (("size", "n0"), ("rate", "rate"), ("tokens", "tokens"))
-
-
-def _reachable(group: GroupFit, known: Iterable[Base], deployed: float) -> Iterator[tuple[Base, float]]:
+def _reachable(group: Mixture, known: Iterable[Base], deployed: float) -> Iterator[tuple[Base, float]]:
     """Bases of the family that this method brings to the deployed size, and the rate that does it."""
+    method = group.group["method"]
     for base in known:
-        if base.family != group.family or base.n0 <= deployed:
+        if base.family != group.group["family"] or base.n0 <= deployed:
             continue
         needed = 1 - deployed / base.n0
-        sparse = sparse_rate(base.n0, base.n0_nonembedding) if SPARSE in group.method.split("+") else 0.0
-        if group.method == SPARSE and sparse >= needed:
+        sparse = sparse_rate(base.n0, base.n0_nonembedding) if SPARSE in method.split("+") else 0.0
+        if method == SPARSE and sparse >= needed:
             yield base, sparse
-        elif group.method != SPARSE and needed >= sparse:
+        elif method != SPARSE and needed >= sparse:
             yield base, needed
 
 
-def _interval(group: GroupFit, asked: pd.DataFrame) -> tuple[Array, Array]:
-    if group.fit.n_runs < RUNS_FOR_AN_INTERVAL:
+def _interval(group: Mixture, asked: pd.DataFrame) -> tuple[Array, Array]:
+    if not group.has_interval:
         return np.full(len(asked), np.nan), np.full(len(asked), np.nan)
-    return group.shared.resample(draws=DRAWS).interval(asked, LEVEL, new_run=True)
+    return group.band(asked).ends(LEVEL)
 
 
-def _note(group: GroupFit, fine: bool) -> str:
-    if not fine:
+def _note(group: Mixture, state: State, sense: bool) -> str:
+    if state is State.TOO_FAR:
+        return "too far outside the runs to be answered"
+    if not sense:
         return "so far outside the runs that the law breaks down"
-    few = f"{group.fit.n_runs} runs are too few for an interval" if group.fit.n_runs < RUNS_FOR_AN_INTERVAL else ""
-    return "; ".join(filter(None, (few, group.fit.held_words)))
+    few = "" if group.has_interval else f"{group.n_runs} runs are too few for an interval"
+    return "; ".join(filter(None, (few, group.members[0].fit.held_words)))

@@ -1,67 +1,40 @@
-"""Which law to predict a new model with, and its fit: `recommended_fit`.
+"""Who answers about a new model, and its fits: `recommended_fit`, a mixture of laws.
 
-The law is the one with the lowest held-out error over unseen sizes and rates of all groups on the text (rank.py); the
-group asked about has no say of its own, its few runs would choose by luck. Laws that need `l_pruned` stand aside where
-that has not been measured.
+The laws are those that predict later tokens of all groups on the text about as well as the best does, weighted by what
+they err on unseen sizes and rates (mixture.py); the group asked about has no say of its own, its few runs would choose
+by luck. Laws that need `l_pruned` stand aside where that has not been measured.
 """
 
 import difflib
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.fitting.pooled import SharedFit, fit_group
-from leaderboard.fitting.resample import Resamples
-from leaderboard.fitting.result import Fit
-from leaderboard.laws.catalogue import LAWS, P2
+from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
 from leaderboard.logs.origin import standard
 from leaderboard.once import Once
+from leaderboard.planning.distance import Range
+from leaderboard.planning.mixture import Mixture
 from leaderboard.ranking.cells import score_cells
 from leaderboard.ranking.rank import NEW_MODEL, rank
+from leaderboard.ranking.tracks import HELD_OUT
 
 MEASURED = "l_pruned"  # an input that is known only after pruning
 KEY = ("run_id", *GROUP, "base_model", "n0", "n_pruned", "rate", "l0", "l_pruned", "tokens", "loss")
 KEPT = 8
-RUNS_FOR_AN_INTERVAL = 4
-DRAWS = 400
+RULED_OUT = 4.0  # a law that errs this many times the best one, on new models or on later tokens, has no say
+LATER = "tokens"  # the track of those
+UNTESTED = ("p2", "capacity", "damage", "capacity-damage")  # who answers where no law can be tested
+RECIPE = {
+    "schedule": "schedule", "peak_rate": "lr_peak", "batch": "batch_tokens", "text": "eval_data",
+    "objective": "objective",
+}  # fmt: skip
 _heldout = Once(KEPT)
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A law fitted for one family and method on one held-out text, ready for any number of questions about new models.
-
-    `group` names the family, method, held-out text and objective; `why` says in words why this law.
-    """
-
-    shared: SharedFit
-    group: dict[str, str]
-    why: tuple[str, ...]
-
-    @property
-    def fit(self) -> Fit:
-        """The fit to predict with."""
-        return self.shared.fit
-
-    @property
-    def rows(self) -> pd.DataFrame:
-        """The rows it was fitted to."""
-        return self.shared.rows
-
-    @cached_property
-    def spread(self) -> Resamples | None:
-        """Whole-run resamples of the fit, made once; None where there are too few runs for an interval."""
-        return self.shared.resample(draws=DRAWS) if self.fit.n_runs >= RUNS_FOR_AN_INTERVAL else None
-
-    def named(self, family: str) -> "Predictor":
-        """The same, resamples and all, for another family without runs."""
-        other = Predictor(self.shared, self.group | {"family": family}, self.why)
-        vars(other).update({name: value for name, value in vars(self).items() if name == "spread"})
-        return other
 
 
 def predictor(
@@ -73,16 +46,39 @@ def predictor(
     objective: str | None = None,
     law: str | Law | None = None,
     l_pruned_known: bool = True,
-) -> Predictor:
-    """Choose and fit the law that answers about a family and method: the one asked for, else the best predictor.
+) -> Mixture:
+    """Choose and fit what answers about a family and method: the law asked for, else those that predict best.
 
     `frame` holds run logs; `eval_data` and `objective` default to the group with most runs. Raises P2Error on a family
     or method that no law can speak about.
     """
     text, group = same_text(frame, family, method, eval_data, objective)
-    chosen, why = choose_law(text, law, l_pruned_known)
-    shared = fit_new_model(chosen, text, family, method)
-    return Predictor(shared, {"family": family, "method": method, **group}, tuple(why))
+    return mixture(text, {"family": family, "method": method, **group}, law, l_pruned_known)
+
+
+def mixture(
+    text: pd.DataFrame, group: dict[str, str], law: str | Law | None, l_pruned_known: bool, where: str = "budget"
+) -> Mixture:
+    """The laws that answer about a group of the usable rows on its text."""
+    errors, why = choose_laws(text, law, l_pruned_known, where)
+    members, refused = [], []
+    for chosen, error in errors.values():
+        try:
+            members.append((fit_new_model(chosen, text, group["family"], group["method"], where), error))
+        except P2Error as refusal:
+            refused.append(refusal)
+    if not members:
+        raise refused[0]
+    own = text[text["method"] == group["method"]]
+    rows = own if len(own) else text
+    return Mixture(
+        members=tuple(member for member, _ in members),
+        errors=tuple(error for _, error in members),
+        range=Range.of(rows, text),
+        group=group,
+        recipe=usual_recipe(rows),
+        why=tuple(why),
+    )
 
 
 def recommended_fit(
@@ -93,58 +89,90 @@ def recommended_fit(
     eval_data: str | None = None,
     objective: str | None = None,
     l_pruned_known: bool = True,
-) -> Fit:
-    """The fit to predict new models of a family and method with: `.predict(frame)` needs the law's input columns only.
+) -> Mixture:
+    """What predicts new models of a family and method: `.predict(frame)` needs input columns only, `.band(frame)` says
+    how sure.
 
-    `frame` holds run logs; `eval_data` and `objective` default to the group with most runs. `notes` of the fit end in
-    why this law and what it was fitted to, in words. Raises P2Error on a family or method that no law can speak about.
+    `frame` holds run logs; `eval_data` and `objective` default to the group with most runs. `why` ends in what the laws
+    were fitted to, in words. Raises P2Error on a family or method that no law can speak about.
     """
     require(frame, ("run_id", "base_model", *GROUP, "n0", "rate", "tokens", "loss"), "recommended_fit")
-    found = predictor(
+    fitted = predictor(
         frame, family=family, method=method, eval_data=eval_data, objective=objective, l_pruned_known=l_pruned_known
     )
-    return replace(found.fit, notes=(*found.fit.notes, *found.why, lent_words(found.shared)))
+    return replace(fitted, why=(*fitted.why, lent_words(fitted.members[0])))
 
 
-def choose_law(
+def choose_laws(
     text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool, where: str = "budget"
-) -> tuple[Law, list[str]]:
-    """The law to answer with, and why it is that one: the law asked for, else the best on unseen sizes and rates.
+) -> tuple[dict[str, tuple[Law, float]], list[str]]:
+    """The laws to answer with and the held-out RMSE of each in nats, best first, and why these.
 
     `where` begins the errors.
     """
-    if isinstance(law, str) and law not in LAWS:
-        raise unknown_name("law", law, LAWS, where)
     if law is not None:
-        chosen = LAWS[law] if isinstance(law, str) else law
-        if not l_pruned_known and MEASURED in chosen.inputs:
-            fix = "give it (--l-pruned)" if where == "budget" else "choose a law that does without it"
-            raise P2Error(f"{where}: the law {chosen.name} needs l_pruned, the loss right after pruning; {fix}.")
-        return chosen, [f"The law {chosen.name} was asked for."]
+        chosen = _named(law, l_pruned_known, where)
+        return {chosen.name: (chosen, 1.0)}, [f"The law {chosen.name} was asked for."]
     table = heldout(text)
-    blind = table[[name for name in table.index if MEASURED not in LAWS[name].inputs]]
-    if table.empty or blind.empty:
-        return P2, ["These logs cannot test laws on unseen sizes or rates, so the paper's own law answers."]
-    best = (table if l_pruned_known else blind).index[0]
-    why = [f"{best} predicts unseen sizes and rates best here (held-out RMSE {table[best]:.4f} nats)."]
-    if not l_pruned_known and table.index[0] != best:
+    need = [MEASURED in LAWS[name].inputs for name in table.index]
+    able = table if l_pruned_known else table[~np.array(need, dtype=bool)]
+    if able.empty:
+        names = [n for n in UNTESTED if l_pruned_known or MEASURED not in LAWS[n].inputs]
+        why = ["These logs cannot test laws on unseen sizes or rates, so laws of each kind answer with equal weight."]
+        return {name: (LAWS[name], 1.0) for name in names}, why
+    ruled_out = (able["later"] > RULED_OUT * table["later"].min()) | (able["new"] > RULED_OUT * able["new"].min())
+    near = able.loc[~ruled_out, "new"] if not ruled_out.all() else able["new"].head(1)
+    errors = ", ".join(f"{name} {error:.4f}" for name, error in near.items())
+    why = [f"{len(near)} laws answer together; on unseen sizes and rates each errs (RMSE, nats): {errors}."]
+    best, own = table["new"].index[0], near.index[0]
+    if not l_pruned_known and best != own:
         why.append(
             "Without l_pruned only laws that do not need it could answer. Measure the loss once after pruning and "
-            f"pass it: {table.index[0]} errs {table.iloc[0]:.4f} in place of {table[best]:.4f} nats there."
+            f"pass it: {best} then joins, which errs {table['new'].iloc[0]:.4f} nats there in place of the "
+            f"{near.iloc[0]:.4f} of {own}."
         )
-    return LAWS[best], why
+    return {str(name): (LAWS[str(name)], float(error)) for name, error in near.items()}, why
 
 
-def heldout(text: pd.DataFrame) -> pd.Series:
-    """Mean held-out RMSE over unseen sizes and rates by law, lowest first, in nats; laws that failed a cell left out.
+def choose_law(text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool, where: str = "budget") -> Law:
+    """The one law that predicts best, where one must stand for all; the law asked for where there is one."""
+    errors, _ = choose_laws(text, law, l_pruned_known, where)
+    return next(iter(errors.values()))[0]
+
+
+def _named(law: str | Law, l_pruned_known: bool, where: str) -> Law:
+    if isinstance(law, str) and law not in LAWS:
+        raise unknown_name("law", law, LAWS, where)
+    chosen = LAWS[law] if isinstance(law, str) else law
+    if not l_pruned_known and MEASURED in chosen.inputs:
+        fix = "give it (--l-pruned)" if where == "budget" else "choose a law that does without it"
+        raise P2Error(f"{where}: the law {chosen.name} needs l_pruned, the loss right after pruning; {fix}.")
+    return chosen
+
+
+def usual_recipe(rows: pd.DataFrame) -> dict[str, object]:
+    """How most of the runs were trained, `RECIPE` keys; None where the logs do not say."""
+    heads = rows.drop_duplicates("run_id")
+    names = {key: c for key, c in RECIPE.items() if c in heads and heads[c].notna().any()}
+    usual = {key: heads[c].dropna().astype(object).value_counts().index[0] for key, c in names.items()}
+    return dict.fromkeys(RECIPE) | {k: v.item() if hasattr(v, "item") else v for k, v in usual.items()}
+
+
+def heldout(text: pd.DataFrame) -> pd.DataFrame:
+    """Held-out RMSE by law in nats, lowest `new` first; laws that failed a cell of `new` left out.
+
+    `new` is the mean over unseen sizes and rates; `later`, over the last fifth of runs that were seen, the median over
+    groups, NaN where no run is long enough.
 
     The last few answers are kept: the same runs always rank laws alike.
     """
     key = hash(tuple(pd.util.hash_pandas_object(text[[c for c in KEY if c in text]], index=False)))
 
-    def make() -> pd.Series:
-        table = rank(text, cells=score_cells(text, LAWS, NEW_MODEL, draws=1)).set_index("law")
-        return table["rmse_heldout"].dropna().sort_values()
+    def make() -> pd.DataFrame:
+        cells = score_cells(text, LAWS, HELD_OUT, draws=1)
+        new = rank(text, cells=cells[cells["track"].isin(NEW_MODEL)]).set_index("law")["rmse_heldout"]
+        later = cells[cells["track"] == LATER].groupby("law")["rmse"].median()
+        return pd.DataFrame({"new": new.dropna().sort_values()}).assign(later=later)
 
     return _heldout.get(key, make)
 

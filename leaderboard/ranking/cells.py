@@ -47,7 +47,9 @@ def score_cells(
     columns = dict.fromkeys((*NEEDED, *GROUP, "contributor", "warmup_tokens", *LAW_INPUTS, *inputs))
     frame = standard(usable(frame))
     rows = frame[[c for c in columns if c in frame]]
-    if lacking := [c for c in inputs if c in rows and rows[c].isna().any()]:  # laws are compared on the same rows
+    varied = {c for law in laws.values() for c in law.varies}  # a law whose own these are is not testable without
+    lacking = [c for c in inputs if c not in varied and c in rows and rows[c].isna().any()]
+    if lacking:  # laws are compared on the same rows
         rows = rows.dropna(subset=lacking)
     if not len(rows):
         raise P2Error("rank: no usable row (tokens > warmup_tokens, something pruned) in these logs.")

@@ -19,8 +19,9 @@ from leaderboard.logs.origin import ORIGIN, origin
 from leaderboard.once import Once
 from leaderboard.planning.bases import BASES, Base, measured_bases, with_losses
 from leaderboard.planning.budget import NEEDED, Budget, Question, answer
+from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.plan import plan
-from leaderboard.planning.recommend import Predictor, fit_new_model, predictor, same_text
+from leaderboard.planning.recommend import fit_new_model, predictor, same_text
 from leaderboard.planning.rivals import deployed_size, near_bases, priced
 from leaderboard.planning.wanted import wanted
 from leaderboard.ranking.asd import noise_floor
@@ -143,7 +144,7 @@ class Board:
         objective: str | None = None,
         law: str | None = None,
         l_pruned_known: bool = False,
-    ) -> Predictor:
+    ) -> Mixture:
         """The fitted law that answers about a family and method, with its resamples (recommend.py).
 
         Whoever asks for the same group shares one, whether it is named or found; so do all families without runs.
@@ -152,12 +153,12 @@ class Board:
         text, group = self._texts.get(asked, lambda: same_text(self._heads, *asked))
         known = family if family in set(text["family"]) else None
 
-        def make() -> Predictor:
+        def make() -> Mixture:
             found = predictor(
                 self.frame, family=family, method=method, eval_data=eval_data, objective=objective, law=law,
                 l_pruned_known=l_pruned_known,
             )  # fmt: skip
-            _ = found.spread
+            _ = found.has_interval and found.resamples
             return found
 
         found = self._answers.get((known, method, *group.values(), law, l_pruned_known), make)
@@ -172,7 +173,7 @@ class Board:
         law: str | None = None,
         gpu: str | None = None,
         price: float | None = None,
-    ) -> tuple[Budget, Predictor]:
+    ) -> tuple[Budget, Mixture]:
         """How many tokens, and the predictor that said so."""
         found = self.predictor(
             asked.family, asked.method, eval_data=eval_data, objective=objective, law=law,

@@ -13,10 +13,11 @@ from leaderboard.logs.methods import takes_rate
 from leaderboard.planning.bases import Base
 from leaderboard.planning.budget import Budget, Question
 from leaderboard.planning.candidates import sparse_rate
+from leaderboard.planning.distance import SLACK, Beyond, State
 from leaderboard.planning.gpus import GPUS
-from leaderboard.planning.outlook import SLACK, Beyond, beyond, nearest_runs, outlook
+from leaderboard.planning.mixture import Mixture
+from leaderboard.planning.outlook import beyond, nearest_runs, outlook
 from leaderboard.planning.plan import UNPRUNED
-from leaderboard.planning.recommend import Predictor
 from leaderboard.serving.board import Board
 from space.parts import figures, links, look
 from space.parts.share import Share
@@ -235,10 +236,11 @@ def _answer(board: Board, state: links.Values) -> tuple[str, str]:
     return look.warned(make), address
 
 
-def answer_html(found: Budget, predictor: Predictor, asked: Asked) -> str:
+def answer_html(found: Budget, predictor: Mixture, asked: Asked) -> str:
     """The answer in a sentence, its interval, cost, and how far it lies outside the data."""
+    question = asked.question
     pairs = []
-    if found.tokens or found.tokens is None:
+    if found.loss is not None and found.tokens != 0:
         pairs.append(("Predicted loss" if found.tokens else "Floor", words.loss(found.loss)))
     for name, ends in (("80 % of new runs", found.tokens_80), ("95 % of new runs", found.tokens_95)):
         if ends is not None and found.tokens:
@@ -246,16 +248,26 @@ def answer_html(found: Budget, predictor: Predictor, asked: Asked) -> str:
     if found.gpu_hours is not None and asked.gpu:
         pairs.append((f"On one {asked.gpu.upper()}", words.time(found.gpu_hours)))
         pairs.append(("Cost", words.price(found.cost)))
-    pairs.append(("Law", f'<a href="laws?law={found.law}">{found.law}</a>'))
+    best = max(found.weights, key=lambda law: found.weights[law])
+    pairs.append(
+        ("Laws" if len(found.weights) > 1 else "Law", f'{found.law}, <a href="laws?law={best}">{best}</a> first')
+    )
+    far = found.state is State.TOO_FAR
     amount, does = found.sentence()
     why = "".join(f"<li>{words.text(line)}</li>" for line in found.why)
     return (
+        f'<p class="state">{STATES[found.state]}</p>'
         f'<p class="sentence" aria-live="polite"><strong>{amount}</strong> {words.text(does)}</p>{facts(pairs)}'
-        f"{_warning(beyond(predictor, asked.question, found.tokens), asked)}"
-        f"<details><summary>Why this answer</summary><ul>{why}</ul></details>"
+        f"{'' if far else _warning(beyond(predictor, question, found.tokens), asked)}"
+        f"<details{' open' * far}><summary>{'What would answer it' if far else 'Why this answer'}</summary>"
+        f"<ul>{why}</ul></details>"
     )
 
 
+STATES = {
+    State.INSIDE: "Inside what was measured", State.BEYOND: "Beyond what was measured",
+    State.TOO_FAR: "Too far from what was measured",
+}  # fmt: skip
 _RANGES = {"size": ("parameters", words.count), "rate": ("removed", words.share), "tokens": ("tokens", words.count)}
 
 
@@ -288,7 +300,7 @@ def _picture(board: Board, state: links.Values) -> tuple[go.Figure | None, str, 
     figure = figures.budget(curve, near, found.tokens, asked.question.target, asked.question.l0)
     count = near["run_id"].nunique()
     caption = (
-        "Predicted loss over tokens" + (" with the band where 80 % of new runs fall" if predictor.spread else "")
+        "Predicted loss over tokens" + (" with the band where 80 % of new runs fall" if predictor.has_interval else "")
         + (f", over the {count} nearest measured runs of this family and method." if count else ". No run of this "
            "family and method was measured.")
     )  # fmt: skip

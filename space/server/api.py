@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from leaderboard.errors import P2Error
 from leaderboard.logs.check import MAX_BYTES, check_files
@@ -96,14 +97,17 @@ class Functions:
             excess: Goal: this many nats per token above l0.
             gain: Goal: the next doubling of tokens wins less than this many nats per token; 0.01 by default.
             eval_data: Held-out text of the losses; by default the one with most runs.
-            law: Law that answers; by default the one that predicts unseen models best.
+            law: Law that answers alone; by default several answer together.
             gpu: Also GPU-hours and cost on this GPU: h200, h100, a100, l40s or rtx-4090.
             price: US dollars a GPU-hour; by default a typical price.
 
         Returns:
-            tokens (null where the goal is unreachable), tokens_80 and tokens_95 (intervals for a new run), loss (nats
-            per token), status (reached, already_met, unreachable), law, group, extrapolation (factors beyond the
-            measured range, 1 inside), gpu_hours, cost (US dollars) and why (sentences).
+            state (inside, beyond, too_far: the data cannot answer, and every number is null), tokens (null where the
+            goal is unreachable), at_most (the goal is met at the fewest tokens that any run measured), tokens_80 and
+            tokens_95 (intervals for a new run), loss (nats per token), status (reached, already_met, unreachable), law
+            (`mixture` of several), weights (their shares), group, extrapolation (factors beyond the measured range, 1
+            inside), recipe (schedule, peak_rate, batch, text of the runs), evidence (published recoveries near it),
+            gpu_hours, cost (US dollars) and why (sentences).
 
         Example:
             budget(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, excess=0.05, gpu="h100")
@@ -194,12 +198,13 @@ class Functions:
             tokens: Post-training token counts, 1e3 to 1e13 each, at most 1,000 of them.
             l_pruned: Held-out loss right after pruning, in nats per token, when measured.
             eval_data: Held-out text of the losses; by default the one with most runs.
-            law: Law that answers; by default the one that predicts unseen models best.
+            law: Law that answers alone; by default several answer together.
             level: Share of new runs whose loss falls within low and high, e.g. 0.8.
 
         Returns:
-            law, group, level, why (sentences) and `losses`: tokens, loss, low, high, all losses in nats per token; low
-            and high are null where there are too few runs for an interval.
+            law (`mixture` of several), weights (their shares), group, level, why (sentences) and `losses`: tokens,
+            loss, low, high, state; losses in nats per token. low and high are null where there are too few runs for an
+            interval, all three where the state is too_far.
 
         Example:
             predict(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, tokens=[1e6, 1e7])
@@ -216,7 +221,8 @@ class Functions:
         )  # fmt: skip
         losses = as_json.rows(losses_at(found, asked, tokens, level))
         return {
-            "law": found.fit.law.name,
+            "law": found.law,
+            "weights": found.named_weights(asked.curve(np.array(tokens[:1], dtype=float))),
             "group": found.group,
             "level": level,
             "why": list(found.why),

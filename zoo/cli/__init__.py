@@ -10,6 +10,7 @@ from zoo.cli import (
     bench,
     dataset,
     evidence_table,
+    forecast,
     hub,
     importing,
     leaderboard,
@@ -54,6 +55,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(space.app, name="space")
 leaderboard.register(app)
 plan.register(app)
+forecast.register(app)
 app.command()(evidence_table.evidence)
 importing.register(app)
 app.command()(run.run)

@@ -1,4 +1,5 @@
-"""What `p2zoo rank --ablate` and `--metrics` print: which inputs matter, and which in-sample metric chooses well."""
+"""What `p2zoo rank --ablate`, `--metrics` and `--calibration` print: which inputs matter, which in-sample metric
+chooses well, what intervals cover."""
 
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,17 @@ def show_metrics(table: "pd.DataFrame") -> None:
     first = table.iloc[0]
     print(f"Best held out: share of {first['n_cells']} cells where the law it picks has the lowest held-out RMSE;")
     print(f"by chance {first['by_chance']:.2f}. Regret: the pick's held-out RMSE over the lowest.")
+
+
+def show_calibration(table: "pd.DataFrame") -> None:
+    """A row a kind of hold-out, or a distance, with and without l_pruned."""
+    rows = []
+    for r in table.to_dict("records"):
+        shares = [f"{r[name]:.0%}" for name in ("loss_80", "loss_95", "tokens_80", "tokens_95")]
+        known = "known" if r["l_pruned_known"] else "unknown"
+        rows.append([r["kind"], known, str(r["curves"]), f"{r['rmse']:.4f}", *shares])
+    _print(["held out", "l_pruned", "curves", "RMSE", "loss 80 %", "95 %", "tokens 80 %", "95 %"], rows)
+    print("Shares of held-out losses, and of tokens to a measured loss, that the intervals cover.")
 
 
 def _print(head: list[str], rows: list[list[str]]) -> None:

@@ -7,7 +7,7 @@ import typer
 from leaderboard import words
 from leaderboard.errors import unknown_name
 from zoo.cli.leaderboard import Json, _console, _print_json
-from zoo.cli.quantities import count_option, share
+from zoo.cli.options import count_option, share
 
 if TYPE_CHECKING:
     from leaderboard.evidence.recovery import Recovery

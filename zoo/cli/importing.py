@@ -9,7 +9,7 @@ import typer
 
 from leaderboard.errors import P2Error
 from leaderboard.logs.findings import ERROR, printable
-from zoo.cli.quantities import count, share
+from zoo.cli.options import count, share
 
 if TYPE_CHECKING:
     from leaderboard.importing import Imported

@@ -10,8 +10,7 @@ import typer
 from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.findings import ERROR, printable
-from zoo.cli.options import Endpoint
-from zoo.cli.quantities import Share, count_option
+from zoo.cli.options import Endpoint, Share, count_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from leaderboard.logs.findings import Report
     from leaderboard.logs.frame import Logs as Read
     from leaderboard.planning.budget import Budget
-    from leaderboard.planning.outlook import Beyond
+    from leaderboard.planning.distance import Beyond
 
 Logs = Annotated[str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -112,6 +111,9 @@ def rank(
     ] = None,
     ablate: Annotated[bool, typer.Option("--ablate", help="Instead: P² without each of its inputs.")] = False,
     metrics: Annotated[bool, typer.Option("--metrics", help="Instead: which in-sample metric chooses well.")] = False,
+    calibration: Annotated[
+        bool, typer.Option("--calibration", help="Instead: what the intervals of budgets cover, in minutes.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Rank laws by how well they predict the slope of unseen curves (ASD).
@@ -125,8 +127,13 @@ def rank(
     laws = choose_laws(law or (), "rank")
     if ablate and (metrics or law):
         raise P2Error("rank: --ablate takes P² apart; it goes with neither --metrics nor --law.")
+    if calibration and (ablate or metrics or law):
+        raise P2Error("rank: --calibration judges the budgets of these logs; it goes with no other option.")
     read = load_logs(logs)
     _warn(read)
+    if calibration:
+        _calibration(read, as_json)
+        return
     if ablate or metrics:
         _evidence(read, laws if metrics else None, as_json)
         return
@@ -140,6 +147,21 @@ def rank(
         _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)})
     else:
         _show_rank(table, floor)
+
+
+def _calibration(read: Any, as_json: bool) -> None:
+    """The answer of `rank --calibration`."""
+    from leaderboard.studies.calibration import by_distance, calibrate, summary
+    from zoo.cli import evidence
+
+    with _status("answering every hold-out of these logs"):
+        judged = calibrate(read.frame)
+    tables = {"kinds": summary(judged), "distances": by_distance(judged)}
+    if as_json:
+        _print_json({"data": _data(read)} | {name: table.to_dict("records") for name, table in tables.items()})
+    else:
+        for table in tables.values():
+            evidence.show_calibration(table)
 
 
 def _evidence(read: Any, laws: Any, as_json: bool) -> None:
@@ -161,26 +183,30 @@ def _evidence(read: Any, laws: Any, as_json: bool) -> None:
 def budget(
     logs: Logs = None,
     *,
-    family: Annotated[str, typer.Option(help="Model family, e.g. llama-3.")],
-    method: Annotated[str, typer.Option(help="Pruning method: depth, width or 2:4.")],
-    rate: Share,
-    n0: Annotated[float, count_option("Parameters before pruning, e.g. 8B.")],
-    l0: Annotated[float, typer.Option(help="Held-out loss before pruning, nats/token.")],
+    family: Annotated[str | None, typer.Option(help="Model family, e.g. llama-3.")] = None,
+    method: Annotated[str | None, typer.Option(help="Pruning method: depth, width or 2:4.")] = None,
+    rate: Share = None,
+    n0: Annotated[float | None, count_option("Parameters before pruning, e.g. 8B.")] = None,
+    l0: Annotated[float | None, typer.Option(help="Held-out loss before pruning, nats/token.")] = None,
     l_pruned: Annotated[float | None, typer.Option(help="Held-out loss right after pruning, when measured.")] = None,
     target_loss: Annotated[float | None, typer.Option(help="Goal: this loss.")] = None,
     excess: Annotated[float | None, typer.Option(help="Goal: this far above l0.")] = None,
     gain: Annotated[float | None, typer.Option(help="Goal: the next doubling wins less (default 0.01).")] = None,
-    law: Annotated[str | None, typer.Option(help="Law, or FILE.py:NAME; default: the best predictor here.")] = None,
+    law: Annotated[str | None, typer.Option(help="Law, or FILE.py:NAME, to answer alone; default: several.")] = None,
     eval_data: Annotated[str | None, typer.Option(help="Held-out text; default: the one with most runs.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Also GPU-hours and cost on this GPU, e.g. h100.")] = None,
     price: Annotated[
         float | None, typer.Option(min=0, help="With --gpu: US dollars an hour; default: typical.")
     ] = None,
+    pilot: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Answer for this run, from its rows so far; see `forecast`.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """How many post-training tokens does this pruned model need?
 
-    Example: `p2zoo budget --family llama-3 --method depth --rate 25% --n0 34M --l0 2.72 --excess 0.05 --gpu h100`
+    Example: `p2zoo budget --family llama-3 --method depth --rate 25% --n0 34M --l0 2.72 --excess 0.05 --gpu h100`,
+    or of a run that has begun `p2zoo budget --pilot runs/depth --excess 0.05`
     """
     from leaderboard import load_logs
     from leaderboard.laws.user import find_law
@@ -189,9 +215,14 @@ def budget(
     from leaderboard.planning.outlook import beyond
     from leaderboard.planning.recommend import predictor
 
-    chosen = find_law(law, "budget") if law else None
     if price is not None and gpu is None:
         raise P2Error("budget: --price is that of a --gpu; name it too.")
+    if pilot is not None:
+        _of_pilot(pilot, logs, target_loss, excess, gain, gpu, price, as_json)
+        return
+    if family is None or method is None or rate is None or n0 is None or l0 is None:
+        raise _lacking(family=family, method=method, rate=rate, n0=n0, l0=l0)
+    chosen = find_law(law, "budget") if law else None
     check_offer(gpu, price)
     asked = Question(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
@@ -209,6 +240,29 @@ def budget(
         _print_json(told.as_dict())
     else:
         _show_budget(told, beyond(found, asked, told.tokens), read.source)
+
+
+def _lacking(**needed: object) -> P2Error:
+    missing = ", ".join(f"--{name}" for name, value in needed.items() if value is None)
+    return P2Error(f"budget: {missing} must be given, or --pilot with a run that has begun.")
+
+
+def _of_pilot(
+    pilot: Path,
+    logs: str | None,
+    target_loss: float | None,
+    excess: float | None,
+    gain: float | None,
+    gpu: str | None,
+    price: float | None,
+    as_json: bool,
+) -> None:
+    """The budget of a run that has begun is its forecast, by default to where a doubling wins less than `GAIN`."""
+    from leaderboard.planning.budget import GAIN
+    from zoo.cli.forecast import forecast
+
+    gain = GAIN if target_loss is None and excess is None and gain is None else gain
+    forecast(pilot, logs, None, target_loss, excess, gain, gpu, price, None, as_json)
 
 
 def _data(read: "Read") -> dict[str, Any]:
@@ -301,11 +355,20 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
 
 
 def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
-    """The answer for people; one that lies outside the data begins with that."""
-    if guess := _guess(answer, far):
-        print(f"A guess: {guess}.")
+    """The answer for people, the state of distance first; one that is too far has no number."""
+    if answer.state == "too_far" and answer.status is None:
+        print(f"too far to say: {answer.goal}.")
+        print("\n".join(f"  {line}" for line in answer.why))
+        return
+    where = _outside(answer, far)
+    print(f"{answer.state}{': ' + where if where else ' what was measured'}.")
     print(" ".join(answer.sentence()))
-    print(f"  predicted loss {answer.loss:.4f} nats/token, by the law {answer.law} from {source}")
+    laws = ", ".join(f"{name} {share:.0%}" for name, share in answer.weights.items() if share >= 0.005)
+    print(f"  predicted loss {answer.loss:.4f} nats/token, by {laws}; from {source}")
+    recipe = ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in answer.recipe.items() if value is not None
+    )
+    print(f"  trained like the runs: {recipe}")
     if answer.tokens_80 and answer.tokens_95:
         print(f"  a new run: {words.span(*answer.tokens_80)} tokens (80 %), {words.span(*answer.tokens_95)} (95 %)")
     for line in answer.why:
@@ -314,7 +377,7 @@ def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
         print(f"  {words.time(answer.gpu_hours)} of GPU time, {words.price(answer.cost)}")
 
 
-def _guess(answer: "Budget", far: "list[Beyond]") -> str:
+def _outside(answer: "Budget", far: "list[Beyond]") -> str:
     """In which ways the question lies outside the runs behind the answer."""
     said = [f"no run of the family {answer.group['family']} was measured"] if answer.extrapolation["family"] else []
     for out in far:

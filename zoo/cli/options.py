@@ -1,5 +1,9 @@
-"""Options that several commands share, declared once: what makes a run, and how its result is told."""
+"""Options that several commands share, declared once: what makes a run, how its result is told, and counts and shares.
 
+Counts and shares are read as people write them: 34M, 8B, 61_440, 1e9; 25%, 0.25.
+"""
+
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -28,3 +32,34 @@ Wheel = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done and what it costs, and stop.")]
 ResultJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON; messages go to stderr.")]
 Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="Hub to talk to; default $HF_ENDPOINT.")]
+_COUNT = re.compile(r"(\d{1,3}(?:,\d{3})+(?:\.\d*)?|[\d_.]+(?:[eE]\+?\d+)?)\s*([kKmMbBtT]?)")
+_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+
+
+def count(text: str) -> float:
+    """Parameters or tokens."""
+    found = _COUNT.fullmatch(text.strip())
+    try:
+        return float(found[1].replace(",", "")) * _UNITS[found[2].lower()] if found else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no count; write 34M, 8B, 61_440 or 1e9.") from None
+
+
+def share(text: str) -> float:
+    """A share of all parameters."""
+    number = text.strip().removesuffix("%")
+    try:
+        return float(number) / 100 if text.strip().endswith("%") else float(number)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no share; write 25% or 0.25.") from None
+
+
+Share = Annotated[
+    float | None, typer.Option(parser=share, metavar="SHARE", help="Share of all parameters removed, e.g. 25%.")
+]
+
+
+def count_option(words: str) -> typer.models.OptionInfo:
+    """An option that takes a count."""
+    option: typer.models.OptionInfo = typer.Option(parser=count, metavar="COUNT", help=words)
+    return option

@@ -6,7 +6,7 @@ import typer
 
 from leaderboard import words
 from zoo.cli.leaderboard import Json, Logs, _console, _data, _print_json, _status, _warn
-from zoo.cli.quantities import count_option
+from zoo.cli.options import count_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ def _show_plan(table: "pd.DataFrame") -> None:
         half = (row["loss_high"] - row["loss_low"]) / 2
         own = "~" if row["l0_from"] != "measured" else ""
         loss = f"{own}{row['loss']:.3f}" if row["loss"] == row["loss"] else ""
-        far = _times(row["beyond"]) if row["beyond"] > INSIDE else ""
+        far = "too far" if row["state"] == "too_far" else _times(row["beyond"]) if row["beyond"] > INSIDE else ""
         rate = f"{row['rate']:.3f}" if row["rate"] else ""
         band = f"±{half:.3f}" if half == half else ""
         shown.add_row(row["base_model"], row["method"], rate, words.count(row["parameters"]), loss, band, far)

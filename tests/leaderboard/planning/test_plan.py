@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leaderboard import LAWS, P2Error
+from leaderboard import LAWS, P2Error, recommended_fit
 from leaderboard.logs.contract import usable
 from leaderboard.planning.bases import BASES, Base
-from leaderboard.planning.candidates import group_fits
 from leaderboard.planning.plan import COLUMNS, plan
 
 P2 = LAWS["p2"]
@@ -43,14 +42,26 @@ def test_the_rate_follows_from_the_size(table):
     assert sparse["parameters"] == pytest.approx(s3 - 26_590_144 / 2, abs=1)
 
 
-def test_losses_are_the_laws_own(table, seed):
-    (group,) = [g for g in group_fits(_text(seed), P2, "llama-3", "test") if g.method == "depth"]
-    row = table[table["method"] == "depth"].iloc[0]
+def test_losses_are_those_of_the_laws_together(seed):
+    rows = plan(seed, deployed=25e6, tokens=10e6)
+    row = rows[rows["method"] == "depth"].iloc[0]
     asked = pd.DataFrame({"n0": [33930176.0], "rate": row["rate"], "l0": row["l0"], "tokens": 10e6})
-    assert row["loss"] == pytest.approx(group.fit.predict(asked)[0], rel=1e-9)
-    low, high = group.shared.resample(draws=400).interval(asked, 0.9, new_run=True)
+    fitted = recommended_fit(seed, family="llama-3", method="depth", l_pruned_known=False)
+    assert row["loss"] == pytest.approx(fitted.predict(asked)[0], rel=1e-9)
+    low, high = fitted.band(asked).ends(0.9)
     assert (row["loss_low"], row["loss_high"]) == pytest.approx((low[0], high[0]))
     assert row["loss_low"] < row["loss"] < row["loss_high"]
+    assert (row["law"], row["state"]) == ("mixture", "inside")
+
+
+def test_what_is_too_far_has_no_loss(seed):
+    rows = plan(
+        seed, deployed=6e9, tokens=1e9, family="llama-3", bases=[replace(BASES["meta-llama/Llama-3.1-8B"], l0=1.95)]
+    )
+    far = rows[rows["base_model"].str.startswith("meta-llama") & (rows["method"] != "none")]
+    assert len(far)
+    assert (far["state"] == "too_far").all()
+    assert far[["loss", "loss_low", "loss_high"]].isna().all(axis=None)
 
 
 def _text(seed):
@@ -70,12 +81,14 @@ def test_unpruned_bases_have_their_measured_loss(table, seed):
 
 def test_what_lies_outside_the_runs_is_a_factor(seed, table):
     sparse = table[table["method"] == "2:4"].iloc[0]
-    assert sparse["beyond_size"] == pytest.approx(33_930_176 / 12_900_608)  # 2:4 was run on two smaller bases
+    assert sparse["beyond_size"] == pytest.approx(33_930_176 / 12_906_752)  # 2:4 was run on two smaller bases
     assert sparse["beyond"] == max(sparse[["beyond_size", "beyond_rate", "beyond_tokens"]])
     assert "2 runs are too few" in sparse["note"]
     far = plan(seed, deployed=8e6, tokens=1e9, family="qwen-2.5", law=P2).set_index("method")
     assert far.loc["depth", "beyond_tokens"] == pytest.approx(1e9 / 9_994_240)
-    assert far.loc["depth", "beyond_rate"] == pytest.approx(far.loc["depth", "rate"] / 0.225003, rel=1e-4)
+    assert far.loc["depth", "beyond_rate"] == pytest.approx(
+        far.loc["depth", "rate"] / 0.261220, rel=1e-4
+    )  # of either family
     assert "alpha, how the loss depends on n0, held at 0.35: needs 3 values" in far.loc["depth", "note"]
 
 
@@ -104,11 +117,10 @@ def test_a_law_that_breaks_down_predicts_nothing(seed):
     assert table["note"].str.contains("breaks down").all()
 
 
-def test_the_law_is_chosen_among_those_that_need_no_pruned_model(seed):
-    rows = seed[seed["family"] == "llama-3"]
-    table = plan(rows[rows["method"].isin(["depth", "none"])], deployed=25e6, tokens=10e6)
-    (law,) = set(table.loc[table["method"] != "none", "law"])
-    assert "l_pruned" not in LAWS[law].inputs
+def test_laws_that_need_a_pruned_model_stand_aside(seed):
+    table = plan(seed, deployed=25e6, tokens=10e6)
+    assert set(table.loc[table["method"] != "none", "law"]) == {"mixture"}
+    assert table.loc[table["method"] != "none", "loss"].notna().all()
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,9 @@ def _new(n0: float, rate: float, l0: float, damage: float) -> pd.DataFrame:
 @pytest.mark.parametrize("known", [True, False])
 def test_every_group_has_a_fit_that_predicts_new_models(family, method, known, seed):
     fitted = recommended_fit(seed, family=family, method=method, l_pruned_known=known)
-    assert known or "l_pruned" not in fitted.law.inputs
-    assert fitted.law is LAWS[fitted.law.name]
-    assert any("predicts unseen sizes and rates best" in note for note in fitted.notes)
-    assert any("Fitted to" in note for note in fitted.notes)
+    assert known or not any("l_pruned" in member.fit.law.inputs for member in fitted.members)
+    assert any("laws answer together" in line for line in fitted.why)
+    assert any("Fitted to" in line for line in fitted.why)
     for new in (_new(104e6, 0.3, 2.6, 0.5), _new(34e6, 0.45, 2.72, 2.0)):
         excess = fitted.predict(new[COLUMNS]) - new["l0"].to_numpy()
         assert np.isfinite(excess).all()

@@ -26,7 +26,7 @@ def test_a_budget_is_that_of_recommend_tokens(board):
         board.frame, family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, excess=0.05, gpu="h100"
     )
     assert found == same
-    assert predictor.fit.law.name == found.law
+    assert predictor.law == found.law
 
 
 def test_a_price_of_ones_own_changes_the_cost_alone(board):
@@ -104,8 +104,8 @@ def test_a_group_named_or_found_is_one_answer_and_tables_are_never_evicted(board
 def test_families_without_runs_share_one_answer_under_their_own_names(board):
     one, other = board.predictor("olmo-2", "depth"), board.predictor("gemma-3", "depth")
     assert (one.group["family"], other.group["family"]) == ("olmo-2", "gemma-3")
-    assert one.shared is other.shared
-    assert one.spread is other.spread
+    assert one.members is other.members
+    assert one.resamples is other.resamples
 
 
 def test_a_board_without_a_usable_run_is_made_ready_and_says_so(board):

@@ -14,7 +14,7 @@ from leaderboard.ranking.cells import METRICS
 from leaderboard.serving.board import Board
 from tests import commands
 from zoo import cli
-from zoo.cli.quantities import count, share
+from zoo.cli.options import count, share
 
 ASK = ["--family", "llama-3", "--method", "depth", "--rate", "0.25", "--n0", "34e6", "--l0", "2.72"]
 

@@ -1,0 +1,77 @@
+"""The rows so far of a run of one's own, finished or not: a run folder, `log.parquet`, or `log.jsonl`.
+
+`log.jsonl` is what a run writes while it trains: an object a line with `tokens` and `loss`, perhaps `lr`. Beside it,
+`run.json` holds what is known of the run so far. A last line that was cut off does not count.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from leaderboard.errors import P2Error
+from leaderboard.logs.contract import BY_NAME
+
+MOST_BYTES = 200_000_000
+KINDS = "a run folder, a log.parquet or a log.jsonl"
+
+
+def read_own(path: str | Path) -> pd.DataFrame:
+    """The rows of the run at `path`. Raises P2Error on what is no run, in words."""
+    file = _log_of(Path(path))
+    if file.stat().st_size > MOST_BYTES:
+        raise P2Error(f"forecast: {file} has {file.stat().st_size:,} bytes; a log has at most {MOST_BYTES:,}.")
+    return _parquet(file) if file.suffix == ".parquet" else _lines(file)
+
+
+def _log_of(path: Path) -> Path:
+    if path.is_dir():
+        for name in ("log.parquet", "log.jsonl"):
+            if (path / name).is_file():
+                return path / name
+        raise P2Error(f"forecast: {path} holds neither log.parquet nor log.jsonl; give {KINDS}.")
+    if not path.is_file():
+        raise P2Error(f"forecast: {path} does not exist; give {KINDS}.")
+    if path.suffix not in (".parquet", ".jsonl"):
+        raise P2Error(f"forecast: {path} is not {KINDS}; `p2zoo import` reads logs of other programs.")
+    return path
+
+
+def _parquet(file: Path) -> pd.DataFrame:
+    try:
+        frame: pd.DataFrame = pq.read_table(file).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise P2Error(f"forecast: {file} is no parquet file: {str(error).splitlines()[0]}.") from error
+    return frame
+
+
+def _lines(file: Path) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    for number, line in enumerate((line for line in lines if line.endswith("\n")), 1):
+        row = _object(line)
+        if not {"tokens", "loss"} <= set(row):
+            raise P2Error(f"forecast: {file}, line {number}: an object with tokens and loss is expected.")
+        rows.append({name: value for name, value in row.items() if name in BY_NAME})
+    if not rows:
+        raise P2Error(f"forecast: {file} holds no rows yet; let the run go on until it has evaluated.")
+    beside = file.parent / "run.json"
+    state = _object(beside.read_text(encoding="utf-8", errors="replace")) if beside.is_file() else {}
+    known = {n: v for n, v in state.items() if n in BY_NAME and n not in ("tokens", "loss") and _single(v)}
+    return pd.DataFrame(rows).assign(**known)
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object; empty for anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _single(value: Any) -> bool:
+    return isinstance(value, int | float | str)
