@@ -1,7 +1,7 @@
 """Sending a run to Hugging Face Jobs: what is asked of the service, what it will cost, and following it.
 
 A request is data, made without a network; the stock client sends it (`HfApi.run_uv_job`), ships the recipe and a local
-wheel, and streams the log. What the job does there is job.py.
+wheel, and streams the log. What the job does there is worker.py.
 """
 
 import math
