@@ -18,7 +18,8 @@ On a machine that has p2zoo, `uv run recipes/job.py` with p2zoo on PYTHONPATH in
 
 import sys
 
-from zoo.jobs.worker import main
+from zoo.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.argv.insert(1, "run")  # `p2zoo run RECIPE --state ...`
+    main()

@@ -25,6 +25,8 @@ from leaderboard.files import whole_file
 from leaderboard.logs.methods import CONTROL, METHODS
 
 SCHEMA_VERSION = 1
+CLM, DISTILL = OBJECTIVES = ("clm", "distill")  # next token; the next-token distribution of the model before pruning
+WRAPPED, BFD_SPLIT = PACKINGS = ("wrapped", "bfd_split")  # how documents fill sequences
 _ARROW = {
     "int": pa.int64(),
     "float": pa.float64(),
@@ -111,7 +113,7 @@ COLUMNS: tuple[Column, ...] = (
     _c("schedule", _T, "text", "learning-rate schedule", "", None, None, "id"),
     _c("optimizer", _T, "text", "optimiser", "", None, None, "id"),
     _c("precision", _T, "text", "weights and compute, e.g. fp32-master-bf16-autocast", "", None, None, "id"),
-    _c("packing", _T, "text", "how documents fill sequences: wrapped or bfd_split", "", None, None, "id"),
+    _c("packing", _T, "text", f"how documents fill sequences: {' or '.join(PACKINGS)}", "", None, None, "id"),
     _c("warmup_tokens", _T, "int", "rows up to here enter no fit", "tokens", 0, None, "id"),
     _c("tokens_planned", _T, "int", "post-training budget", "tokens", 0, None, "id"),
     _c("seed", _T, "int", "seed of data order and training", "", 0, None, "id"),

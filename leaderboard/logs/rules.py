@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from leaderboard.logs.contract import BY_NAME, COLUMNS, IMPORTED, VOLATILE, run_id
+from leaderboard.logs.contract import BY_NAME, COLUMNS, IMPORTED, VOLATILE, WRAPPED, run_id
 from leaderboard.logs.findings import ERROR, WARNING
 from leaderboard.logs.methods import CONTROL, METHODS, is_known, takes_rate
 
@@ -200,7 +200,7 @@ def _percent(name: str) -> Callable[[Rows], Mask]:
 def _off_batch(rows: Rows) -> Mask:
     batch = np.maximum(rows.number("batch_tokens"), 1)
     partial_step: Mask = rows.number("tokens") % batch > 0  # not where the batch is unknown
-    return rows.text("packing", "wrapped".__eq__) & partial_step
+    return rows.text("packing", WRAPPED.__eq__) & partial_step
 
 
 def _request_missing(rows: Rows) -> Mask:

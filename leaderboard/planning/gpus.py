@@ -1,4 +1,4 @@
-"""What GPUs do and cost, as data: bf16 peak, and a typical list price an hour at the time of writing, late 2026.
+"""What GPUs do, hold and cost, as data: bf16 peak, memory, and a typical list price an hour in late 2026.
 
 Prices move and are nobody's offer: give your own with `--price`. `FLAVORS` are the machines of Hugging
 Face Jobs by their names there, at the prices of the Hub's page on Jobs then.
@@ -8,27 +8,28 @@ import re
 from dataclasses import dataclass
 
 from leaderboard.errors import P2Error, unknown_name
+from leaderboard.logs.contract import CLM, DISTILL
 from leaderboard.logs.methods import is_masked
 
 MFU = 0.40  # TRL with compile and no gradient checkpointing: 39 % measured on an H100, 1.24 B parameters
 MOST_PRICE = 1_000_000  # US dollars a GPU-hour
-DISTILL = "distill"  # the objective that needs a teacher
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """Dense bf16 peak in FLOP/s and a typical on-demand price in US dollars an hour (late 2026)."""
+    """Dense bf16 peak in FLOP/s, memory in bytes, a typical on-demand price in US dollars an hour (late 2026)."""
 
     peak: float
+    memory: float
     price: float
 
 
 GPUS = {
-    "h200": Gpu(989e12, 3.8),
-    "h100": Gpu(989e12, 3.0),
-    "a100": Gpu(312e12, 1.8),
-    "l40s": Gpu(181e12, 1.2),
-    "rtx-4090": Gpu(165e12, 0.5),
+    "h200": Gpu(989e12, 141e9, 3.8),
+    "h100": Gpu(989e12, 80e9, 3.0),
+    "a100": Gpu(312e12, 80e9, 1.8),
+    "l40s": Gpu(181e12, 48e9, 1.2),
+    "rtx-4090": Gpu(165e12, 24e9, 0.5),
 }
 
 
@@ -67,7 +68,7 @@ def gpu_hours(
     gpu: str,
     price: float | None = None,
     where: str = "budget",
-    objective: str = "clm",
+    objective: str = CLM,
 ) -> tuple[float, float]:
     """GPU-hours and cost in US dollars of post-training: 6 FLOPs a parameter and token at 40 % utilisation.
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from leaderboard.logs.contract import build_table, write_log
+from leaderboard.logs.contract import CLM, WRAPPED, build_table, write_log
 from leaderboard.logs.methods import CONTROL, takes_rate
 
 HERE = Path(__file__).parent
@@ -22,14 +22,14 @@ COMMON = {
     "contributor": "p2lab",
     "created_at": datetime(2026, 11, 22, tzinfo=UTC),
     "hardware": "1 x NVIDIA H100 80GB",
-    "objective": "clm",
+    "objective": CLM,
     "train_data": "p2lab/docs",
     "eval_data": "p2lab/docs-heldout",
     "seq_len": 512,
     "schedule": "constant-with-warmup",
     "optimizer": "adamw",
     "precision": "fp32-master-bf16-autocast",
-    "packing": "wrapped",
+    "packing": WRAPPED,
     "vocab_size": 16384,
 }
 

@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.logs.contract import COLUMNS, GROUP, UNKNOWN
+from leaderboard.logs.contract import CLM, COLUMNS, GROUP, UNKNOWN
 from leaderboard.logs.origin import ORIGIN, origin
 
 FACETS = ("family", "method", "base_model", "contributor", "eval_data")  # columns that a filter may name a value of
-USUAL_OBJECTIVE = "clm"
 RANGE = "rate"  # the column that a filter may bound
 SEARCH = ("run_id", "base_model", "family", "method", "contributor", "model_repo", "train_data", "eval_data")
 
@@ -111,7 +110,7 @@ MOST_CURVES = 9  # in a panel: more cannot be told apart
 def group_name(group: Mapping[Any, Any], text: bool = True) -> str:
     """Family, method, held-out text, objective and origin in words; the usual ones are not said."""
     named = [group["family"], group["method"], *([group["eval_data"]] if text else [])]
-    named += [group["objective"]] * (group["objective"] not in (USUAL_OBJECTIVE, UNKNOWN))
+    named += [group["objective"]] * (group["objective"] not in (CLM, UNKNOWN))
     return " · ".join(map(str, [*named, *filter(None, [group.get(ORIGIN)])]))
 
 

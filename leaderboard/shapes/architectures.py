@@ -21,8 +21,8 @@ class Architecture:
     head_norms: int = 0  # norms over one head in a layer, such as those of queries and keys
     mlp_matrices: int = 3  # 3: gate, up and down; 2: no gate
     heads_divide_hidden: bool = False  # the config class refuses a hidden size its heads do not divide
+    rope_theta: float = 1_000_000.0  # of models made from scratch: zoo/models/sizes.py
     per_layer: tuple[str, ...] = ()  # config lists with an entry a layer
-    rope_theta: float = 1_000_000.0  # of a small model trained from random weights
 
 
 ARCHITECTURES: dict[str, Architecture] = {

@@ -29,9 +29,15 @@ def run(
     gpus: Gpus = None,
     on: OnJobs = None,
     wheel: Wheel = None,
-    to: Annotated[str | None, typer.Option(metavar="NAMESPACE", help="With --on: publish there at the end.")] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(metavar="ME/REPO", help="Keep checkpoints in a private repository; started again, go on from it."),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="NAMESPACE", help="With --on or --state: publish there at the end.")
+    ] = None,
     logs: Annotated[
-        str | None, typer.Option(metavar="DATASET", help="With --on and --to: log data set for the pull request.")
+        str | None, typer.Option(metavar="DATASET", help="With --to: log data set for the pull request.")
     ] = None,
     license_: Annotated[
         str | None, typer.Option("--license", metavar="ID", help="With --to: licence of a model unknown to p2zoo.")
@@ -52,27 +58,38 @@ def run(
     - `p2zoo run llama-3.2-1b/depth-0.25 --gpus 8`, or `torchrun --nproc-per-node 8 -m zoo run llama-3.2-1b/depth-0.25`
 
     - `p2zoo run qwen-2.5-0.5b/depth-0.25 --on hf-jobs:h200 --wheel dist/p2zoo-0.1.0-py3-none-any.whl --to me --dry-run`
+
+    - `p2zoo run qwen-2.5-0.5b/depth-0.25 --state me/p2zoo-state --to me --logs org/p2-logs`, on a machine that may be
+    taken away
     """
     from zoo.recipe.catalog import find_recipe
     from zoo.recipe.files import load_recipe
 
-    send = {"wheel": wheel, "to": to, "logs": logs, "licence": license_}
-    _check_where(on, gpus, corpus, send)
+    send = {"to": to, "logs": logs, "licence": license_}
+    _check_where(on, state, gpus, corpus, send)
     path = find_recipe(recipe)
     found = load_recipe(path, with_gpus(set_, gpus), corpus)
-    if found.model.scratch is not None:
+    if found.model.scratch is not None and state is None:  # `p2zoo pretrain` keeps no state elsewhere
         raise P2Error(f"p2zoo run: {recipe} trains a model from scratch; use `p2zoo pretrain {recipe}`.")
     folder = out or Path("runs") / found.name
-    if on is None:
+    if on is None and state is not None and not dry_run:
+        _keep_state(found, folder, state, send, as_json)
+    elif on is None:
         carry_out(found, folder, resume, dry_run, as_json, summary)
     else:
-        _on_jobs(found, path, set_ or [], on, folder, send, dry_run, as_json)
+        _on_jobs(found, path, set_ or [], on, folder, send | {"wheel": wheel}, dry_run, as_json)
 
 
-def _check_where(on: str | None, gpus: int | None, corpus: Path | None, send: dict[str, str | None]) -> None:
+def _check_where(
+    on: str | None, state: str | None, gpus: int | None, corpus: Path | None, send: dict[str, str | None]
+) -> None:
     """Some options are for runs made here, some for those on Hugging Face Jobs."""
-    if on is None and (send["to"] or send["logs"] or send["licence"]):
-        raise P2Error("p2zoo run: --to, --logs and --license go with --on; `p2zoo publish` publishes a run made here.")
+    if on is None and state is None and any(send.values()):
+        raise P2Error(
+            "p2zoo run: --to, --logs and --license go with --on or --state; `p2zoo publish` publishes a run made here."
+        )
+    if on is not None and state is not None:
+        raise P2Error("p2zoo run: --state: a job with --on has a repository of its own for its checkpoints; drop it.")
     if on is not None and gpus is not None:
         raise P2Error("p2zoo run: --gpus: with --on the flavor says how many GPUs there are; drop it.")
     if on is not None and corpus is not None:
@@ -110,6 +127,17 @@ def carry_out(
     result = start(recipe, folder, resume, Console(stderr=as_json))
     if first:
         print(json.dumps(result, indent=2) if as_json else told(result, folder))
+
+
+def _keep_state(recipe: "Recipe", folder: Path, state: str, send: dict[str, str | None], as_json: bool) -> None:
+    """Run a recipe here, as a job does: go on from the state on the Hub, publish, and say what was published."""
+    from rich.console import Console
+
+    trainer()  # says what is not installed
+    from zoo.jobs.worker import work
+
+    if done := work(recipe, folder, state, **send, console=Console(stderr=as_json)):
+        print(json.dumps(done, indent=2), flush=True)
 
 
 def _on_jobs(

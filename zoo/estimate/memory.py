@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, replace
 
 from leaderboard.errors import P2Error
+from leaderboard.logs.contract import DISTILL
 from leaderboard.shapes import Shape, parameters
 from zoo.recipe.spec import TrainSpec
 
@@ -58,7 +59,7 @@ def memory(shape: Shape, train: TrainSpec, n0: int, micro_batch: int, recomputed
 
     A distillation keeps the weights of the model before pruning beside it, `n0` parameters.
     """
-    teacher = n0 * (2 if train.precision == "bf16-master" else 4) if train.objective == "distill" else 0
+    teacher = n0 * (2 if train.precision == "bf16-master" else 4) if train.objective == DISTILL else 0
     held = parameter_bytes(train) * parameters(shape) / processes
     return round(held) + teacher + activations(shape, train, micro_batch, recomputed)
 
@@ -85,7 +86,7 @@ def unshared(train: TrainSpec, processes: int) -> str | None:
             f"train.batch_tokens: a step has {sequences} sequences, which {processes} processes cannot share equally; "
             "start a number that divides it."
         )
-    if train.objective == "distill":
+    if train.objective == DISTILL:
         return "train.objective: distill keeps the whole teacher on one device; use one process, or clm."
     if train.optimizer == "adamw-8bit":
         return (

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from leaderboard.errors import P2Error
+from leaderboard.logs.contract import WRAPPED
 from zoo.inputs.packing import PADDING, Blocks, load_blocks, pack, save_blocks
 from zoo.inputs.text import Hashed, documents, forget, labelled, tokenize
 from zoo.recipe.spec import Recipe, TextSpec
@@ -123,7 +124,7 @@ def _calibration(recipe: Recipe, tokenizer: Any, commit: str) -> list[Tensor]:
     clean = replace(recipe.data.train, noise=None)  # so that clean and noisy runs prune the same
     texts = documents(clean, recipe.folder, "data.train", seed=recipe.prune.seed, commit=commit)
     wanted, seq_len = recipe.prune.calibration_tokens, recipe.train.seq_len
-    blocks = pack(tokenize(texts, tokenizer), seq_len, "wrapped", wanted)
+    blocks = pack(tokenize(texts, tokenizer), seq_len, WRAPPED, wanted)
     if blocks.tokens < wanted:
         raise _too_short("train", recipe.data.train, blocks, wanted, "prune.calibration_tokens")
     return list(torch.from_numpy(blocks.ids.astype("int64")).split(_CALIBRATION_ROWS))

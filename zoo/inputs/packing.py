@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from leaderboard.logs.contract import BFD_SPLIT, WRAPPED
 from zoo.files import disk
 
 PADDING = -1  # in `positions`
@@ -174,8 +175,8 @@ def _lay(pieces: list[list[int]], seq_len: int) -> Pair:
 
 
 _PACKERS: dict[str, Callable[[Iterable[list[int]], int, int], Iterator[Pair]]] = {
-    "wrapped": _wrapped,
-    "bfd_split": _bfd_split,
+    WRAPPED: _wrapped,
+    BFD_SPLIT: _bfd_split,
 }
 
 

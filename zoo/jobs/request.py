@@ -1,7 +1,7 @@
 """Sending a run to Hugging Face Jobs: what is asked of the service, what it will cost, and following it.
 
 A request is data, made without a network; the stock client sends it (`HfApi.run_uv_job`), ships the recipe and a local
-wheel, and streams the log. What the job does there is job.py.
+wheel, and streams the log. What the job does there is worker.py.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from leaderboard import words
 from leaderboard.errors import P2Error, RunFailed, unknown_name
-from leaderboard.planning.gpus import FLAVORS, ORIGIN, Flavor, gpu_hours
+from leaderboard.planning.gpus import FLAVORS, GPUS, ORIGIN, Flavor, gpu_hours
 from zoo.estimate.dry_run import Estimate
 from zoo.estimate.memory import GIB, check_shared, least_memory, unshared
 from zoo.pruning.plan import Plan
@@ -162,19 +162,16 @@ def job_dependency(wheel: str | None) -> tuple[str, list[str]]:
     return f"p2zoo[train] @ file://{MOUNT}/{path.name}", ["--wheel", str(path)]
 
 
-_MEMORY = {"l40s": 48, "a100": 80, "h200": 141}  # GB of one card
-
-
 def _check_memory(plan: Plan, train: TrainSpec, on: str, flavor: Flavor) -> None:
     """Refuse a machine on whose cards the training cannot fit, each with its share, and name one where it does."""
 
     def need(on: Flavor) -> float:
         return least_memory(plan.target, train, plan.n0, on.count)
 
-    if need(flavor) <= _MEMORY[flavor.gpu] * 1e9:
+    if need(flavor) <= GPUS[flavor.gpu].memory:
         return
     able = {n: f for n, f in FLAVORS.items() if f.count == 1 or not unshared(train, f.count)}
-    fits = [n for n, f in able.items() if need(f) <= _MEMORY[f.gpu] * 1e9]
+    fits = [n for n, f in able.items() if need(f) <= GPUS[f.gpu].memory]
     cheapest = min(fits, key=lambda n: FLAVORS[n].price, default=None)
     what = f"{PREFIX}{cheapest} would do" if cheapest else "no machine there is large enough"
     raise P2Error(

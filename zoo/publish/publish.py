@@ -19,7 +19,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 
 from leaderboard.errors import P2Error
 from leaderboard.logs import submit
-from leaderboard.logs.contract import write_log
+from leaderboard.logs.contract import CLM, write_log
 from leaderboard.logs.submit import Pull
 from zoo.publish.card import KEY, Numbers, eval_results, numbers, render
 from zoo.publish.client import Patience
@@ -157,7 +157,7 @@ def default_name(run: FinishedRun, licence: Licence) -> str:
     name = f"{base}-{method}-{run.columns['rate'] if asked is None else asked:.2f}"
     train, noise = run.recipe.train, run.recipe.data.train.noise
     name += f"-noise-{noise:g}" if noise else ""
-    name += f"-{train.objective}" if train.objective != "clm" else ""
+    name += f"-{train.objective}" if train.objective != CLM else ""
     name += f"-seed{train.seed}" if train.seed else ""
     return name if name.startswith(licence.prefix) else f"{licence.prefix}-{name}"
 

@@ -6,12 +6,13 @@ recipe costs is dry_run.py. Everything that a recipe alone can get wrong is refu
 
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.logs.contract import canonical_json
+from leaderboard.logs.contract import CLM, OBJECTIVES, PACKINGS, WRAPPED, canonical_json
 from leaderboard.logs.methods import CONTROL
 from leaderboard.logs.rules import HUB_NAME
 from leaderboard.shapes import ARCHITECTURES
@@ -20,11 +21,15 @@ from zoo.pruning.spec import PruneSpec
 from zoo.recipe.grid import GRIDS
 from zoo.recipe.strict import plain
 
-SCHEDULES = ("constant", "cosine", "cosine-to-10%", "linear")  # plain cosine and linear end at 0
-OBJECTIVES = ("clm", "distill")  # next token; the next-token distribution of the model before pruning
+# A schedule, and its name and settings in transformers. Plain cosine and linear end at 0.
+SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
+    "constant": ("constant_with_warmup", {}),
+    "cosine": ("cosine", {}),
+    "cosine-to-10%": ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
+    "linear": ("linear", {}),
+}
 PRETRAIN = "pretrain"  # what the log says of a model trained from random weights
 OPTIMIZERS = ("adamw", "adamw-8bit")
-PACKINGS = ("wrapped", "bfd_split")
 PRECISIONS = ("fp32", "fp32-master-bf16-autocast", "bf16-master")
 
 
@@ -173,10 +178,10 @@ class TrainSpec:
     lr_peak: float
     checkpoint_tokens: int  # between two checkpoints
     micro_batch: int | None = None  # sequences in one forward pass, at most; None: found out
-    objective: str = "clm"
+    objective: str = CLM
     schedule: str = "constant"
     warmup_tokens: int = 0
-    packing: str = "wrapped"
+    packing: str = WRAPPED
     optimizer: str = "adamw"
     precision: str = "fp32-master-bf16-autocast"
     gradient_checkpointing: bool | None = None  # compute activations twice; None: only where nothing else fits
@@ -264,7 +269,7 @@ class Recipe:
                 raise P2Error(
                     f"{key}: got {value!r}, allowed are up to 96 of a-z, 0-9 and . _ - after a letter or digit."
                 )
-        if self.model.scratch is not None and (self.prune.method != CONTROL or self.train.objective != "clm"):
+        if self.model.scratch is not None and (self.prune.method != CONTROL or self.train.objective != CLM):
             raise P2Error("prune.method: a model trained from scratch is not pruned and has no teacher: none and clm.")
 
     @property
@@ -295,7 +300,7 @@ def as_data(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in plain(recipe).items() if key != "folder"}
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def _one_of(name: str, value: str, known: Collection[str]) -> None:
     if value not in known:
         raise unknown_name(name, value, known, f"train.{name}")
 

@@ -42,7 +42,7 @@ class Loaded:
     dtype: str
     parameters: int
     tied: bool
-    weights_sha256: str  # and buffers: rotary frequencies are not saved, but must come back the same
+    tensors_sha256: str  # and buffers: rotary frequencies are not saved, but must come back the same
     cached_equals_uncached: bool
     zeros: int
 
@@ -91,7 +91,7 @@ def judge(
         "dtype": str(model.dtype),
         "parameters": sum(p.numel() for p in model.parameters()),
         "tied": _tied(model),
-        "weights_sha256": _weights_sha256(model),
+        "tensors_sha256": _tensors_sha256(model),
         "cached_equals_uncached": True,
         "zeros": max(loaded.zeros, zeros),
     }
@@ -153,7 +153,7 @@ def _tied(model: PreTrainedModel) -> bool:
     return model.get_submodule(modules.head).weight is model.get_submodule(modules.embedding).weight
 
 
-def _weights_sha256(model: PreTrainedModel) -> str:
+def _tensors_sha256(model: PreTrainedModel) -> str:
     """Hash of every named parameter and buffer, bit by bit."""
     digest = hashlib.sha256()
     for name, weight in sorted([*model.named_parameters(), *model.named_buffers()]):
@@ -179,7 +179,7 @@ def load_and_report(folder: Path, tokens: Tensor, device: str) -> tuple[Loaded, 
         dtype=str(model.dtype),
         parameters=sum(p.numel() for p in model.parameters()),
         tied=_tied(model),
-        weights_sha256=_weights_sha256(model),
+        tensors_sha256=_tensors_sha256(model),
         cached_equals_uncached=True,
         zeros=count_zeros(linear.weight for _, _, linear in sparse_linears(model)),
     )

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from leaderboard.errors import P2Error
+from leaderboard.logs.contract import DISTILL
 from zoo.distributed import Team
 from zoo.estimate.dry_run import grid_steps
 from zoo.evaluation.heldout import heldout_loss
@@ -89,7 +90,7 @@ def _whole(job: Job, model: Any) -> Any:
 
 def _teacher(job: Job, inputs: Inputs) -> Any:
     """The model before pruning, whose next-token distribution a distilled one learns."""
-    if job.recipe.train.objective != "distill":
+    if job.recipe.train.objective != DISTILL:
         return None
     assert inputs.source.folder is not None
     return base_model.load_model(inputs.source.folder, job.recipe.train.precision).eval().requires_grad_(False)

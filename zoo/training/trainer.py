@@ -30,22 +30,15 @@ from leaderboard.shapes import shape_of
 from zoo.distributed import ALONE, Team
 from zoo.estimate.flops import flops_per_token, peak
 from zoo.estimate.memory import state_bytes
-from zoo.evaluation.next_token import next_token_nll
+from zoo.evaluation.next_token import as_inputs, next_token_nll
 from zoo.files import disk
 from zoo.inputs.packing import Blocks
-from zoo.recipe.spec import TrainSpec
+from zoo.recipe.spec import SCHEDULES, TrainSpec
 from zoo.training import autotune
 from zoo.training.adam8bit import AdamW8bit
-from zoo.training.ahead import Ahead
 from zoo.training.distill import next_token_kl
 from zoo.training.execution import Execution, apply, expected_to_fit, ladder, training
 
-SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
-    "constant": ("constant_with_warmup", {}),
-    "cosine": ("cosine", {}),
-    "cosine-to-10%": ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
-    "linear": ("linear", {}),
-}
 ADAM_BETA2 = 0.95  # weight decay is 0 and gradients are clipped to norm 1
 CLIP = 1.0
 _CPU_PEAK = 1e11  # FLOP/s, to guess how long a training will take there
@@ -83,13 +76,12 @@ class LeanTrainer(SFTTrainer):
         _check_master(model, spec)
         self.bare = model  # as it came, whatever the trainer puts around it
         self.team = team
-        self.ahead = Ahead(blocks, team.size)
         optimizer = AdamW8bit(model.parameters(), spec.lr_peak, ADAM_BETA2) if spec.optimizer == "adamw-8bit" else None
         super().__init__(
             model=model,
             args=_arguments(spec, len(blocks), folder, team),
             train_dataset=Dataset.from_dict({"row": np.arange(len(blocks))}),
-            data_collator=self.ahead,
+            data_collator=lambda rows: as_inputs(blocks, [row["row"] for row in rows]),
             processing_class=tokenizer,
             optimizers=(optimizer, None),
         )
@@ -224,7 +216,6 @@ class LeanTrainer(SFTTrainer):
         try:
             return super().train(*args, **kwargs)
         finally:
-            self.ahead.close()
             vars(self.bare).pop("forward", None)
             apply(self.bare, Execution(micro_batch=1))
 
@@ -316,7 +307,7 @@ def _arguments(spec: TrainSpec, blocks: int, folder: Path, team: Team) -> SFTCon
         save_strategy="no",  # callback.py asks for saves on the token grid
         report_to="none",
         disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),  # ahead.py has done it
+        dataloader_pin_memory=torch.cuda.is_available(),
         accelerator_config={"non_blocking": torch.cuda.is_available()},
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},

@@ -6,6 +6,7 @@ The service itself is not here: what it answers is not tested.
 import inspect
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,9 +17,11 @@ import pytest
 from huggingface_hub import HfApi, JobHardware, constants
 from huggingface_hub._jobs_api import _create_job_spec
 from huggingface_hub.cli._uv_script_header import parse_uv_script_header
+from typer.testing import CliRunner
 
 from leaderboard.errors import P2Error
 from leaderboard.planning.gpus import FLAVORS
+from zoo.cli import app
 from zoo.devhub import client_env, serve
 from zoo.estimate.dry_run import estimate
 from zoo.files import new_folder
@@ -122,6 +125,19 @@ def test_a_recipe_with_files_of_this_machine_is_refused(bench_folder):
 def test_the_script_says_what_it_needs():
     header = parse_uv_script_header((ROOT / "recipes" / "job.py").read_text(encoding="utf-8"))
     assert (header.flavor, header.secrets) == ("h200", ["HF_TOKEN"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--to", "me"), r"--to, --logs and --license go with --on or --state"),
+        (("--state", "me/state", "--on", "hf-jobs:h200"), r"--state: a job with --on has a repository of its own"),
+    ],
+)
+def test_what_goes_with_a_state(options, said):
+    result = CliRunner().invoke(app, ["run", "quickstart/depth", *options])
+    assert isinstance(result.exception, P2Error)
+    assert re.search(said, str(result.exception))
 
 
 @pytest.fixture

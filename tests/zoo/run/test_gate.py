@@ -125,7 +125,7 @@ def test_a_lost_pattern_is_caught(saved, batches):
 def test_wrong_weights_are_caught(saved, batches):
     model, folder = saved()
     _tamper(folder, lambda weights: weights[GATE].mul_(1.5))
-    with pytest.raises(RunFailed, match=r"weights_sha256: .*logits: differ by"):
+    with pytest.raises(RunFailed, match=r"tensors_sha256: .*logits: differ by"):
         _check(model, folder, batches[0])
 
 
@@ -136,7 +136,7 @@ def test_one_changed_bit_is_caught(saved, batches):
         weights[GATE].view(torch.int32).flatten()[weights[GATE].flatten().nonzero()[0]] ^= 1
 
     _tamper(folder, flip)
-    with pytest.raises(RunFailed, match="weights_sha256"):
+    with pytest.raises(RunFailed, match="tensors_sha256"):
         _check(model, folder, batches[0])
 
 
@@ -154,7 +154,7 @@ def test_the_final_save_in_bf16_loads_back_to_equal_logits(quickstart, tmp_path)
     model.save_pretrained(tmp_path)
     report = gate(model, tmp_path, tokens)
     assert (report.loaded.dtype, report.logits_difference) == ("torch.bfloat16", 0)
-    with pytest.raises(RunFailed, match=r"weights_sha256: .*logits: differ by"):
+    with pytest.raises(RunFailed, match=r"tensors_sha256: .*logits: differ by"):
         _check(model.bfloat16(), tmp_path, tokens, None)
 
 

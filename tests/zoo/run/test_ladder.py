@@ -23,7 +23,6 @@ from zoo.sweep.report import as_text
 from zoo.sweep.report import gather as gather_report
 from zoo.sweep.report_page import page
 from zoo.sweep.sweep import plan
-from zoo.training.trainer import SCHEDULES
 
 TOY = {
     "base.yaml": """
@@ -153,12 +152,6 @@ def test_an_untrained_model_has_the_size_of_its_row_and_one_seed_gives_one_model
 def test_what_a_recipe_cannot_ask_for(toy, change, said):
     with pytest.raises(P2Error, match=said):
         load_recipe(toy / "bases" / "toy.yaml", [change], toy / "corpus.txt.xz")
-
-
-def test_every_schedule_has_its_trainer_name():
-    from zoo.recipe.spec import SCHEDULES as KNOWN
-
-    assert set(SCHEDULES) == set(KNOWN)
 
 
 def test_shuffled_lines_keep_their_words_and_the_rest_stays_in_place():
