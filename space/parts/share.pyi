@@ -10,11 +10,8 @@ class Share(gr.Slider):
     def preprocess(self, payload: float | None) -> float | None:
         """The share, within the slider's range; None where the box is empty."""
         return None if payload is None else min(max(payload, self.minimum), self.maximum)
-    from collections.abc import Callable, Sequence
-    from typing import TYPE_CHECKING, Any, Literal
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
-
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component

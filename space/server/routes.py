@@ -1,6 +1,5 @@
 """Plain addresses beside the pages: /healthz, /webhook and /download/NAME."""
 
-import hmac
 import json
 import logging
 from collections.abc import Callable
@@ -17,11 +16,11 @@ from leaderboard.errors import P2Error
 from leaderboard.ranking.cells import asd_interval
 from leaderboard.serving import as_json
 from leaderboard.serving.board import Board
+from leaderboard.serving.webhook import answer, is_about
 from space.server.api import functions
 from space.server.store import Store
 
 logger = logging.getLogger(__name__)
-MOST_BYTES = 1_000_000  # of a webhook's payload
 FORMULA = tuple("=+-@\t\r")  # how a spreadsheet's formula starts
 CALLS = "/gradio_api/"  # what programs call
 
@@ -38,21 +37,14 @@ def add(app: FastAPI, store: Store, webhook_secret: str | None = None) -> None:
 
     async def webhook(request: Request) -> JSONResponse:
         """The Hub tells of a change: 202 where it is one of our data, refreshed soon after."""
-        given = request.headers.get("x-webhook-secret", "")
-        if not webhook_secret or not hmac.compare_digest(given.encode(), webhook_secret.encode()):
-            return JSONResponse({"error": "wrong or no X-Webhook-Secret"}, 403)
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MOST_BYTES:
-                return JSONResponse({"error": "payload too large"}, 413)
-        try:
-            ours = _is_of(json.loads(body), store.source)
-        except (ValueError, RecursionError):
-            return JSONResponse({"error": "not JSON"}, 400)
-        if ours:
-            store.ask()
-        return JSONResponse({"refreshing": ours}, 202 if ours else 200)
+
+        def refresh(event: Any) -> dict[str, Any]:
+            ours = is_about(event, store.source)
+            if ours:
+                store.ask()
+            return {"refreshing": ours}
+
+        return JSONResponse(*await answer(request.headers, request.stream(), webhook_secret, refresh))
 
     def download(name: str) -> Response:
         """A table as a file."""
@@ -83,15 +75,6 @@ def mcp_answers_in_json(demo: gr.Blocks) -> None:
         server.postprocess_output_data = lambda data, _: [
             TextContent(type="text", text=json.dumps(one, ensure_ascii=False, allow_nan=False)) for one in data
         ]
-
-
-def _is_of(payload: Any, source: str | None) -> bool:
-    """Whether an event of the Hub is about the content of the data set that is served."""
-    try:
-        repo, event = payload["repo"], payload["event"]
-        return (repo["type"], repo["name"]) == ("dataset", source) and event["action"] != "delete"
-    except (KeyError, TypeError):
-        return False  # not an event as the Hub sends them
 
 
 def _harmless(table: pd.DataFrame) -> pd.DataFrame:

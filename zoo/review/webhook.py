@@ -1,37 +1,33 @@
 """`p2zoo dataset webhook`: the Hub tells of a pull request, and a check of it runs.
 
-The secret is compared in constant time and the Hub answered at once; checks run one after another, each in a process
-of its own, so that no submission can stop the next. Docs: https://huggingface.co/docs/hub/webhooks
+Checks run one after another, each in a process of its own, so that no submission can stop the next. How the Hub is
+answered is `leaderboard/serving/webhook.py`, for the Space as well; `recipes/check_pr_job.py` needs no server.
 """
 
-import hmac
-import json
 import logging
 import queue
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from leaderboard.errors import P2Error
+from leaderboard.serving.webhook import answer, is_about
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.applications import Starlette
 
 logger = logging.getLogger(__name__)
-MAX_BYTES = 1_000_000  # of a payload
 CHECK_S = 1_800
 _REF = re.compile(r"refs/pr/([1-9]\d{0,8})")
 
 
-def pull_request_of(payload: Mapping[str, Any], dataset: str) -> int | None:
+def pull_request_of(payload: Any, dataset: str) -> int | None:
     """The pull request that this event is a reason to check: opened, published, reopened or pushed to; else None."""
     try:
-        repo, scope = payload["repo"], payload["event"]["scope"]
-        if (repo["type"], repo["name"]) != ("dataset", dataset) or payload["event"]["action"] == "delete":
-            return None
+        scope = payload["event"]["scope"] if is_about(payload, dataset) else ""
         if scope == "discussion":
             about = payload["discussion"]
             return int(about["num"]) if about["isPullRequest"] and about["status"] == "open" else None
@@ -75,35 +71,26 @@ class Checker:
                 logger.exception("check of #%d", num)
 
 
-def create_app(dataset: str, secret: str, checker: Checker) -> "FastAPI":
+def create_app(dataset: str, secret: str, checker: Checker) -> "Starlette":
     """The application: POST /webhook. Refuses an empty secret, which anybody would know."""
-    from fastapi import FastAPI, Request
-    from fastapi.responses import JSONResponse
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
 
     if not secret:
         raise P2Error("webhook: the secret is empty; set P2ZOO_WEBHOOK_SECRET to the one given to the Hub.")
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
-    async def receive(request: Request) -> JSONResponse:
-        given = request.headers.get("x-webhook-secret", "")
-        if not hmac.compare_digest(given.encode(), secret.encode()):
-            return JSONResponse({"error": "wrong or no X-Webhook-Secret"}, 403)
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_BYTES:
-                return JSONResponse({"error": "payload too large"}, 413)
-        try:
-            payload = json.loads(body)
-        except (ValueError, RecursionError):
-            return JSONResponse({"error": "not JSON"}, 400)
-        num = pull_request_of(payload, dataset) if isinstance(payload, dict) else None
+    def check(event: Any) -> dict[str, Any]:
+        num = pull_request_of(event, dataset)
         if num is not None:
             checker.add(num)
-        return JSONResponse({"checking": num}, 202 if num is not None else 200)
+        return {"checking": num}
 
-    app.add_api_route("/webhook", receive, methods=["POST"])
-    return app
+    async def receive(request: Request) -> JSONResponse:
+        return JSONResponse(*await answer(request.headers, request.stream(), secret, check))
+
+    return Starlette(routes=[Route("/webhook", receive, methods=["POST"])])
 
 
 def check_in_process(dataset: str, num: int, merge_if_clean: bool) -> int:

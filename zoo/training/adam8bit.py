@@ -4,6 +4,10 @@ Moments are kept block-wise, as in arXiv:2110.02861: 256 neighbours share one fp
 Levels are spaced evenly in the logarithm, and a value is rounded up or down by chance, so that a moving average
 that changes by less than a level still moves. The same is done to bf16 weights (arXiv:2010.06192): their updates
 are smaller than the gap between two bf16 numbers, and plain rounding would lose most. The arithmetic is fp32.
+
+It stays beside transformers' `adamw_torch_8bit` (torchao 0.18, bf16_stochastic_round), which survives a save to the bit
+too, because on the fit of tests/zoo/training/test_adam8bit.py that ends 0.0092 to 0.0097 above fp32 AdamW for three
+seeds, ours 0.0052 to 0.0059, where 3 % of what is learned, the test's bound, are 0.0080 to 0.0083.
 """
 
 from collections.abc import Iterable
