@@ -21,6 +21,7 @@ from leaderboard.planning.recommend import predictor
 from leaderboard.planning.too_far import missing_words, nearest_recoveries
 
 MOST_TOKENS = 1e13
+MET = 1e-7  # nats: what counts as reaching a goal
 GRID = np.geomspace(1e3, MOST_TOKENS, 2001)
 COARSE = 25  # every 25th point carries the spread, which is smooth in ln tokens
 NEEDED = ("run_id", *GROUP, "n0", "rate", "tokens", "loss")
@@ -285,7 +286,9 @@ def invert(
     i = int(met[0])
     tokens = float(at[i])
     if i and asked.miss(fitted.predict, at[i : i + 1])[0] < 0:
-        tokens = brentq(lambda d: float(asked.miss(fitted.predict, np.array([d]))[0]), at[i - 1], tokens, rtol=1e-10)
+        root = brentq(lambda d: float(asked.miss(fitted.predict, np.array([d]))[0]), at[i - 1], tokens, rtol=1e-10)
+        if asked.miss(fitted.predict, np.array([root]))[0] <= MET:  # else so steep that only the grid's point meets it
+            tokens = root
     return math.ceil(tokens), float(fitted.predict(asked.columns(np.array([tokens])))[0]), BudgetStatus.REACHED
 
 

@@ -295,6 +295,8 @@ def _picture(board: Board, state: links.Values) -> tuple[go.Figure | None, str, 
         found, predictor = board.budget(asked.question, eval_data=asked.text)
     except P2Error:
         return None, "", ""
+    if found.state is State.TOO_FAR:  # no curve, no rivals: they would be the numbers that the answer does not give
+        return None, "", ""
     curve = outlook(predictor, asked.question, found.tokens)
     near = nearest_runs(board.frame, found.group, asked.question)
     figure = figures.budget(curve, near, found.tokens, asked.question.target, asked.question.l0)

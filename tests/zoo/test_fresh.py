@@ -58,9 +58,16 @@ def test_it_can_be_stopped_and_does_not_hang(run, tmp_path):
 
 
 def test_the_server_has_imported_what_a_run_needs_unless_libraries_would_read_another_environment():
-    assert fresh.run(f"{MINE}:imported", [], timeout=120).stdout == "True\n"
-    other = fresh.run(f"{MINE}:imported", [], env=os.environ | {"HF_ENDPOINT": "http://127.0.0.1:1"}, timeout=120)
-    assert other.stdout == "False\n"
+    code = f"""
+import os
+from zoo import fresh
+print(fresh.run("{MINE}:imported", [], timeout=120).stdout.strip())
+other = os.environ | {{"HF_ENDPOINT": "http://127.0.0.1:1"}}
+print(fresh.run("{MINE}:imported", [], env=other, timeout=120).stdout.strip())
+"""
+    env = {name: value for name, value in os.environ.items() if name != fresh.ADDRESS}  # with a server of its own
+    told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=200)
+    assert told.stdout.split() == ["True", "False"], told.stderr
 
 
 OWNER = """

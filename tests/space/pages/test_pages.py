@@ -134,12 +134,14 @@ def test_a_price_that_is_none_is_refused_on_the_page(url, visit):
     expect(page.locator("#answer [role=alert]")).to_contain_text("price is -1")
 
 
-def test_a_question_far_outside_the_data_is_warned_of_and_compared_with_unpruned_models(url, visit):
+def test_a_question_far_outside_the_data_gets_no_number_but_what_would_answer_it(url, visit):
     page = visit(f"{url}/?base=meta-llama/Llama-3.1-8B&rate=0.25&gpu=a100")
-    expect(page.locator("#answer .warning")).to_contain_text("outside what was measured")
-    rival = page.locator("#rivals tr", has_text="Llama-3.2-3B").filter(has_text="unpruned")
-    expect(rival).to_contain_text("read off")
-    expect(page.locator("#rivals tr.marked")).to_contain_text("Llama-3.1-8B")
+    expect(page.locator("#answer .sentence")).to_contain_text("Too far to say")
+    expect(page.locator("#answer .sentence")).not_to_contain_text(re.compile(r"\d"))  # no number of tokens
+    expect(page.locator("#answer details")).to_contain_text("outside what was measured")
+    expect(page.locator("#answer details")).to_contain_text("Published:")
+    expect(page.locator("#answer details")).to_contain_text("p2zoo run")
+    expect(page.locator("#rivals tr")).to_have_count(0)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_importing_the_command_line_and_the_helper_loads_no_web_server():
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(P2Error, match=r"uvicorn not installed; run `pip install 'p2zoo\[dev\]'`"), serve(tmp_path, {}):
+    with pytest.raises(P2Error, match=r"uvicorn not installed; run `pip install 'p2zoo\[hub\]'`"), serve(tmp_path, {}):
         pass
 
 

@@ -30,7 +30,7 @@ RUN: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Caches of these tests only, in this process and in those that they start."""
     folder = tmp_path_factory.mktemp("cache")
