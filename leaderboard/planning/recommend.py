@@ -172,7 +172,8 @@ def heldout(text: pd.DataFrame) -> pd.DataFrame:
         cells = score_cells(text, LAWS, HELD_OUT, draws=1)
         new = rank(text, cells=cells[cells["track"].isin(NEW_MODEL)]).set_index("law")["rmse_heldout"]
         later = cells[cells["track"] == LATER].groupby("law")["rmse"].median()
-        return pd.DataFrame({"new": new.dropna().sort_values()}).assign(later=later)
+        new = new.dropna().sort_values()
+        return pd.DataFrame({"new": new, "later": later.reindex(new.index)})  # an empty frame would take later's index
 
     return _heldout.get(key, make)
 

@@ -248,11 +248,12 @@ def answer_html(found: Budget, predictor: Mixture, asked: Asked) -> str:
     if found.gpu_hours is not None and asked.gpu:
         pairs.append((f"On one {asked.gpu.upper()}", words.time(found.gpu_hours)))
         pairs.append(("Cost", words.price(found.cost)))
-    best = max(found.weights, key=lambda law: found.weights[law])
-    pairs.append(
-        ("Laws" if len(found.weights) > 1 else "Law", f'{found.law}, <a href="laws?law={best}">{best}</a> first')
-    )
     far = found.state is State.TOO_FAR
+    if not far:
+        best = max(found.weights, key=lambda law: found.weights[law])
+        many = len(found.weights) > 1
+        link = f'<a href="laws?law={best}">{best}</a>'
+        pairs.append(("Laws", f"{found.law}, {link} first") if many else ("Law", link))
     amount, does = found.sentence()
     why = "".join(f"<li>{words.text(line)}</li>" for line in found.why)
     return (

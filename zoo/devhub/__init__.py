@@ -6,7 +6,7 @@
 Repositories, LFS and regular uploads, commits, branches, tags, pull requests, discussions, a webhook and signing in
 (OpenID Connect, for a Space's login button), durable on disk. Not here: Xet, organizations, gating, web pages, git
 itself. From the data outwards: trees.py, objects.py, store.py, repos.py, pulls.py, then access.py, grants.py and the
-routes, app.py and server.py. FastAPI and uvicorn come with the extra `dev` and are imported only when a hub starts.
+routes, app.py and server.py. FastAPI and uvicorn come with the extra `hub` and are imported only when a hub starts.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Talking to the Hub over a bad line: try again what may yet succeed, say in words what cannot (refusals.py).
+"""Talking to the Hub over a bad line: try again what may yet succeed, say in words what cannot (hub_errors.py).
 
 A step given to `Patience` must look at what the Hub has before it acts, so that doing it twice does nothing twice:
 a request whose answer was lost may have been carried out.

@@ -168,18 +168,6 @@ SCHEMA_CASES = {
 LATER = [c.name for c in COLUMNS if c.later]
 
 
-def test_a_log_from_before_a_column_came_reads_as_null(tmp_path, log_table):
-    pq.write_table(log_table().drop_columns(LATER), tmp_path / "a.parquet")
-    pq.write_table(log_table(seed=1, base_tokens=60_000_000, eval_bytes=70_000, l_pruned=3.6), tmp_path / "b.parquet")
-    old, new = (tmp_path / name for name in ("a.parquet", "b.parquet"))
-    checked = check_files([old, new])
-    assert [r.findings for r in checked.reports] == [(), ()]
-    assert list(checked.frame.columns) == [*schema().names, "file"]
-    assert checked.frame.loc[checked.frame["file"] == 0, LATER].isna().all(axis=None)
-    assert set(checked.frame["base_tokens"].dropna()) == {60_000_000}
-    assert set(checked.frame["eval_bytes"].dropna()) == {70_000}
-
-
 @pytest.mark.parametrize("name", [name for name in schema().names if name not in LATER])
 def test_every_missing_column_is_named(name, tmp_path, log_table):
     pq.write_table(log_table().drop_columns(name), tmp_path / "a.parquet")

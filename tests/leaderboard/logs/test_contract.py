@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from leaderboard.logs.check import check_files
 from leaderboard.logs.contract import BY_NAME, COLUMNS, build_table, curve_numbers, run_id, schema, usable, write_log
 
 DEFINING = {
@@ -97,3 +98,18 @@ def test_one_run_of_two_contributors_is_two_curves():
     assert curve_numbers(frame).tolist() == [0, 1, 2, 2]
     assert curve_numbers(frame[["run_id"]]).tolist() == [0, 0, 1, 1]
     assert curve_numbers(frame[["contributor"]]).tolist() == [0, 0, 0, 0]
+
+
+LATER = [c.name for c in COLUMNS if c.later]
+
+
+def test_a_log_from_before_a_column_came_reads_as_null(tmp_path, log_table):
+    pq.write_table(log_table().drop_columns(LATER), tmp_path / "a.parquet")
+    pq.write_table(log_table(seed=1, base_tokens=60_000_000, eval_bytes=70_000, l_pruned=3.6), tmp_path / "b.parquet")
+    old, new = (tmp_path / name for name in ("a.parquet", "b.parquet"))
+    checked = check_files([old, new])
+    assert [r.findings for r in checked.reports] == [(), ()]
+    assert list(checked.frame.columns) == [*schema().names, "file"]
+    assert checked.frame.loc[checked.frame["file"] == 0, LATER].isna().all(axis=None)
+    assert set(checked.frame["base_tokens"].dropna()) == {60_000_000}
+    assert set(checked.frame["eval_bytes"].dropna()) == {70_000}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leaderboard import LAWS, P2Error, fit, recommended_fit
+from leaderboard import LAWS, P2Error, fit, recommend_tokens, recommended_fit
 from leaderboard.fitting.pooled import fit_group, joined, lend, marked
 from leaderboard.logs.contract import usable
 
@@ -113,3 +113,18 @@ def test_beyond_the_data_losses_stay_finite_fall_with_tokens_and_rise_with_the_r
         assert np.isfinite(losses).all()
         assert (np.diff(losses, axis=1) < 0).all()
         assert (np.diff(losses, axis=0) > 0).all()
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3])
+def test_a_few_runs_of_ones_own_get_an_answer(seed, runs):
+    """Nothing can be held out of so few, so laws of each kind answer with equal weight, and none is NaN."""
+    own = seed[(seed["family"] == "llama-3") & (seed["method"] == "depth") & (seed["base_model"] == "p2lab/llama-3-s2")]
+    own = own[own["run_id"].isin(own["run_id"].astype(str).unique()[:runs])]
+    first = own.iloc[0]
+    told = recommend_tokens(
+        own, family="llama-3", method="depth", rate=first["rate"], n0=first["n0"], l0=first["l0"],
+        l_pruned=first["l_pruned"], excess=0.1,
+    )  # fmt: skip
+    assert told.status in ("reached", "unreachable")
+    assert told.loss is not None
+    assert sum(told.weights.values()) == pytest.approx(1, abs=1e-3)
