@@ -93,8 +93,8 @@ class Noise:
         }[shift.predicted]
         return (
             f"{verdict}: gap {shift.gap.value:+.4f} nats, excess x {shift.scale.value:.3f} and "
-            f"{shift.offset.value:+.4f} (law {shift.law}, RMSE {shift.rmse_noisy:.4f}, {shift.rmse_shifted:.4f} once shifted, "
-            f"{shift.rmse_clean:.4f} on clean runs)"
+            f"{shift.offset.value:+.4f} (law {shift.law}, RMSE {shift.rmse_noisy:.4f}, "
+            f"{shift.rmse_shifted:.4f} once shifted, {shift.rmse_clean:.4f} on clean runs)"
         )
 
 
