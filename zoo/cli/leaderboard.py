@@ -151,13 +151,15 @@ def rank(
 
 def _calibration(read: Any, as_json: bool) -> None:
     """The answer of `rank --calibration`."""
-    from leaderboard.studies.calibration import by_distance, calibrate, summary
+    from leaderboard.studies.calibration import by_distance, calibrate, hold_outs, summary, widths
     from zoo.cli import evidence
 
     with _status("answering every hold-out of these logs"):
-        judged = calibrate(read.frame)
+        trials = hold_outs(read.frame)
+        judged = calibrate(trials)
     tables = {"kinds": summary(judged), "distances": by_distance(judged)}
     if as_json:
+        tables["widths"] = widths(trials)
         _print_json({"data": _data(read)} | {name: table.to_dict("records") for name, table in tables.items()})
     else:
         for table in tables.values():
