@@ -385,7 +385,7 @@ def _outside(answer: "Budget", far: "list[Beyond]") -> str:
     for out in far:
         if answer.tokens is None and out.what == "tokens":
             continue  # no count was told
-        asked, low, high = (_amount(out.what, value) for value in (out.asked, out.low, out.high))
+        asked, low, high = (_amount(out.what, value) for value in (out.value, out.low, out.high))
         said.append(f"{out.what} {asked} is {out.factor:.3g} times outside what was measured, {low} to {high}")
     return "; ".join(said)
 
