@@ -120,6 +120,7 @@ def test_out_of_memory_in_the_middle_of_a_run(train, reference):
     assert why.startswith("out of memory at step 1 ")
 
 
+@pytest.mark.slow
 def test_nothing_that_fits_ends_in_words(train):
     with pytest.raises(RunFailed, match=r"out of memory even with micro-batch 1.*--resume.*adamw-8bit"):
         train(change=out_of_memory_above(lambda: 0))

@@ -44,6 +44,7 @@ def loss_after(setting, tmp_path, **changes):
     return before, heldout_loss(model.float(), measured)
 
 
+@pytest.mark.slow
 def test_it_is_near_fp32_adamw_where_plain_bf16_is_not(setting, tmp_path):
     start, full = loss_after(setting, tmp_path)
     lean = loss_after(setting, tmp_path, **LEAN)[1]
