@@ -165,7 +165,7 @@ def _override(data: Data, origin: dict[str, str], item: str) -> None:
 
 def _forget_ways(data: Data, origin: dict[str, str] | None = None) -> None:
     """Drop what says how much pruning takes, but for what `--set` said: two of those contradict each other."""
-    prune = data.get("prune")
+    prune: Any = data.get("prune")
     for way in _WAYS if isinstance(prune, dict) else ():
         if (origin or {}).get(f"prune.{way}") != "--set":
             prune.pop(way, None)
