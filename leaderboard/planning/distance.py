@@ -8,7 +8,7 @@ far enough outside to test it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -98,6 +98,15 @@ class Range:
         """Whether a size and a rate are always answered."""
         near = self.size[0] / REACH["size"] <= n0 <= REACH["size"] * self.largest
         return near and rate <= max(REACH["rate"], self.rate[1])
+
+    def with_run(self, n0: float, rate: float, tokens: float) -> "Range":
+        """The range once a run more is measured."""
+
+        def wider(ends: tuple[float, float], value: float) -> tuple[float, float]:
+            return min(ends[0], value), max(ends[1], value)
+
+        size, rates, counts = wider(self.size, n0), wider(self.rate, rate), wider(self.tokens, tokens)
+        return replace(self, size=size, rate=rates, tokens=counts, largest=max(self.largest, n0))
 
 
 def within_reach(most: float, tokens: float | None, tokens_80: tuple[float, float] | None) -> bool:

@@ -1,7 +1,7 @@
 """Which base, method and rate? Every way to a model of one deployed size, by its predicted loss after post-training.
 
-Structured pruning reaches a deployed size at rate 1 - deployed / n0; 2:4 pruning at the one rate it has. Unpruned bases
-of that size or smaller stand beside them with their own loss: pruning has to beat those to be worth it.
+A method that takes a rate reaches a deployed size at 1 - deployed / n0; one of a fixed pattern has one rate a base.
+Unpruned bases of that size or smaller stand beside them with their own loss: pruning has to beat those to be worth it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,8 +12,9 @@ import pandas as pd
 from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, require
+from leaderboard.logs.methods import CONTROL, least_rate, takes_rate
 from leaderboard.planning.bases import Base
-from leaderboard.planning.candidates import SPARSE, beyond, group_mixtures, known_bases, one_text, sparse_rate
+from leaderboard.planning.candidates import beyond, group_mixtures, known_bases, one_text
 from leaderboard.planning.distance import State
 from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.outlook import states
@@ -23,7 +24,7 @@ COLUMNS = (
     "beyond", "beyond_size", "beyond_rate", "beyond_tokens", "l0", "l0_from", "law", "runs", "note",
 )  # fmt: skip
 NEEDED = ("run_id", *GROUP, "base_model", "n0", "n0_nonembedding", "rate", "l0", "tokens", "loss")
-UNPRUNED = "none"
+UNPRUNED = CONTROL
 LEVEL = 0.9
 MOST_LOSS = 1.5  # in units of ln(vocabulary), as in the rules of a log
 
@@ -136,10 +137,10 @@ def _reachable(group: Mixture, known: Iterable[Base], deployed: float) -> Iterat
         if base.family != group.group["family"] or base.n0 <= deployed:
             continue
         needed = 1 - deployed / base.n0
-        sparse = sparse_rate(base.n0, base.n0_nonembedding) if SPARSE in method.split("+") else 0.0
-        if method == SPARSE and sparse >= needed:
-            yield base, sparse
-        elif method != SPARSE and needed >= sparse:
+        least = least_rate(method, base.n0, base.n0_nonembedding)
+        if not takes_rate(method) and least >= needed:
+            yield base, least
+        elif takes_rate(method) and needed >= least:
             yield base, needed
 
 

@@ -134,12 +134,6 @@ def choose_laws(
     return {str(name): (LAWS[str(name)], float(error)) for name, error in near.items()}, why
 
 
-def choose_law(text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool, where: str = "budget") -> Law:
-    """The one law that predicts best, where one must stand for all; the law asked for where there is one."""
-    errors, _ = choose_laws(text, law, l_pruned_known, where)
-    return next(iter(errors.values()))[0]
-
-
 def _named(law: str | Law, l_pruned_known: bool, where: str) -> Law:
     if isinstance(law, str) and law not in LAWS:
         raise unknown_name("law", law, LAWS, where)

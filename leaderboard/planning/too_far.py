@@ -10,6 +10,7 @@ from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.evidence.figures import nearest
 from leaderboard.evidence.recovery import recovery
+from leaderboard.logs.methods import takes_rate
 from leaderboard.planning.bases import BASES, command
 from leaderboard.planning.gpus import gpu_hours
 from leaderboard.planning.mixture import Mixture
@@ -94,5 +95,5 @@ def pilot_command(asked: "Question", tokens: int) -> str:
     known = command({"base_model": near[0], **run}) if near else None
     if known is not None:
         return str(known)
-    rate = "" if asked.method == "2:4" else f" --set prune.rate={asked.rate:.3g}"
+    rate = f" --set prune.rate={asked.rate:.3g}" if takes_rate(asked.method) else ""
     return f"p2zoo run RECIPE.yaml --set prune.method={asked.method}{rate} --set train.tokens={tokens}"

@@ -160,12 +160,13 @@ def _judge(fitted: Mixture, trial: Trial) -> Iterator[dict[str, object]]:
             | {"curve": int(curve), "new_family": new}
             | {f"far_{axis}": float(d[own].mean()) for axis, d in far.items()}
             | {"rmse": float(np.sqrt(((band.center - loss)[own] ** 2).mean())), **inside}
-            | _tokens_covered(fitted, trial, trial.rows[own])
+            | tokens_covered(fitted, trial.rows[own], trial.known)
         )
 
 
-def _tokens_covered(fitted: Mixture, trial: Trial, curve: pd.DataFrame) -> dict[str, float]:
-    """Shares of the curve's targets whose tokens lie in the intervals of a budget asked for that loss."""
+def tokens_covered(fitted: Mixture, curve: pd.DataFrame, known: bool) -> dict[str, float]:
+    """Shares of a curve's targets whose tokens lie in the intervals of a budget asked for that loss: `tokens_80` and
+    `tokens_95`. `known`: the budget is told l_pruned."""
     curve = curve.sort_values("tokens")
     first = curve.iloc[0]
     covered: list[list[bool]] = []
@@ -173,7 +174,7 @@ def _tokens_covered(fitted: Mixture, trial: Trial, curve: pd.DataFrame) -> dict[
         row = curve.iloc[max(round(share * len(curve)) - 1, 0)]
         asked = Question(
             family=str(first["family"]), method=str(first["method"]), rate=float(first["rate"]), n0=float(first["n0"]),
-            l0=float(first["l0"]), l_pruned=float(first["l_pruned"]) if trial.known else None,
+            l0=float(first["l0"]), l_pruned=float(first["l_pruned"]) if known else None,
             target_loss=float(row["loss"]),
         )  # fmt: skip
         ends = intervals(fitted, asked)
