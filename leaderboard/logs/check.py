@@ -116,7 +116,7 @@ def _read_apart(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, lis
                     waiting.remove(int(i))
                 if payload:
                     tables.append(pa.ipc.open_stream(payload).read_all())
-        except apart.Died as died:
+        except apart.ReaderDied as died:
             if at is None and together:  # no single file was being read
                 together = False
                 continue
@@ -148,7 +148,8 @@ def _stream(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue().to_pybytes()
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream
 
 
 def _read_batch(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, list[list[Finding]]]:
