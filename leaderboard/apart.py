@@ -1,9 +1,9 @@
 """Strangers' files are read in a process of its own, so that whatever one of them does is told and stops nobody else.
 
-`messages` runs a function in a child with limits of memory and time, and gives what it yields: a dictionary of plain
-values and some bytes. A child that is done waits for the next call; one that dies, or says nothing for too long, is
-gone, and `ReaderDied` says how. A child knows its folder of code, and nothing of its parent's secrets. What it sends is JSON
-and bytes, never pickles: nothing that it says is run here.
+`messages` runs a function in a child with limits of memory and time, and gives what it yields: plain values and some
+bytes. A child that is done waits for the next call; one that dies, or says nothing for too long, is gone, and
+`ReaderError` says how. A child knows its folder of code, and nothing of its parent's secrets. What it sends is JSON and
+bytes, never pickles: nothing that it says is run here.
 """
 
 import atexit
@@ -29,14 +29,14 @@ _PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "SYSTEMR
 deaths = 0  # children that died at work since this process began
 
 
-class ReaderDied(Exception):
+class ReaderError(Exception):
     """A child ended, or had to be ended, before it was done; its text says how."""
 
 
 def messages(entry: str, request: dict[str, Any], *, silence_s: float = SILENCE_S) -> Iterator[tuple[Any, bytes]]:
     """What `entry` ("module:function") yields for `request` in a child: pairs of JSON values and bytes.
 
-    `request` is plain (JSON) values. Raises ReaderDied where the child ends early or is silent for `silence_s` seconds.
+    `request` is plain (JSON) values. Raises ReaderError where the child ends early or is silent for `silence_s` seconds.
     """
     global deaths
     child = _take()
@@ -44,7 +44,7 @@ def messages(entry: str, request: dict[str, Any], *, silence_s: float = SILENCE_
     try:
         yield from child.work(entry, request, silence_s)
         done = True
-    except ReaderDied:
+    except ReaderError:
         deaths += 1
         raise
     finally:
@@ -99,12 +99,12 @@ class _Child:
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], silence_s)
         if not ready:
-            raise ReaderDied(f"what took more than {silence_s:g} s to read")
+            raise ReaderError(f"what took more than {silence_s:g} s to read")
         if more := os.read(self._process.stdout.fileno(), 1 << 20):
             return more
         code = self._process.wait()
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        raise ReaderDied(f"what ended the process that read it ({name})")
+        raise ReaderError(f"what ended the process that read it ({name})")
 
     def end(self) -> None:
         self._process.kill()

@@ -116,7 +116,7 @@ def _read_apart(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, lis
                     waiting.remove(int(i))
                 if payload:
                     tables.append(pa.ipc.open_stream(payload).read_all())
-        except apart.ReaderDied as died:
+        except apart.ReaderError as died:
             if at is None and together:  # no single file was being read
                 together = False
                 continue

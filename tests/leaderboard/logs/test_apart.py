@@ -74,7 +74,7 @@ def waste(kind):
 )
 def test_a_child_has_limits(kind, said):
     answers = apart.messages(f"{HERE}:waste", {"kind": kind}, silence_s=1 if kind == "silence" else 60)
-    with pytest.raises(apart.ReaderDied, match=said):
+    with pytest.raises(apart.ReaderError, match=said):
         assert [*answers] == []
 
 
