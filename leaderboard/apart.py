@@ -36,7 +36,7 @@ class ReaderError(Exception):
 def messages(entry: str, request: dict[str, Any], *, silence_s: float = SILENCE_S) -> Iterator[tuple[Any, bytes]]:
     """What `entry` ("module:function") yields for `request` in a child: pairs of JSON values and bytes.
 
-    `request` is plain (JSON) values. Raises ReaderError where the child ends early or is silent for `silence_s` seconds.
+    `request` is JSON values. Raises ReaderError where the child ends early or is silent for `silence_s` seconds.
     """
     global deaths
     child = _take()
