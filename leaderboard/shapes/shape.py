@@ -46,6 +46,8 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
     kv_heads = _size(config, "num_key_value_heads", where)
     if heads % kv_heads:
         raise P2Error(f"{where}: {heads} query heads cannot share {kv_heads} key-value heads evenly.")
+    _check_heads(row, config, hidden, heads, where)
+    _check_lists(row, config, where)
     return Shape(
         model_type=row.model_type,
         layers=_size(config, "num_hidden_layers", where),
@@ -53,13 +55,29 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
         ffn=_size(config, "intermediate_size", where),
         heads=heads,
         kv_heads=kv_heads,
-        head_dim=config.get("head_dim") or hidden // heads,
+        head_dim=hidden // heads if config.get("head_dim") is None else _size(config, "head_dim", where),
         vocab=_size(config, "vocab_size", where),
         tied=bool(config.get("tie_word_embeddings", False)),
         qkv_bias=_switch(row.qkv_bias, config),
         o_bias=_switch(row.o_bias, config),
         mlp_bias=_switch(row.mlp_bias, config),
     )
+
+
+def _check_heads(row: Architecture, config: Mapping[str, Any], hidden: int, heads: int, where: str) -> None:
+    if hidden % heads and (row.heads_divide_hidden or config.get("head_dim") is None):
+        raise P2Error(
+            f"{where}: num_attention_heads is {heads}, which does not divide hidden_size {hidden}; the model cannot be "
+            "built from this config."
+        )
+
+
+def _check_lists(row: Architecture, config: Mapping[str, Any], where: str) -> None:
+    layers = _size(config, "num_hidden_layers", where)
+    for key in row.per_layer:
+        entries = config.get(key)
+        if entries is not None and (not isinstance(entries, list) or len(entries) != layers):
+            raise P2Error(f"{where}: {key} is {entries!r:.60}, allowed is a list of {layers}, one for each layer.")
 
 
 def _size(config: Mapping[str, Any], key: str, where: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from leaderboard import words
 from zoo.estimate.disk import disk_bytes
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
-from zoo.inputs.base_model import Source, describe
+from zoo.inputs.base_model import Source, check_base, describe
 from zoo.inputs.enough import check_enough
 from zoo.inputs.text import check_text
 from zoo.pruning.plan import Plan, plan
@@ -60,6 +60,8 @@ def estimate(recipe: Recipe) -> Estimate:
     check_text(recipe.data.heldout, recipe.folder, "data.heldout")
     source = describe(recipe.model, recipe.folder)
     planned = plan(source.shape, recipe.prune) if source else None
+    if source and source.folder:
+        check_base(source)
     train = recipe.train
     if recipe.hardware and recipe.hardware.gpus > 1:
         check_shared(train, recipe.hardware.gpus)

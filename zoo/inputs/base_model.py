@@ -6,9 +6,11 @@ architectures are loaded, never code from a repository. Every way a download can
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,33 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.hub_errors import OF_THE_HUB, unreadable
 from leaderboard.shapes import ARCHITECTURES, Shape, bundled_config, shape_of
+from zoo.inputs.tokenizer import first_line
+from zoo.inputs.tokenizer import load_tokenizer as load_tokenizer
+from zoo.inputs.weights import (
+    DTYPES,
+    INDEX,
+    SINGLE,
+    check_weights,
+    read_headers,
+    read_index,
+    stored_dtype,
+    weight_files,
+    weight_names,
+)
 from zoo.models import sizes
 from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import ModelSpec
 
 _FAILURES = (*OF_THE_HUB, LocalEntryNotFoundError, OSError)
-_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "LICENSE*", "NOTICE*"]  # what loading and licences need
+_SMALL = ("*.json", "*.model", "*.txt", "*.jinja", "LICENSE*", "NOTICE*")  # what loading and licences need, no folders
+_COMPANIONS = (
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
+    *("*.model", "*.jinja", "chat_template.json", "generation_config.json", "LICENSE*", "NOTICE*"),
+)
+_FIRST = ["config.json", INDEX]  # what says whether the rest is worth fetching, and which files are the weights
+
+
+_TORCH_DTYPES = {row.name for row in DTYPES.values()}
 
 
 @dataclass(frozen=True)
@@ -52,7 +75,7 @@ def describe(spec: ModelSpec, beside: Path) -> Source | None:
     if spec.local:
         folder = _model_folder((beside / spec.name).resolve())
         config = _read_config(folder / "config.json", f"model.name: {spec.name}")
-        return _source(spec, config, _hash_folder(folder), folder)
+        return _source(spec, config, _hash_folder(folder, f"model.name: {spec.name}"), folder)
     bundled = bundled_config(spec.name)
     return None if bundled is None else _source(spec, bundled, spec.revision, None)
 
@@ -84,17 +107,53 @@ def resolve(
         )
     if spec.local:
         found = described or describe(spec, beside)
-        if found is None or found.folder is None or not any(found.folder.glob("*.safetensors")):
-            raise P2Error(f"model.name: {spec.name} has a config but no *.safetensors weights; save the model there.")
+        assert found is not None
         accept(found)
+        if described is None:  # the estimate has looked at what it described
+            check_base(found)
         return found
     found = _on_hub(spec)
     accept(found)  # refuses before the weights are fetched
     try:
-        folder = Path(snapshot_download(spec.name, revision=found.revision, allow_patterns=_FILES))
+        folder = _snapshot(spec, str(found.revision))
     except _FAILURES as error:
         raise hub_error(error, spec) from error
-    return replace(found, folder=folder)
+    fetched = replace(found, folder=folder)
+    check_base(fetched)
+    return fetched
+
+
+def _snapshot(spec: ModelSpec, commit: str) -> Path:
+    """The files of a model that loading needs: of the weights those that transformers reads, and no other folder."""
+    files = {file.rfilename for file in HfApi().model_info(spec.name, revision=commit).siblings or []}
+    first = Path(snapshot_download(spec.name, revision=commit, allow_patterns=_FIRST))
+    index = None if SINGLE in files else read_index(first, f"model.name: {spec.name}")
+    small = {name for name in files if "/" not in name and any(fnmatch(name, pattern) for pattern in _SMALL)}
+    wanted = sorted(small | set(weight_names(files, index)))
+    return Path(snapshot_download(spec.name, revision=commit, allow_patterns=wanted))
+
+
+def check_base(source: Source) -> None:
+    """Refuse a base on this machine whose files cannot be what its config says: see weights.py.
+
+    Reads every number once, so a run that follows does not fail on what a dry run let pass.
+    """
+    where = f"model.name: {source.label}"
+    assert source.folder is not None
+    try:
+        check_weights(source.folder, source.shape, where)
+    except OSError as error:
+        raise P2Error(f"{where}: its files cannot be read: {error.strerror or error}.") from error
+
+
+def dtype_of(source: Source) -> str:
+    """In what the model's weights are kept: as its config says, else as its files do."""
+    told = source.config.get("dtype") or source.config.get("torch_dtype")
+    if told in _TORCH_DTYPES:
+        return str(told)
+    assert source.folder is not None
+    where = f"model.name: {source.label}"
+    return stored_dtype(read_headers(weight_files(source.folder, where), where))
 
 
 def look_up(spec: ModelSpec, beside: Path) -> Source:
@@ -120,28 +179,37 @@ def hub_error(error: Exception, spec: ModelSpec) -> P2Error:
     return unreadable(error, f"model.name: {spec.name}", page, instead, spec.revision)
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model folder."""
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise P2Error(f"model.name: no usable tokenizer in {folder.name}: {error}") from error
-
-
 def load_model(folder: Path, precision: str) -> Any:
-    """The model with its master weights: fp32, or bf16 where the recipe's precision is bf16-master."""
+    """The model with its master weights: fp32, or bf16 where the recipe's precision is bf16-master.
+
+    Raises P2Error where transformers would fill in, pass over or cut anything.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    model: Any
     dtype = torch.bfloat16 if precision == "bf16-master" else torch.float32
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise P2Error(f"model.name: {folder.name} cannot be loaded: {error}") from error
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, trust_remote_code=False, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # of safetensors, of strict configs, of torch: whatever a broken file leads to
+        raise P2Error(f"model.name: {folder.name} cannot be loaded: {first_line(error)}") from error
+    model, info = loaded
+    for kind in ("missing", "unexpected", "mismatched"):
+        if names := sorted(str(item[0] if isinstance(item, tuple) else item) for item in info[f"{kind}_keys"]):
+            raise P2Error(f"model.name: {folder.name} has {len(names)} {kind} tensors: {', '.join(names[:3])}.")
+    _clean_generation(model)
     return model.to("cuda") if torch.cuda.is_available() else model
+
+
+def _clean_generation(model: Any) -> None:
+    """Sampling settings without sampling are read by transformers, and then never written again: they go."""
+    settings = model.generation_config
+    try:
+        settings.validate(strict=True)
+    except ValueError:
+        kept = {key: getattr(settings, key, None) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        model.generation_config = type(settings)(**kept)
 
 
 def cast_weights(model: Any, dtype: Any) -> None:
@@ -158,13 +226,46 @@ def save_model(model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
     except SafetensorError as error:
         raise OSError(str(error)) from error
+    old_spellings(folder / "config.json")
+    for path in folder.iterdir():
+        path.chmod(0o666 & ~_umask())  # safetensors gives its files to their owner alone
 
 
-def copy_licences(source: Source, folder: Path) -> None:
-    """Licence and notice files travel with what is made from a model."""
+def old_spellings(path: Path) -> None:
+    """Write rope and dtype into a config.json as transformers 4 reads them too, which else falls back in silence.
+
+    transformers 5 keeps `rope_parameters` and `dtype`; 4, and what was written in its time, knows `rope_theta`,
+    `rope_scaling` and `torch_dtype` (configuration_utils.py and modeling_rope_utils.py of 4.56).
+    """
+    config = json.loads(path.read_text(encoding="utf-8"))
+    rope = config.get("rope_parameters")
+    if isinstance(rope, dict) and "rope_theta" in rope:
+        config["rope_theta"] = rope["rope_theta"]
+        scaling = {key: value for key, value in rope.items() if key not in ("rope_theta", "partial_rotary_factor")}
+        config["rope_scaling"] = None if rope.get("rope_type", "default") == "default" else scaling
+        if "partial_rotary_factor" in rope:
+            config["partial_rotary_factor"] = rope["partial_rotary_factor"]
+    if config.get("dtype"):
+        config["torch_dtype"] = config["dtype"]
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _umask() -> int:
+    """The rights that new files do not get, which can only be read by setting them."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def copy_companions(source: Source, folder: Path) -> None:
+    """Tokenizer, chat template, generation settings and licences travel byte for byte with what is made from a model.
+
+    Whatever reads the base reads them there too; saved anew they would name classes that older programs do not know.
+    """
     assert source.folder is not None
-    for path in (*source.folder.glob("LICENSE*"), *source.folder.glob("NOTICE*")):
-        shutil.copyfile(path, folder / path.name)
+    for path in source.folder.iterdir():
+        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in _COMPANIONS):
+            shutil.copyfile(path, folder / path.name)
 
 
 def _source(spec: ModelSpec, config: dict[str, Any], revision: str | None, folder: Path | None) -> Source:
@@ -181,18 +282,22 @@ def _source(spec: ModelSpec, config: dict[str, Any], revision: str | None, folde
 
 def _read_config(path: Path, where: str) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise P2Error(f"{where}: no config.json there; a model folder is what save_pretrained writes.") from None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise P2Error(f"{where}: its config.json cannot be read: {error}.") from None
+    if not isinstance(config, dict):
+        raise P2Error(f"{where}: its config.json is no JSON object; a model folder is what save_pretrained writes.")
+    return config
 
 
-def _hash_folder(folder: Path) -> str:
+def _hash_folder(folder: Path, where: str) -> str:
     """Hash of what defines a local model: config, weights and tokenizer, by name and content."""
     digest = hashlib.sha256()
+    weights = set(weight_names({path.name for path in folder.iterdir()}, read_index(folder, where)))
     for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".safetensors", ".model"):
+        if path.is_file() and (path.suffix in (".json", ".model") or path.name in weights):
             digest.update(f"{path.name}\0".encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from leaderboard.errors import P2Error
 from leaderboard.logs.methods import takes_rate
 from leaderboard.shapes import Shape, parameters, parameters_nonembedding
+from zoo.models.families import matrix_shapes
 from zoo.pruning.spec import PruneSpec
-from zoo.pruning.targets import TOLERANCE, matrix_shapes, zeros_in
+from zoo.pruning.targets import TOLERANCE, zeros_in
 
 SLACK = 0.005  # width: within this much of the nearest rate, the most even cut wins
 

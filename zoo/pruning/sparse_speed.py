@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from leaderboard.shapes import Shape
-from zoo.pruning.targets import matrix_shapes
+from zoo.models.families import matrix_shapes
 from zoo.pruning.zeros import keep_n_of_m
 
 USES = {1: "decode", 64: "decode, 64 at once", 2_048: "prefill", 16_384: "prefill, large batch"}  # by tokens at a time

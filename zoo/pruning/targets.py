@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from leaderboard.errors import P2Error
 from leaderboard.shapes import Shape, parameters
-from zoo.models.families import MODULES
+from zoo.models.families import matrix_shapes
 
 if TYPE_CHECKING:
     from zoo.pruning.spec import PruneSpec
@@ -92,18 +92,3 @@ def zeros_in(shape: Shape, sparsity: float) -> int:
 def zeros_a_row(inputs: int, sparsity: float) -> int:
     """Zeros in each row of a matrix with so many inputs; in their sum over the matrix no criterion differs."""
     return min(round(sparsity * inputs), inputs - 1)
-
-
-def matrix_shapes(shape: Shape) -> dict[str, tuple[int, int]]:
-    """(outputs, inputs) of the seven matrices of a layer, by the name of the module inside the layer."""
-    names = MODULES[shape.model_type]
-    q, kv, hidden, ffn = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim, shape.hidden, shape.ffn
-    return {
-        names.q: (q, hidden),
-        names.k: (kv, hidden),
-        names.v: (kv, hidden),
-        names.o: (hidden, q),
-        names.gate: (ffn, hidden),
-        names.up: (ffn, hidden),
-        names.down: (hidden, ffn),
-    }

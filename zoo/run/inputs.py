@@ -16,6 +16,7 @@ from zoo.inputs import base_model, text
 from zoo.inputs.base_model import Source
 from zoo.inputs.gather import gather
 from zoo.inputs.scratch import initial_model
+from zoo.inputs.tokenizer import check_ids
 from zoo.pruning.plan import Plan, plan
 from zoo.recipe.spec import ModelSpec, Recipe, TextSpec
 from zoo.run.folder import RunFolder
@@ -33,6 +34,10 @@ def read_inputs(job: Job) -> Inputs:
     _pin(folder, {"model": source.revision, **commits})
     assert source.folder is not None
     tokenizer = base_model.load_tokenizer(source.folder)
+    sample = text.documents(
+        replace(recipe.data.heldout, noise=None), recipe.folder, "data.heldout", None, commits["heldout"]
+    )
+    check_ids(tokenizer, source.folder, sample, source.shape.vocab)
     with job.stage("tokenizing the text"):
         materials = gather(recipe, tokenizer, commits, folder.work / "train")
     _pin(folder, {"heldout_sha256": materials.heldout_sha256})

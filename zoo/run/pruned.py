@@ -1,10 +1,12 @@
 """The second station: measure the base model, prune it, load it back in a fresh process, measure it again."""
 
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from leaderboard.errors import P2Error
 from leaderboard.logs.methods import CONTROL
 from zoo.evaluation.heldout import heldout_loss, loss_by_source
 from zoo.files import new_folder
@@ -13,6 +15,8 @@ from zoo.inputs.gather import Materials
 from zoo.pruning.prune import prune
 from zoo.run.gate import gate
 from zoo.run.job import Inputs, Job
+
+NEAR, WORSE = 0.85, 1.1  # times ln(vocabulary): doubtful, and refused
 
 
 def prune_base(job: Job, inputs: Inputs) -> Any:
@@ -23,6 +27,7 @@ def prune_base(job: Job, inputs: Inputs) -> Any:
     with job.stage("loading the model and measuring its held-out loss"):
         model = base_model.load_model(source.folder, recipe.train.precision)
         l0 = heldout_loss(model, heldout)
+        _check_l0(job, inputs, l0)
         l0_by_source = by_source(model, inputs.materials)
     job.say(f"before {'pruning  ' if pruning else 'training '} held-out {l0:.4f}")
     with job.stage("pruning" if pruning else "checking its parameters"):
@@ -46,6 +51,23 @@ def prune_base(job: Job, inputs: Inputs) -> Any:
         gate_pruned=asdict(report),
     )
     return pruned.model
+
+
+def _check_l0(job: Job, inputs: Inputs, l0: float) -> None:
+    """A base that predicts worse than a guess among all tokens is broken, or its tokenizer is another model's."""
+    guess, label = math.log(inputs.source.shape.vocab), inputs.source.label
+    if job.recipe.model.scratch is not None:
+        return
+    if not l0 < WORSE * guess:
+        raise P2Error(
+            f"model.name: {label} has a held-out loss of {l0:.3f} nats per token, where guessing among its "
+            f"{inputs.source.shape.vocab:,} tokens has {guess:.3f}: its weights are broken, or its tokenizer is "
+            "another model's."
+        )
+    if l0 > NEAR * guess:
+        doubt = f"l0 {l0:.3f} is near that of a guess, ln(vocabulary) = {guess:.3f}: is {label} trained, on such text?"
+        job.folder.update(notes=[*job.folder.state.get("notes", []), doubt])
+        job.say(f"doubtful: {doubt}")
 
 
 def load_pruned(job: Job) -> Any:

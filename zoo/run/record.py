@@ -37,14 +37,13 @@ PACKAGES = ("p2zoo", "torch", "transformers", "trl", "datasets", "accelerate", "
 
 def save_final(job: Job, inputs: Inputs, model: Any) -> None:
     """`model/` in the dtype of the checkpoint it came from; it takes its name only after the gate."""
-    config, folder = inputs.source.config, job.folder
-    dtype = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "float32")
+    folder = job.folder
+    dtype = getattr(torch, base_model.dtype_of(inputs.source))
     base_model.cast_weights(model.eval(), dtype)
     with job.stage("saving model/, loading it back in a fresh process and measuring its loss"):
         with new_folder(folder.path / "model") as new:
             base_model.save_model(model, new)
-            inputs.tokenizer.save_pretrained(new)
-            base_model.copy_licences(inputs.source, new)
+            base_model.copy_companions(inputs.source, new)
             report = gate(model, new, inputs.probe, job.recipe.prune.method, inputs.plan.zeros)
         loss = heldout_loss(model.float(), inputs.materials.heldout)
     folder.update(loss_by_source=by_source(model, inputs.materials))

@@ -98,7 +98,7 @@ def test_configs_that_cannot_be_pruned(copy, change, message):
 
 def test_a_hidden_size_that_2of4_cannot_take(copy, bench_folder):
     config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"hidden_size": 30}))
+    (copy / "config.json").write_text(json.dumps(config | {"hidden_size": 30, "num_attention_heads": 2}))
     recipe = load_recipe(bench_folder / "recipe.yaml", [f"model.name={copy}", "prune.method='2:4'", "prune.rate=null"])
     with pytest.raises(P2Error, match="hidden size is 30"):
         run(recipe, copy.parent / "run", console=Console(quiet=True))
