@@ -186,14 +186,14 @@ def test_token_ids_are_those_of_tokenizer_json(quickstart):
 
 
 def test_the_bundled_qwen_is_measured_on_its_own_tokens(quickstart):
-    """2.5558, where Qwen's splitting of text gives 2.8212."""
+    """2.5586, where the splitting of text that transformers builds for its type gives 2.8874."""
     from zoo.evaluation.heldout import heldout_loss
     from zoo.inputs.gather import heldout_blocks
 
     recipe = load_recipe(quickstart / "depth.yaml")
     folder = quickstart / "tiny-qwen-2.5"
     blocks, *_ = heldout_blocks(recipe, load_tokenizer(folder), "")
-    assert heldout_loss(base_model.load_model(folder, "fp32"), blocks) == pytest.approx(2.5558, abs=1e-3)
+    assert heldout_loss(base_model.load_model(folder, "fp32"), blocks) == pytest.approx(2.5586, abs=1e-3)
 
 
 def test_a_model_that_is_worse_than_a_guess_is_not_measured_further(base, bench_folder, tmp_path):
