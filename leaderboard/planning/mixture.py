@@ -73,6 +73,7 @@ class Mixture:
     why: tuple[str, ...]
     growth: Mapping[str, float] = field(default_factory=lambda: GROWTH)
     scale: float = SCALE
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)  # what was measured in the group, discounted runs too
 
     @property
     def law(self) -> str:
