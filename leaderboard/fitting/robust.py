@@ -99,6 +99,8 @@ def trusted(text: pd.DataFrame) -> Trusted:
     key = (hash(hashed.tobytes()), text.attrs.get(OWNER))
     run, off, weight, why, lowered = _kept.get(key, lambda: _judge(text))
     keep = np.isnan(off)
+    if not keep.any():  # nothing is left to judge them by
+        return Trusted(text, (), {}, text)
     rows = text[keep[run]] if not keep.all() else text.copy(deep=False)
     if not np.allclose(weight[keep], 1.0):
         rows = rows.assign(**{WEIGHT: weight[run][keep[run]]})
