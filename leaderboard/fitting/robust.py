@@ -1,4 +1,4 @@
-"""What answers are made from: every run weighs as one, no contributor outweighs the others, runs no law expects are out.
+"""What answers are made from: every run weighs as one, no contributor outweighs others, runs no law expects are out.
 
 `fit` is exact on the rows it gets; these are the rows that rankings, recommendations and budgets give it. Of all usable
 rows on one held-out text
@@ -28,10 +28,10 @@ from leaderboard.fitting.resample import run_leverage
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers
+from leaderboard.logs.neighbours import MOST_RATE, climbed
 from leaderboard.once import Once
 
 CLIMB = 0.1  # nats above what a run had reached: two seeds wander by .01, the seed's runs by less than .02
-MOST_RATE = 0.9  # the laws know the capacity left, (1 - rate) ** 2
 LEAST_MISS = 0.06  # nats that no run is discounted for
 FAR = 6.0  # times what the law misses the median run by
 LONE_MISS = 0.2  # nats that a fit without the run may miss it by, where nothing else is measured near it
@@ -122,10 +122,10 @@ def _judge(text: pd.DataFrame) -> _Judged:
     runs = int(run.max()) + 1
     off, why = np.full(runs, np.nan), [""] * runs
     climbs = climbed(text, run)
-    for i in np.flatnonzero(climbs > CLIMB):
+    for i in map(int, np.flatnonzero(climbs > CLIMB)):
         off[i], why[i] = climbs[i], f"its loss climbs by {climbs[i]:.2f} nats"
     thin = _thinned(text, run)
-    for i in np.flatnonzero(_rates(text, run) > MOST_RATE):
+    for i in map(int, np.flatnonzero(_rates(text, run) > MOST_RATE)):
         off[i], why[i] = np.inf, f"more than {MOST_RATE:.0%} was removed, which no law here speaks of"
     for i, miss, law in _unexpected(thin.assign(curve=run[thin.index]), np.isnan(off)):
         off[i], why[i] = miss, f"{miss:.2f} nats off what the law {law} says {OTHERS}"
@@ -142,19 +142,6 @@ def _rates(text: pd.DataFrame, run: NDArray[np.int64]) -> Array:
     return np.asarray(rate[np.unique(run, return_index=True)[1]])
 
 
-def climbed(frame: pd.DataFrame, run: NDArray[np.int64]) -> Array:
-    """How far each run's loss is, at worst, above the lowest it had before, shape (runs,), in nats; `run` (n,) numbers
-    the run of each row, and `l_pruned`, where it was measured, is what a run begins at."""
-    order = np.lexsort((frame["tokens"].to_numpy(dtype=float), run))
-    loss = frame["loss"].to_numpy(dtype=float)
-    lowest = pd.Series(loss[order]).groupby(run[order]).cummin().to_numpy()
-    if "l_pruned" in frame:
-        lowest = np.fmin(lowest, frame["l_pruned"].to_numpy(dtype=float)[order])
-    worst = np.zeros(int(run.max()) + 1)
-    np.maximum.at(worst, run[order], np.nan_to_num(loss[order] - lowest))
-    return worst
-
-
 def _thinned(text: pd.DataFrame, run: NDArray[np.int64]) -> pd.DataFrame:
     """At most `ROWS` rows of each run, evenly spread in their order, indexed by their place in `text`."""
     order = np.lexsort((text["tokens"].to_numpy(dtype=float), run))
@@ -163,8 +150,8 @@ def _thinned(text: pd.DataFrame, run: NDArray[np.int64]) -> pd.DataFrame:
     n = length[run[order]]
     step = np.floor(place * ROWS / n) != np.floor((place - 1) * ROWS / n)
     kept = order[(n <= ROWS) | step]
-    thin = text.iloc[kept]
-    return thin.set_axis(kept, axis=0)
+    thin: pd.DataFrame = text.iloc[kept].set_axis(kept, axis=0)
+    return thin
 
 
 def _unexpected(thin: pd.DataFrame, fine: NDArray[np.bool_]) -> Iterator[tuple[int, float, str]]:
@@ -218,7 +205,7 @@ def _misses(fitted: SharedFit, rows: pd.DataFrame) -> "pd.Series[float]":
     """RMS of what the law misses each run by, by its number; infinite where it says nothing."""
     error = fitted.joint.predict(marked(fitted.joint.law, rows)) - rows["loss"].to_numpy(dtype=float)
     mean = pd.Series(error**2).groupby(rows["curve"].to_numpy()).mean()
-    return np.sqrt(mean).fillna(np.inf)
+    return mean.pow(0.5).fillna(np.inf)
 
 
 def _decisive(law: Law, rows: pd.DataFrame, agree: NDArray[np.int64], method: str) -> Iterator[tuple[int, float]]:
@@ -263,5 +250,3 @@ def _doubts(text: pd.DataFrame, run: NDArray[np.int64], off: Array, why: list[st
     for i in np.flatnonzero(~np.isnan(off)):
         head = text.iloc[first[i]]
         yield Doubt(str(head["run_id"]), str(head.get("contributor", "")), float(off[i]), why[i])
-
-

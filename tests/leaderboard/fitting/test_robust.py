@@ -1,12 +1,13 @@
-"""What answers are made from: runs weigh alike, contributors are bounded, runs that no law expects are out and named."""
+"""What answers are made from: runs weigh alike, contributors are bounded, runs no law expects are out."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from leaderboard import LAWS, fit
-from leaderboard.fitting.robust import CLIMB, climbed, trusted
+from leaderboard.fitting.robust import CLIMB, trusted
 from leaderboard.logs.contract import curve_numbers, usable
+from leaderboard.logs.neighbours import climbed
 
 DEPTH = {"family": "llama-3", "method": "depth"}
 
@@ -81,7 +82,9 @@ def test_a_run_weighs_as_one_whatever_its_rows(rows):
         low = lower(own)
         return low.iloc[np.zeros(len(at), dtype=int)].assign(tokens=at, loss=np.interp(at, own["tokens"], low["loss"]))
 
-    few, lots = (trusted(pd.concat([rows, run_like(rows, "c" * 16, make)], ignore_index=True)) for make in (lower, many))
+    few, lots = (
+        trusted(pd.concat([rows, run_like(rows, "c" * 16, make)], ignore_index=True)) for make in (lower, many)
+    )
     weight = lots.rows.groupby("run_id")["weight"].sum().to_numpy()
     assert weight == pytest.approx(np.full(len(weight), weight[0]))
     one, other, plain = (fit(LAWS["damage"], part).predict(rows) for part in (few.rows, lots.rows, rows))
