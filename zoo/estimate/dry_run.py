@@ -12,7 +12,7 @@ from zoo.estimate.disk import disk_bytes
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.inputs.base_model import Source, describe
 from zoo.inputs.enough import check_enough
-from zoo.inputs.text import check_text
+from zoo.inputs.text import check_apart, check_text
 from zoo.pruning.plan import Plan, plan
 from zoo.recipe.files import to_yaml
 from zoo.recipe.grid import GRIDS
@@ -33,6 +33,7 @@ class Estimate:
     tokens: int
     evaluations: int
     text_tokens: int | None  # about as many hold the training text, where text and tokenizer are at hand
+    heldout_in_train: int | None = None  # held-out documents that stand in the training text too, where both are files
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers for programs."""
@@ -51,6 +52,7 @@ class Estimate:
             "tokens": self.tokens,
             "evaluations": self.evaluations,
             "text_tokens": self.text_tokens,
+            "heldout_in_train": self.heldout_in_train,
         }
 
 
@@ -77,6 +79,7 @@ def estimate(recipe: Recipe) -> Estimate:
         tokens=train.planned_tokens,
         evaluations=len(grid_steps(recipe, train.steps)) + 2,  # l0 and l_pruned
         text_tokens=check_enough(recipe, source.folder if source else None),
+        heldout_in_train=check_apart(recipe),
     )
 
 
@@ -105,6 +108,8 @@ def report(found: Estimate) -> str:
         times = found.text_tokens / found.tokens
         held = words.count(found.text_tokens)
         lines.append(f"text          holds about {held} tokens, {times:,.1f} times as many (by a sample)")
+    if found.heldout_in_train:
+        lines.append(f"held-out      {found.heldout_in_train:,} of its documents stand in the training text too")
     lines.append(f"evaluations   {found.evaluations} on {found.recipe.evaluate.tokens:,} held-out tokens each")
     lines.append("Dry run: nothing was downloaded, pruned or trained.")
     return "\n".join(lines)

@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 
 import leaderboard
 from leaderboard.errors import P2Error
-from zoo.publish.client import Patience
+from leaderboard.logs.hub_errors import Patience
 from zoo.publish.diff import Content, hashes, missing, size_of
 
 FOLDERS = ("space", "leaderboard")

@@ -139,6 +139,7 @@ def log_columns(
         "eval_data_revision": inputs["heldout"],
         "eval_tokens": materials.heldout.tokens,
         "eval_bytes": materials.heldout_bytes,
+        "heldout_in_train": materials.heldout_in_train,
         "vocab_size": source.shape.vocab,
         "l0": state["l0"],
         "l_pruned": state["l_pruned"],
