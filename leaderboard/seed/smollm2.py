@@ -28,15 +28,15 @@ def main() -> None:
     """Write smollm2/*.parquet anew."""
     curves = pd.read_csv(HERE / "smollm2-curves.csv")
     l0 = float(curves.loc[(curves["method"] == "none") & (curves["tokens"] == 0), "loss"].item())
-    for (method, rate), curve in curves.groupby(["method", "rate"]):
-        layers = round(float(rate) * N0 / LAYER)
+    for method, curve in curves.groupby("method"):
+        layers = round(float(curve["rate"].iloc[0]) * N0 / LAYER)
         facts = RECIPE | {"n_pruned": N0 - layers * LAYER, "rate": layers * LAYER / N0, "l0": l0}
         if method != "none":
             facts |= {"l_pruned": float(curve["loss"].iloc[0]), "importance": "block-influence"}
         text = (
             curve[["tokens", "loss", "train_loss"]].rename(columns={"loss": "eval_loss"}).to_csv(index=False).encode()
         )
-        log = import_log(text, "smollm2-curves.csv", method=method, **facts)
+        log = import_log(text, "smollm2-curves.csv", method=str(method), **facts)
         write_imported(HERE / "smollm2" / f"{method}-{layers}.parquet", log)
         print(f"{method}, {layers} of {LAYERS} layers gone: {len(log.frame)} rows, {len(log.notes)} notes")
         for note in log.notes:
