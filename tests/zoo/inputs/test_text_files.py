@@ -4,6 +4,11 @@ import bz2
 import gzip
 import json
 import lzma
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +24,7 @@ from zoo.inputs.text_files import READERS
 from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import TextSpec
 
+ROOT = Path(__file__).parents[3]
 TEXTS = ["one document", 'two\n"lines", of\ttext', "caf\u00e9 \u2028 and \x85 stay", ""]
 LINES = "".join(json.dumps({"text": text, "n": i}, ensure_ascii=False) + "\n" for i, text in enumerate(TEXTS))
 FRAME = pd.DataFrame({"id": range(len(TEXTS)), "text": TEXTS})
@@ -229,3 +235,32 @@ def test_held_out_documents_in_the_training_text_are_counted(bench_folder, tmp_p
     assert check_apart(recipe_on(tmp_path, bench_folder, ["a"], ["b"])) == 0
     with pytest.raises(P2Error, match=r"every document of heldout\.jsonl stands in data\.train"):
         check_apart(recipe_on(tmp_path, bench_folder, ["a", "b", "c"], ["c", "a"]))
+
+
+@pytest.mark.slow
+def test_a_run_stopped_while_it_tokenizes_goes_on_from_what_it_has(bench_folder, tmp_path):
+    known = next(iter(documents(load_recipe(bench_folder / "recipe.yaml").data.train, bench_folder, "data.train")))
+    (tmp_path / "large.txt").write_text("\0".join(f"{i} {known[:400]}" for i in range(150_000)))
+    tokens, held = 20_000_000 // 128 * 128, tmp_path / "run" / ".work" / "train" / "tokens.bin"
+    words = ["run", bench_folder / "recipe.yaml", f"--set=data.train.file={tmp_path / 'large.txt'}", "--resume"]
+    words += [f"--set=train.tokens={tokens}", f"--out={tmp_path / 'run'}"]
+    kept = b""
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zoo", *map(str, words)], stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        try:
+            until = time.monotonic() + 300
+            while not held.is_file() or held.stat().st_size <= len(kept) + 400_000:
+                assert time.monotonic() < until
+                assert process.poll() is None
+                time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=200)
+        finally:
+            process.kill()
+        assert process.returncode == 75
+        assert "stopped by SIGTERM with what was done so far saved; the same command with --resume goes on" in told
+        now = held.read_bytes()
+        assert now.startswith(kept)
+        kept = now[: len(now) // 4 * 4 - 4 * 10_000]  # the last documents may not be whole
