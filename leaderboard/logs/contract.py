@@ -123,7 +123,7 @@ COLUMNS: tuple[Column, ...] = (
     _c("eval_data_revision", _H, "text", "its commit or hash", "", None, None, "null"),
     _c("eval_tokens", _H, "int", "tokens of the held-out slice; null where not recorded", "tokens", 1, None, "null"),
     _c("eval_bytes", _H, "int", "bytes of that slice, for nats per byte", "bytes", 1, None, "null", "later"),
-    _c("heldout_in_train", _H, "int", "its documents in the training text too", "", 0, None, "null", "later"),
+    _c("heldout_in_train", _H, "int", "its documents in the training text too", "documents", 0, None, "null", "later"),
     _c("vocab_size", _H, "int", "size of the tokenizer's vocabulary", "tokens", 2),
     _c("l0", _H, "float", "held-out loss before pruning", "nats/token", 0),
     _c("l_pruned", _H, "float", "held-out loss after pruning, before training", "nats/token", 0),
