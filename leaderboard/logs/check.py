@@ -1,14 +1,14 @@
 """Judging run logs: files in, one good frame and a report for every file out.
 
 A log passes when it is readable, has exactly the contract's columns and types (schema), breaks no rule (rules.py) and
-repeats no other log. A bad file is reported and left out; it never stops the good ones.
+repeats no other log. A bad file is reported and left out; it never stops the good ones, as files are opened and judged
+in a child (leaderboard/child.py).
 """
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from leaderboard import child
+from leaderboard.logs.apart import Batch, deadly, judged_apart, packed, told, unpacked
 from leaderboard.logs.contract import BY_NAME, COLUMNS, GROUP, IMPORTED, REQUIRED_OF_IMPORTED, UNKNOWN, schema
 from leaderboard.logs.findings import ERROR, WARNING, Finding, Report
 from leaderboard.logs.parquet_guard import footer_bytes, unpacked_bytes
@@ -30,8 +32,8 @@ MAX_UNPACKED = 100_000_000  # a small file may unpack to more memory than a read
 MAX_ROWS = 100_000
 MAX_FOOTER = 100_000  # bytes that describe columns and row groups; a log's are 7,000
 MAX_EXTRA = 10  # extra columns that are named
-BATCH = 500  # files that are judged at once
-MAX_THREADS = 8
+BATCH = 500  # files that are judged at once, or fewer where they are long
+BATCH_ROWS = 100_000
 NEAR_DUPLICATE_ROWS = 3
 NEAR_DUPLICATE_LOSS = 1e-9
 _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
@@ -58,19 +60,47 @@ def log_files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*.parquet") if not p.name.startswith("."))
 
 
-def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Checked:
-    """Read and judge log files. `names` are what reports call them (default: the paths)."""
+def check_files(paths: Sequence[Path], names: Sequence[str] | None = None, *, own: bool = False) -> Checked:
+    """Read and judge log files. `names` are what reports call them (default: the paths).
+
+    `own` files, which this process wrote or which ship with p2zoo, are judged in this process; all others in a child.
+    """
     names = [str(p) for p in paths] if names is None else names
-    begins = range(0, len(paths), BATCH)
-    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:  # Arrow works outside Python's lock
-        batches = list(pool.map(lambda begin: _read_batch(begin, paths[begin : begin + BATCH]), begins))
-    findings = [found for _, batch in batches for found in batch]
-    table = pa.concat_tables([_WITH_FILE.empty_table(), *(table for table, _ in batches if table is not None)])
-    table, large = table.unify_dictionaries(), len(batches) > 1
-    del batches
+    here = own or child.inside()
+    batches = _here(paths) if here else judged_apart(paths, "leaderboard.logs.check:answers")
+    tables, findings = [_WITH_FILE.empty_table()], list[list[Finding]]()
+    for rows, found in batches:
+        if rows.num_rows:
+            places = pc.add(rows["file"], len(findings))
+            tables.append(rows.set_column(rows.num_columns - 1, "file", places))
+        findings += found
+    table, large = pa.concat_tables(tables).unify_dictionaries(), len(tables) > 2
+    del tables
     frame: pd.DataFrame = table.to_pandas(split_blocks=large, self_destruct=large)  # column by column: half the memory
     del table
     return without_repeats(_named(frame), names, findings)
+
+
+def _here(paths: Sequence[Path]) -> Iterator[Batch]:
+    return (batch for batch in _batches(paths) if not isinstance(batch, int))
+
+
+def answers(paths: Sequence[str]) -> Iterator[child.Answer]:
+    """What a child tells of files."""
+    return told(_batches([Path(path) for path in paths]))
+
+
+def _batches(paths: Sequence[Path]) -> Iterator[int | Batch]:
+    """The place of each file before it is read, and the files in batches, whose `file` counts from 0."""
+    rows = 0
+    read: list[tuple[pa.Table | None, list[Finding]]] = []
+    for i, path in enumerate(paths):
+        yield i
+        read.append(read_table(path))
+        rows += len(read[-1][0] or ())
+        if len(read) == BATCH or rows >= BATCH_ROWS or i == len(paths) - 1:
+            yield _judged(read)
+            rows, read = 0, []
 
 
 def without_repeats(frame: pd.DataFrame, names: Sequence[str], findings: list[list[Finding]]) -> Checked:
@@ -95,20 +125,34 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _read_batch(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, list[list[Finding]]]:
-    """Rows of the files that pass alone, with a column `file` that counts from `begin`; the findings of each file."""
-    read = [read_table(path) for path in paths]
+def _judged(read: Sequence[tuple[pa.Table | None, list[Finding]]]) -> Batch:
+    """Rows of the files that pass alone, with a column `file`, their place in `read`; the findings of each file."""
     findings = [list(found) for _, found in read]
     tables = {i: table for i, (table, _) in enumerate(read) if table is not None}
     if not tables:
-        return None, findings
+        return _WITH_FILE.empty_table(), findings
     table = pa.concat_tables(tables.values()).unify_dictionaries().combine_chunks()
     file = np.repeat(np.fromiter(tables, dtype=np.int64), [t.num_rows for t in tables.values()])
     for i, finding in (*_nan(table, file), *_judge(table.to_pandas(), file)):
         findings[i].append(finding)
     good = np.array([Report("", tuple(found)).ok for found in findings], dtype=bool)[file]
     kept = table if good.all() else table.filter(pa.array(good))
-    return kept.append_column("file", pa.array(begin + file[good])), findings
+    return kept.append_column("file", pa.array(file[good])), findings
+
+
+def read_log(path: Path) -> tuple[pa.Table | None, list[Finding]]:
+    """`read_table` in a child."""
+    try:
+        findings, tables = child.call("leaderboard.logs.check:answer", os.path.abspath(path))
+    except child.Died as died:
+        return None, [deadly(died)]
+    return unpacked(tables[0]) if tables else None, [Finding(**found) for found in findings]
+
+
+def answer(path: str) -> Iterator[child.Answer]:
+    """What a child tells of one file."""
+    table, findings = read_table(Path(path))
+    yield [asdict(found) for found in findings], [] if table is None else [packed(table)]
 
 
 def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:

@@ -24,7 +24,7 @@ def load_logs(source: str | Path | None = None, revision: str | None = None) -> 
     `revision` is a branch, tag, commit or refs/pr/N of a Hub dataset. Raises P2Error when nothing is found there.
     """
     if source is None:
-        return _read(SEED, "bundled seed")
+        return _read(SEED, "bundled seed", own=True)
     if Path(source).exists():
         if revision is not None:
             raise P2Error(f"{source}: a revision belongs to a Hub dataset, not to a path.")
@@ -49,14 +49,14 @@ def join_logs(sources: Sequence[Logs]) -> tuple[pd.DataFrame, tuple[Report, ...]
     return joined.frame.drop(columns="file"), tuple(report for report in joined.reports if not report.ok)
 
 
-def _read(path: Path, source: str) -> Logs:
+def _read(path: Path, source: str, own: bool = False) -> Logs:
     files = log_files(path)
     if not files:
         raise P2Error(f"{path}: no parquet files here. A run folder of `p2zoo run` or a folder of logs is expected.")
     root = path if path.is_dir() else path.parent
     names = [f.relative_to(root).as_posix() for f in files]
     if len(files) < MANY:
-        return as_logs(*_checked(files, names), source=source)
+        return as_logs(*_checked(files, names, own), source=source)
     from leaderboard.logs.cache import content_hash, judges, kept_folder, read_kept, write_kept
 
     kept = kept_folder() / "folders" / f"{content_hash(files, names)}.{judges()}.parquet"
@@ -67,6 +67,6 @@ def _read(path: Path, source: str) -> Logs:
     return as_logs(*found, source=source)
 
 
-def _checked(files: list[Path], names: list[str]) -> tuple[pd.DataFrame, tuple[Report, ...]]:
-    checked = check_files(files, names)
+def _checked(files: list[Path], names: list[str], own: bool = False) -> tuple[pd.DataFrame, tuple[Report, ...]]:
+    checked = check_files(files, names, own=own)
     return checked.frame.drop(columns="file"), tuple(r for r in checked.reports if not r.ok)

@@ -44,6 +44,9 @@ def check(
         raise typer.Exit(check_pull(path.as_posix(), pr, comment, merge_if_clean, endpoint, as_json))
     if comment or merge_if_clean:
         raise P2Error("check: --comment and --merge-if-clean need --pr N.")
+    from leaderboard import child
+
+    child.prepare()  # while this process imports
     from leaderboard.logs.check import check_files, log_files
 
     if not path.exists():

@@ -63,7 +63,7 @@ def finish(
         draw_curve(
             folder.path / "curve.png", rows, columns["l0"], columns["l_pruned"], f"{recipe.name}, {source.label}"
         )
-    (report,) = check_files([log]).reports
+    (report,) = check_files([log], own=True).reports
     if not report.ok:
         raise RunFailed(f"{log}: does not pass the check of the leaderboard: " + "; ".join(map(str, report.findings)))
     write_atomic(folder.path / "recipe.yaml", to_yaml(recipe, folder.path))

@@ -231,7 +231,8 @@ def test_a_file_that_is_gone_or_too_large(tmp_path):
 def test_a_file_that_unpacks_to_too_much(log_file, monkeypatch):
     path = log_file("a.parquet")
     monkeypatch.setattr(check_module, "MAX_UNPACKED", 1000)
-    assert codes(path) == {("too_large", "file")}
+    (report,) = check_files([path], own=True).reports
+    assert [f.code for f in report.findings] == ["too_large"]
 
 
 def test_one_run_twice_is_an_error_and_somebody_elses_a_warning(log_file):
