@@ -68,7 +68,7 @@ class Died(Exception):  # noqa: N818 - says what happened
 class Child:
     """One child: `answers` calls a function in it. A context manager; many calls, one after another."""
 
-    def __init__(self, limits: Limits = Limits()):  # noqa: B008 - frozen
+    def __init__(self, limits: Limits = Limits()):
         self.limits = limits
         self._connection: Connection | None = None
         self._status = -1
@@ -122,7 +122,7 @@ class Child:
         return _died(reason, {MEMORY: "its memory was not enough", TIME: "it took too long"}.get(reason, name))
 
 
-def call(function: str, *arguments: Any, limits: Limits = Limits()) -> Answer:  # noqa: B008 - frozen
+def call(function: str, *arguments: Any, limits: Limits = Limits()) -> Answer:
     """The one answer of a function called in a child of its own."""
     with Child(limits) as child:
         return child.call(function, *arguments)
@@ -259,11 +259,11 @@ def _serve(control: socket.socket) -> tuple[int, int]:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     told: dict[int, int] = {}  # child: where its end is told
     while True:
-        ready, _, _ = select.select([control, woken], [], [])
+        ready, _, _ = select.select([control.fileno(), woken], [], [])
         if woken in ready:
             os.read(woken, 1000)
             _bury(told)
-        if control in ready:
+        if control.fileno() in ready:
             message, files, _, _ = socket.recv_fds(control, 1, 2)
             if not message:
                 os._exit(0)

@@ -4,7 +4,6 @@
 alone, and only one that ends a child of its own is blamed.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -26,7 +25,7 @@ def judged_apart(paths: Sequence[Path], function: str, *arguments: Any) -> Itera
     The function takes the paths as texts, then `arguments`, and gives what `told` yields.
     """
     size = max(LEAST, -(-len(paths) // child.MOST))
-    texts = [os.path.abspath(path) for path in paths]  # the child works elsewhere
+    texts = [str(path.absolute()) for path in paths]  # the child works elsewhere
     parts = [texts[i : i + size] for i in range(0, len(texts), size)]
     if len(parts) == 1:
         yield from _part(parts[0], function, arguments)
@@ -85,7 +84,9 @@ def deadly(died: child.Died) -> Finding:
     """What is said of a file that ended the child in which it was read."""
     allowed = "a whole parquet file, neither encrypted nor damaged"
     if died.reason == child.MEMORY:
-        return Finding("too_large", ERROR, "file", "more memory than there is to read it", allowed, "Shorten the texts.")
+        return Finding(
+            "too_large", ERROR, "file", "more memory than there is to read it", allowed, "Shorten the texts."
+        )
     if died.reason == child.TIME:
         return Finding("too_slow", ERROR, "file", "more time than there is to read it", allowed, "Evaluate less often.")
     got = f"it ends the program that reads it ({died})"

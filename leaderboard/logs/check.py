@@ -5,7 +5,6 @@ repeats no other log. A bad file is reported and left out; it never stops the go
 in a child (leaderboard/child.py).
 """
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -143,7 +142,7 @@ def _judged(read: Sequence[tuple[pa.Table | None, list[Finding]]]) -> Batch:
 def read_log(path: Path) -> tuple[pa.Table | None, list[Finding]]:
     """`read_table` in a child."""
     try:
-        findings, tables = child.call("leaderboard.logs.check:answer", os.path.abspath(path))
+        findings, tables = child.call("leaderboard.logs.check:answer", str(path.absolute()))
     except child.Died as died:
         return None, [deadly(died)]
     return unpacked(tables[0]) if tables else None, [Finding(**found) for found in findings]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from leaderboard import child
-from leaderboard.child import Child, Died, Limits
+from leaderboard.child import Died, Limits
 from leaderboard.errors import P2Error, RunFailed
 
 HERE = f"{__name__}:"
@@ -59,7 +59,10 @@ def echo(value: object, *blobs: bytes) -> Iterator[child.Answer]:
 
 
 def look() -> Iterator[child.Answer]:
-    yield {"names": sorted(os.environ), "files": len(os.listdir("/proc/self/fd")), "inside": child.inside()}, []
+    yield (
+        {"names": sorted(os.environ), "files": len(list(Path("/proc/self/fd").iterdir())), "inside": child.inside()},
+        [],
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -111,7 +114,8 @@ def test_a_child_knows_neither_the_environment_nor_open_files(monkeypatch, tmp_p
 def test_many_at_once_take_turns():
     answers = []
     threads = [
-        threading.Thread(target=lambda i=i: answers.append(child.call(HERE + "echo", i)[0])) for i in range(3 * child.MOST)
+        threading.Thread(target=lambda i=i: answers.append(child.call(HERE + "echo", i)[0]))
+        for i in range(3 * child.MOST)
     ]
     for thread in threads:
         thread.start()

@@ -5,7 +5,6 @@
 """
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def _log_of(path: Path) -> Path:
 
 def _parquet(file: Path) -> pd.DataFrame:
     try:
-        _, tables = child.call("leaderboard.planning.forecasting.own:answer", os.path.abspath(file))
+        _, tables = child.call("leaderboard.planning.forecasting.own:answer", str(file.absolute()))
     except child.Died as died:
         raise P2Error(f"forecast: {file} cannot be read ({died}); `p2zoo check` says what a log is.") from None
     frame: pd.DataFrame = unpacked(tables[0]).to_pandas()
