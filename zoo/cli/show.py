@@ -39,7 +39,7 @@ def plot(
         frame, controls = over(frame)
         print(controls)
     try:
-        titles = draw_gallery(out, frame, law, "its control" if over_control else "l0")
+        titles = draw_gallery(out, frame, law, "control" if over_control else "l0")
     except OSError as error:
         raise P2Error(f"plot: {out} cannot be written: {error.strerror or error}; choose another --out.") from error
     runs = frame.loc[frame["method"] != "none", "run_id"].nunique()
