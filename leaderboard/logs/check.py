@@ -33,6 +33,8 @@ MAX_FOOTER = 100_000  # bytes that describe columns and row groups; a log's are 
 MAX_EXTRA = 10  # extra columns that are named
 BATCH = 500  # files that are judged at once, or fewer where they are long
 BATCH_ROWS = 100_000
+BATCH_BYTES = 50_000_000
+OURS = Path(__file__).parents[1] / "seed"  # files that come with the code are read in this process
 NEAR_DUPLICATE_ROWS = 3
 NEAR_DUPLICATE_LOSS = 1e-9
 _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
@@ -62,10 +64,11 @@ def log_files(path: Path) -> list[Path]:
 def check_files(paths: Sequence[Path], names: Sequence[str] | None = None, *, own: bool = False) -> Checked:
     """Read and judge log files. `names` are what reports call them (default: the paths).
 
-    `own` files, which this process wrote or which ship with p2zoo, are judged in this process; all others in a child.
+    `own` files, which this process wrote, are judged in this process, as are those that come with p2zoo; all others in
+    a child.
     """
     names = [str(p) for p in paths] if names is None else names
-    here = own or child.inside()
+    here = own or child.inside() or all(OURS in path.absolute().parents for path in paths)
     batches = _here(paths) if here else judged_apart(paths, "leaderboard.logs.check:answers")
     tables, findings = [_WITH_FILE.empty_table()], list[list[Finding]]()
     for rows, found in batches:
@@ -91,15 +94,17 @@ def answers(paths: Sequence[str]) -> Iterator[child.Answer]:
 
 def _batches(paths: Sequence[Path]) -> Iterator[int | Batch]:
     """The place of each file before it is read, and the files in batches, whose `file` counts from 0."""
-    rows = 0
+    rows = size = 0
     read: list[tuple[pa.Table | None, list[Finding]]] = []
     for i, path in enumerate(paths):
         yield i
-        read.append(read_table(path))
-        rows += len(read[-1][0] or ())
-        if len(read) == BATCH or rows >= BATCH_ROWS or i == len(paths) - 1:
+        table, findings = read_table(path)
+        read.append((table, findings))
+        if table is not None:
+            rows, size = rows + table.num_rows, size + table.nbytes
+        if len(read) == BATCH or rows >= BATCH_ROWS or size >= BATCH_BYTES or i == len(paths) - 1:
             yield _judged(read)
-            rows, read = 0, []
+            rows, size, read = 0, 0, []
 
 
 def without_repeats(frame: pd.DataFrame, names: Sequence[str], findings: list[list[Finding]]) -> Checked:

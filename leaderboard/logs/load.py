@@ -16,15 +16,20 @@ from leaderboard.logs.frame import Logs, as_logs
 
 MANY = 500  # files of a folder from which their rows are kept in one (cache.py)
 SEED = Path(__file__).parents[1] / "seed" / "runs"
+BUNDLED = {"smollm2": SEED.parent / "smollm2"}  # other logs that come with the code, by name
 
 
 def load_logs(source: str | Path | None = None, revision: str | None = None) -> Logs:
     """Read run logs. `source` None is the bundled seed, an existing path a file or folder, else a Hub dataset id.
 
+    `smollm2` names the bundled logs of a real model (leaderboard/seed/README.md); write ./smollm2 for a folder.
+
     `revision` is a branch, tag, commit or refs/pr/N of a Hub dataset. Raises P2Error when nothing is found there.
     """
     if source is None:
-        return _read(SEED, "bundled seed", own=True)
+        return _read(SEED, "bundled seed")
+    if (bundled := BUNDLED.get(str(source))) is not None:
+        return _read(bundled, f"bundled {source}")
     if Path(source).exists():
         if revision is not None:
             raise P2Error(f"{source}: a revision belongs to a Hub dataset, not to a path.")
@@ -49,14 +54,14 @@ def join_logs(sources: Sequence[Logs]) -> tuple[pd.DataFrame, tuple[Report, ...]
     return joined.frame.drop(columns="file"), tuple(report for report in joined.reports if not report.ok)
 
 
-def _read(path: Path, source: str, own: bool = False) -> Logs:
+def _read(path: Path, source: str) -> Logs:
     files = log_files(path)
     if not files:
         raise P2Error(f"{path}: no parquet files here. A run folder of `p2zoo run` or a folder of logs is expected.")
     root = path if path.is_dir() else path.parent
     names = [f.relative_to(root).as_posix() for f in files]
     if len(files) < MANY:
-        return as_logs(*_checked(files, names, own), source=source)
+        return as_logs(*_checked(files, names), source=source)
     from leaderboard.logs.cache import content_hash, judges, kept_folder, read_kept, write_kept
 
     kept = kept_folder() / "folders" / f"{content_hash(files, names)}.{judges()}.parquet"
@@ -67,6 +72,6 @@ def _read(path: Path, source: str, own: bool = False) -> Logs:
     return as_logs(*found, source=source)
 
 
-def _checked(files: list[Path], names: list[str], own: bool = False) -> tuple[pd.DataFrame, tuple[Report, ...]]:
-    checked = check_files(files, names, own=own)
+def _checked(files: list[Path], names: list[str]) -> tuple[pd.DataFrame, tuple[Report, ...]]:
+    checked = check_files(files, names)
     return checked.frame.drop(columns="file"), tuple(r for r in checked.reports if not r.ok)
