@@ -13,7 +13,15 @@ from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, require
 from leaderboard.planning.bases import Base
-from leaderboard.planning.candidates import SPARSE, beyond, group_mixtures, known_bases, one_text, sparse_rate
+from leaderboard.planning.candidates import (
+    SPARSE,
+    beyond,
+    group_mixtures,
+    known_bases,
+    measured_alike,
+    one_text,
+    sparse_rate,
+)
 from leaderboard.planning.distance import State
 from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.outlook import states
@@ -53,6 +61,7 @@ def plan(
         raise P2Error(f"plan: got deployed {deployed!r} and tokens {tokens!r}; both are counts, e.g. 6e9 and 1e9.")
     text = one_text(frame, eval_data, objective, "plan")
     _one_tokenizer(text, family)
+    text = measured_alike(text, family)
     fits = group_mixtures(text, law, family, "plan")
     known = known_bases(text, bases, family, "plan")
     rows = [_unpruned(base, text) for base in known if base.n0 <= deployed]

@@ -16,7 +16,7 @@ from leaderboard.fitting.pooled import SharedFit, fit_group
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
-from leaderboard.logs.origin import standard
+from leaderboard.logs.origin import PROTOCOL, standard, usual_protocol
 from leaderboard.once import Once
 from leaderboard.planning.distance import Range
 from leaderboard.planning.mixture import Mixture
@@ -71,6 +71,8 @@ def mixture(
         raise refused[0]
     own = text[text["method"] == group["method"]]
     rows = own if len(own) else text
+    if PROTOCOL in group:
+        why.append(f"From runs measured with {group[PROTOCOL]}; those measured otherwise share no fit with them.")
     return Mixture(
         members=tuple(member for member, _ in members),
         errors=tuple(error for _, error in members),
@@ -210,7 +212,9 @@ def _refuse_misspelt(frame: pd.DataFrame, family: str, method: str) -> None:
 def same_text(
     frame: pd.DataFrame, family: str, method: str, eval_data: str | None, objective: str | None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Usable rows on one held-out text and objective: the named ones, else where this group has most runs."""
+    """Usable rows on one held-out text and objective, measured alike: the named ones, else where this group has most
+    runs. Where the text was measured otherwise too, the key says how these were.
+    """
     frame = standard(usable(frame))
     for name, wanted in (("eval_data", eval_data), ("objective", objective)):
         if wanted is not None:
@@ -224,4 +228,6 @@ def same_text(
         raise P2Error("budget: these logs hold no usable rows (tokens > warmup_tokens, something pruned).")
     most = heads.value_counts(["eval_data", "objective"]).index[0]
     text = {"eval_data": str(most[0]), "objective": str(most[1])}
-    return frame[(frame["eval_data"] == text["eval_data"]) & (frame["objective"] == text["objective"])], text
+    frame = frame[(frame["eval_data"] == text["eval_data"]) & (frame["objective"] == text["objective"])]
+    rows, way = usual_protocol(frame, ((frame["family"] == family) & (frame["method"] == method)).to_numpy())
+    return rows, text | ({PROTOCOL: way} if way else {})

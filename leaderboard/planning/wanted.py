@@ -15,7 +15,15 @@ from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require
 from leaderboard.planning.bases import Base, loss_at
 from leaderboard.planning.budget import Question
-from leaderboard.planning.candidates import SPARSE, GroupFit, group_fits, known_bases, one_text, sparse_rate
+from leaderboard.planning.candidates import (
+    SPARSE,
+    GroupFit,
+    group_fits,
+    known_bases,
+    measured_alike,
+    one_text,
+    sparse_rate,
+)
 from leaderboard.planning.gpus import GPUS, gpu_hours
 from leaderboard.planning.information import Knowledge, knowledge, variances
 
@@ -54,7 +62,7 @@ def wanted(
     require(frame, NEEDED, "wanted")
     if gpu not in GPUS:
         raise unknown_name("gpu", gpu, GPUS, "wanted")
-    text = one_text(frame, eval_data, objective, "wanted")
+    text = measured_alike(one_text(frame, eval_data, objective, "wanted"), None)
     known = known_bases(text, bases, family, "wanted")
     fits = group_fits(text, law, family, "wanted")
     run_sd, row_sd = _noise(fits)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from leaderboard.logs.contract import GROUP
 from leaderboard.logs.frame import Logs
+from leaderboard.logs.origin import PROTOCOL
 from leaderboard.ranking.cells import METRICS, asd_interval
 
 
@@ -60,7 +61,11 @@ def ranking(table: pd.DataFrame, cells: pd.DataFrame) -> list[dict[str, Any]]:
                 "rmse_heldout": row["rmse_heldout"],
                 "recommended": bool(row["recommended"]),
                 "cells": [
-                    {"group": {g: c.get(g) for g in GROUP}, "track": c["track"], "status": c["status"]}
+                    {
+                        "group": {g: c[g] for g in (*GROUP, PROTOCOL) if g in c},
+                        "track": c["track"],
+                        "status": c["status"],
+                    }
                     | {m: c[m] for m in METRICS}
                     | {"asd_90": asd_interval(c["asd_draws"])}
                     for c in own
