@@ -25,6 +25,7 @@ from leaderboard.planning.candidates import (
 from leaderboard.planning.distance import State
 from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.outlook import states
+from leaderboard.planning.recipe import usual_recipe
 
 COLUMNS = (
     "base_model", "family", "method", "rate", "parameters", "tokens", "loss", "loss_low", "loss_high", "state",
@@ -54,7 +55,8 @@ def plan(
     power law through the family's others (`l0_from` says so). `loss_low` and `loss_high` are the 90 % interval of one
     new run (NaN with few runs, or where nothing is predicted). `beyond` is the largest factor by which size, rate or
     tokens lie outside the runs behind the prediction: 1 is inside. `state` is that of a budget (distance.py); too_far,
-    and a prediction that no loss can be, is NaN and comes last. Raises P2Error when there is no candidate.
+    and a prediction that no loss can be, is NaN and comes last. `.attrs["recipe"]` is how most runs were trained.
+    Raises P2Error when there is no candidate.
     """
     require(frame, NEEDED, "plan")
     if not 1e4 <= deployed < np.inf or not 1 <= tokens < np.inf:
@@ -72,7 +74,9 @@ def plan(
             f"plan: every base is larger than {deployed:g} parameters and no method of these logs can prune one to it; "
             "ask for another size, or give a base with its l0."
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["loss", "base_model", "method"], ignore_index=True)
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["loss", "base_model", "method"], ignore_index=True)
+    table.attrs["recipe"] = usual_recipe(text)
+    return table
 
 
 def _one_tokenizer(text: pd.DataFrame, family: str | None) -> None:

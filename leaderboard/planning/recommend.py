@@ -20,6 +20,7 @@ from leaderboard.logs.origin import PROTOCOL, standard, usual_protocol
 from leaderboard.once import Once
 from leaderboard.planning.distance import Range
 from leaderboard.planning.mixture import Mixture
+from leaderboard.planning.recipe import recipe_differences, usual_recipe
 from leaderboard.ranking.cells import score_cells
 from leaderboard.ranking.rank import NEW_MODEL, rank
 from leaderboard.ranking.tracks import HELD_OUT
@@ -30,10 +31,6 @@ KEPT = 8
 RULED_OUT = 4.0  # a law that errs this many times the best one, on new models or on later tokens, has no say
 LATER = "tokens"  # the track of those
 UNTESTED = ("p2", "capacity", "damage", "capacity-damage")  # who answers where no law can be tested
-RECIPE = {
-    "schedule": "schedule", "peak_rate": "lr_peak", "batch": "batch_tokens", "text": "eval_data",
-    "objective": "objective",
-}  # fmt: skip
 _heldout = Once(KEPT)
 
 
@@ -73,6 +70,7 @@ def mixture(
     rows = own if len(own) else text
     if PROTOCOL in group:
         why.append(f"From runs measured with {group[PROTOCOL]}; those measured otherwise share no fit with them.")
+    why += recipe_differences(rows)
     return Mixture(
         members=tuple(member for member, _ in members),
         errors=tuple(error for _, error in members),
@@ -150,14 +148,6 @@ def _named(law: str | Law, l_pruned_known: bool, where: str) -> Law:
         fix = "give it (--l-pruned)" if where == "budget" else "choose a law that does without it"
         raise P2Error(f"{where}: the law {chosen.name} needs l_pruned, the loss right after pruning; {fix}.")
     return chosen
-
-
-def usual_recipe(rows: pd.DataFrame) -> dict[str, object]:
-    """How most of the runs were trained, `RECIPE` keys; None where the logs do not say."""
-    heads = rows.drop_duplicates("run_id")
-    names = {key: c for key, c in RECIPE.items() if c in heads and heads[c].notna().any()}
-    usual = {key: heads[c].dropna().astype(object).value_counts().index[0] for key, c in names.items()}
-    return dict.fromkeys(RECIPE) | {k: v.item() if hasattr(v, "item") else v for k, v in usual.items()}
 
 
 def heldout(text: pd.DataFrame) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from leaderboard.planning.candidates import (
 )
 from leaderboard.planning.gpus import GPUS, gpu_hours
 from leaderboard.planning.information import Knowledge, knowledge, variances
+from leaderboard.planning.recipe import usual_recipe
 
 COLUMNS = (
     "base_model", "family", "method", "rate", "n0", "tokens", "gain", "narrower", "gpu_hours", "gain_per_gpu_hour",
@@ -57,7 +58,8 @@ def wanted(
     mean reduction of the variance of ln tokens over all of them, `narrower` the share by which the budget intervals of
     the candidate's own family and method shrink. A base that nobody has yet has no name: its size is the next step of
     the ladder, its l0 is read off the family's power law. `new` says what lies beyond the runs so far. The law is taken
-    for true, so runs that would test it are worth more than this says. Raises P2Error when nothing can be fitted.
+    for true, so runs that would test it are worth more than this says. `.attrs["recipe"]` is how most of the runs were
+    trained. Raises P2Error when nothing can be fitted.
     """
     require(frame, NEEDED, "wanted")
     if gpu not in GPUS:
@@ -71,7 +73,9 @@ def wanted(
         raise P2Error("wanted: none of the questions has an answer in any group, so there is no interval to narrow.")
     rows = [row for group in groups for row in _rows(group, groups, gpu)]
     out = pd.DataFrame(rows, columns=list(COLUMNS))
-    return out.sort_values(["gain", "gpu_hours"], ascending=[False, True], ignore_index=True)
+    out = out.sort_values(["gain", "gpu_hours"], ascending=[False, True], ignore_index=True)
+    out.attrs["recipe"] = usual_recipe(text)
+    return out
 
 
 @dataclass(frozen=True)
