@@ -20,8 +20,8 @@ $(VENV)/.installed: pyproject.toml $(if $(LATEST),,constraints.txt)
 demo: $(VENV)/.installed
 	$(BIN)/p2zoo demo
 
-# Two processes, one thread each; one that has nothing left takes tests of the other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --durations=15
+# Two processes, one thread each; a file stays in one of them, so that what its tests share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 test: $(VENV)/.installed lint
 	@command -v chromium >/dev/null || echo "No chromium: the Space's pages are not tested (apt-get install chromium fonts-dejavu)."

@@ -8,6 +8,18 @@ import pytest
 
 HERE = Path(__file__).parent
 SLOW_S = 900  # the limit of a slow test; pyproject.toml has that of the others
+LONGEST = (  # files that take a minute or so, in the order in which they start; the others follow
+    "space/pages/test_pages.py",
+    "zoo/sweep/test_sweep.py",
+    "test_readme.py",
+    "space/pages/test_other_boards.py",
+    "zoo/run/test_pipeline.py",
+    "space/server/test_api.py",
+    "zoo/run/test_launch.py",
+    "zoo/run/test_gate.py",
+    "zoo/publish/test_publish.py",
+    "zoo/test_fresh.py",
+)
 
 os.environ.update(
     HF_HUB_DISABLE_XET="1",
@@ -27,8 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the whole project are the longest, and come first; slow ones may take their time."""
-    items.sort(key=lambda item: item.path.parent != HERE)
+    """The longest files first, whole, so that no process is left alone with one; slow tests may take their time."""
+    place = {HERE / name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_S))

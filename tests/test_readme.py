@@ -64,7 +64,13 @@ def test_every_block_is_of_a_kind_that_is_run(page):
     assert all(block.how in HOW[block.language] for block in blocks(page))
 
 
-@pytest.mark.parametrize("page", RUN)
+FIRST = ("README.md", "CONTRIBUTING.md")  # of every suite; the rooms' pages are in the sample
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page if page in FIRST else pytest.param(page, marks=[pytest.mark.slow, pytest.mark.sample]) for page in RUN],
+)
 def test_the_quick_blocks_run(page, tmp_path):
     assert play(page, tmp_path, {""})
 

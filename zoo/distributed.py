@@ -47,10 +47,10 @@ class Team:
                 result = step()
             except P2Error as raised:
                 error = raised
-        told: list[Any] = [error]
-        dist.broadcast_object_list(told, group=self.words)
-        if told[0] is not None:
-            raise told[0]
+        errors: list[Any] = [error]
+        dist.broadcast_object_list(errors, group=self.words)
+        if errors[0] is not None:
+            raise errors[0]
         return result
 
     def any(self, value: bool) -> bool:
@@ -75,10 +75,10 @@ class Team:
         """Raise P2Error in all unless each process says the same of everything in `facts`."""
         if self.size == 1:
             return
-        told: list[Any] = [None] * self.size
-        dist.all_gather_object(told, dict(facts), group=self.words)
+        all_facts: list[Any] = [None] * self.size
+        dist.all_gather_object(all_facts, dict(facts), group=self.words)
         for name in facts:
-            seen = [one[name] for one in told]
+            seen = [one[name] for one in all_facts]
             other = next((rank for rank, value in enumerate(seen) if value != seen[0]), None)
             if other is not None:
                 raise P2Error(

@@ -150,8 +150,8 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
     path = env.get("PYTHONPATH", "")
     if path.split(os.pathsep)[0] != _HERE:
         path = os.pathsep.join(filter(None, (_HERE, path)))
-    found = {} if _own is None else {ADDRESS: _own.address}
-    return {**env, **found, "PYTHONPATH": path}
+    known = {} if _own is None else {ADDRESS: _own.address}
+    return {**env, **known, "PYTHONPATH": path}
 
 
 def _forked(request: dict[str, Any], out: int, err: int) -> "_Fork | None":
@@ -202,14 +202,14 @@ class _Fork:
         if self.returncode is None:
             self._connection.settimeout(timeout)
             try:
-                told = _line(self._connection)
+                code = _line(self._connection)
             except (TimeoutError, BlockingIOError) as error:
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0) from error
             except OSError:
-                told = b""
-            if not told:  # the server was killed, and nobody would tell its end
+                code = b""
+            if not code:  # the server was killed, and nobody would tell its end
                 self.kill()
-            self.returncode = int(told) if told else -signal.SIGKILL
+            self.returncode = int(code) if code else -signal.SIGKILL
             self._connection.close()
         return self.returncode
 
@@ -277,14 +277,14 @@ def _serve(listener: socket.socket, lifeline: socket.socket, imported: "_Importe
                     return None
                 if key.fileobj is listener:
                     connection, _ = listener.accept()
-                    asked = _read(connection)
-                    if asked is None or not imported.suits(asked.env):
+                    request = _read(connection)
+                    if request is None or not imported.suits(request.env):
                         connection.close()
                         continue
                     if (pid := os.fork()) == 0:
                         _let_go(ready, connection)
-                        return asked
-                    for file in asked.files:
+                        return request
+                    for file in request.files:
                         os.close(file)
                     _tell(connection, pid)
                     ready.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection))
@@ -325,9 +325,9 @@ def _let_go(ready: selectors.BaseSelector, connection: socket.socket) -> None:
     connection.close()
 
 
-def _become(asked: _Asked, imported: _Imported) -> None:
+def _become(request: _Asked, imported: _Imported) -> None:
     """Make of a fork the process that was asked for."""
-    for number, file in enumerate(asked.files):
+    for number, file in enumerate(request.files):
         os.dup2(file, number)
         os.close(file)
     for stream in (sys.stdout, sys.stderr):
@@ -335,8 +335,8 @@ def _become(asked: _Asked, imported: _Imported) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.clear()
-    os.environ.update({**imported.added, **asked.env})
-    os.chdir(asked.cwd)
+    os.environ.update({**imported.added, **request.env})
+    os.chdir(request.cwd)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # seeded once as it is imported; Python's own is renewed by the fork
 
@@ -374,11 +374,11 @@ def _main(words: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     listener, lifeline = (socket.socket(fileno=int(word)) for word in words[1:])
     imported = _import_all()
-    asked = _serve(listener, lifeline, imported)
-    if asked is None:
+    request = _serve(listener, lifeline, imported)
+    if request is None:
         return None
-    _become(asked, imported)
-    _end_with(asked.entry, asked.words)
+    _become(request, imported)
+    _end_with(request.entry, request.words)
 
 
 if __name__ == "__main__":

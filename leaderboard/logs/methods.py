@@ -20,6 +20,7 @@ class MethodFacts:
     marker: str  # plotly's name
     masked: bool = False  # zeros that a mask keeps: training still costs dense compute
     takes_rate: bool = True  # False: the rate follows from the method
+    zeros: float | None = None  # then the share of the attention and MLP weights that are zero
 
 
 METHODS: dict[str, MethodFacts] = {
@@ -35,6 +36,7 @@ METHODS: dict[str, MethodFacts] = {
             "diamond",
             masked=True,
             takes_rate=False,
+            zeros=0.5,
         ),
         MethodFacts(
             "unstructured",
@@ -68,3 +70,9 @@ def is_masked(method: str) -> bool:
 def takes_rate(method: str) -> bool:
     """Whether a rate is asked for: not for a control, nor where the one method has only one rate."""
     return method != CONTROL and (method not in METHODS or METHODS[method].takes_rate)
+
+
+def least_rate(method: str, n0: float, n0_nonembedding: float) -> float:
+    """The share of all parameters that a method takes whatever is asked: what its parts of a fixed pattern zero."""
+    zeros = (METHODS[part].zeros for part in parts_of(method) if part in METHODS)
+    return sum(share or 0.0 for share in zeros) * n0_nonembedding / n0

@@ -14,6 +14,7 @@ import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import UNKNOWN, require
+from leaderboard.logs.methods import takes_rate
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ BASES: dict[str, Base] = {
 }
 
 RATES = (0.15, 0.25, 0.35)  # of the bundled depth and width recipes
-SPARSE = "2:4"
+RECIPES = {"depth": "depth-{:.2f}", "width": "width-{:.2f}", "2:4": "2of4"}  # bundled, by method
 
 
 def measured_bases(frame: pd.DataFrame) -> list[Base]:
@@ -108,8 +109,8 @@ def command(run: Mapping[str, Any]) -> str | None:
     if base is None or base.recipes is None or "+" in method:
         return None
     near = min(RATES, key=lambda r: abs(r - rate))
-    changes = [] if method in ("depth", "width", SPARSE) else [f"prune.method={method}"]
-    changes += [] if method == SPARSE or f"{rate:.3g}" == f"{near:.3g}" else [f"prune.rate={rate:.3g}"]
+    changes = [] if method in RECIPES else [f"prune.method={method}"]
+    changes += [f"prune.rate={rate:.3g}"] if takes_rate(method) and f"{rate:.3g}" != f"{near:.3g}" else []
     changes.append(f"train.tokens={int(run['tokens'])}")
-    kind = "2of4" if method == SPARSE else f"{method if method == 'width' else 'depth'}-{near:.2f}"
-    return " ".join([f"p2zoo run {base.recipes}/{kind}", *(f"--set {change}" for change in changes)])
+    recipe = RECIPES.get(method, RECIPES["depth"]).format(near)
+    return " ".join([f"p2zoo run {base.recipes}/{recipe}", *(f"--set {change}" for change in changes)])

@@ -1,41 +1,19 @@
-"""What planning needs before a model is pruned: rows of one held-out text, base models with their losses, the fit of
-every family and method by a law that needs no measurement of the new model, and how far a question is from the runs.
+"""What planning needs before a model is pruned: rows of one held-out text, base models with their losses, the laws of
+every family and method that need no measurement of the new model, and how far a question is from the runs.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterable
 
 import pandas as pd
 
 from leaderboard.errors import FitError, P2Error, unknown_name
-from leaderboard.fitting.pooled import SharedFit
-from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, usable
 from leaderboard.logs.methods import CONTROL
 from leaderboard.logs.origin import standard, usual_protocol
 from leaderboard.planning.bases import Base, measured_bases, with_losses
 from leaderboard.planning.mixture import Mixture
-from leaderboard.planning.recommend import choose_law, fit_new_model, mixture
-
-SPARSE = "2:4"
-Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class GroupFit:
-    """A law fitted for one family and method, with their own usable rows; other groups may have lent theirs."""
-
-    family: str
-    method: str
-    rows: pd.DataFrame
-    shared: SharedFit
-
-    @property
-    def fit(self) -> Fit:
-        """The fit to predict this family and method with."""
-        return self.shared.fit
+from leaderboard.planning.recommend import mixture
 
 
 def one_text(frame: pd.DataFrame, eval_data: str | None, objective: str | None, where: str) -> pd.DataFrame:
@@ -62,49 +40,25 @@ def measured_alike(text: pd.DataFrame, family: str | None) -> pd.DataFrame:
     return usual_protocol(text, mine if mine.any() else own)[0]
 
 
-def group_fits(text: pd.DataFrame, law: str | Law | None, family: str | None, where: str) -> list[GroupFit]:
-    """A fit for every family and method with runs that can be fitted, or those of one family.
+def group_mixtures(text: pd.DataFrame, law: str | Law | None, family: str | None, where: str) -> list[Mixture]:
+    """What answers about every family and method with runs that can be fitted, or those of one family.
 
-    `law` None is the best predictor of unseen sizes and rates that needs no `l_pruned`.
+    `law` None: all laws together that answer before a model is pruned (mixture.py).
     """
     rows = usable(text)
     if family is not None and family not in set(rows["family"]):
         raise unknown_name("family", family, rows["family"].unique(), where)
-    chosen = choose_law(rows, law, l_pruned_known=False, where=where)
-
-    def one(name: str, method: str, own: pd.DataFrame) -> GroupFit:
-        return GroupFit(name, method, own, fit_new_model(chosen, rows, name, method, where))
-
-    return _of_each(rows, family, where, one)
-
-
-def group_mixtures(text: pd.DataFrame, law: str | Law | None, family: str | None, where: str) -> list[Mixture]:
-    """The same by all laws that answer before a model is pruned, together (mixture.py)."""
-    rows = usable(text)
-    same = {name: str(rows[name].iloc[0]) for name in GROUP[2:]} if len(rows) else {}
-    if family is not None and family not in set(rows["family"]):
-        raise unknown_name("family", family, rows["family"].unique(), where)
-
-    def one(name: str, method: str, own: pd.DataFrame) -> Mixture:
-        return mixture(rows, {"family": name, "method": method, **same}, law, l_pruned_known=False, where=where)
-
-    return _of_each(rows, family, where, one)
-
-
-def _of_each(
-    rows: pd.DataFrame, family: str | None, where: str, one: Callable[[str, str, pd.DataFrame], Made]
-) -> list[Made]:
-    """What `one` makes of every family and method, those that cannot be fitted left out."""
-    fits, errors = [], []
+    mixtures, errors = [], []
     for (name, method), own in rows.groupby(["family", "method"]):
         if family in (None, name):
+            group = {"family": str(name), "method": str(method)} | {c: str(own[c].iloc[0]) for c in GROUP[2:]}
             try:
-                fits.append(one(str(name), str(method), own))
+                mixtures.append(mixture(rows, group, law, l_pruned_known=False, where=where))
             except FitError as error:
                 errors.append(str(error))
-    if not fits:
+    if not mixtures:
         raise P2Error(f"{where}: no family and method of these logs can be fitted. {errors[0]}")
-    return fits
+    return mixtures
 
 
 def known_bases(text: pd.DataFrame, given: Iterable[Base], family: str | None, where: str) -> list[Base]:
@@ -125,8 +79,3 @@ def known_bases(text: pd.DataFrame, given: Iterable[Base], family: str | None, w
 def beyond(rows: pd.DataFrame, column: str, value: float) -> float:
     """How many times a value lies outside the range of the rows; 1 inside."""
     return max(1.0, value / float(rows[column].max()), float(rows[column].min()) / value)
-
-
-def sparse_rate(n0: int, n0_nonembedding: int) -> float:
-    """The rate of 2:4 pruning: half of what is neither embedding nor head."""
-    return 0.5 * n0_nonembedding / n0

@@ -8,7 +8,7 @@ far enough outside to test it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -32,17 +32,17 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Beyond:
-    """One way in which a question lies outside the runs behind its answer: `asked` against the range that they have."""
+    """One way in which a question lies outside the runs behind its answer: `value` against the range that they have."""
 
     what: str  # size, rate, tokens
-    asked: float
+    value: float
     low: float
     high: float
 
     @property
     def factor(self) -> float:
         """How many times outside; 1 inside."""
-        return max(1.0, self.asked / self.high, self.low / self.asked) if self.asked else 1.0
+        return max(1.0, self.value / self.high, self.low / self.value) if self.value else 1.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,15 @@ class Range:
         """Whether a size and a rate are always answered."""
         near = self.size[0] / REACH["size"] <= n0 <= REACH["size"] * self.largest
         return near and rate <= max(REACH["rate"], self.rate[1])
+
+    def with_run(self, n0: float, rate: float, tokens: float) -> "Range":
+        """The range once a run more is measured."""
+
+        def wider(ends: tuple[float, float], value: float) -> tuple[float, float]:
+            return min(ends[0], value), max(ends[1], value)
+
+        size, rates, counts = wider(self.size, n0), wider(self.rate, rate), wider(self.tokens, tokens)
+        return replace(self, size=size, rate=rates, tokens=counts, largest=max(self.largest, n0))
 
 
 def within_reach(most: float, tokens: float | None, tokens_80: tuple[float, float] | None) -> bool:

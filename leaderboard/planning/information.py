@@ -5,6 +5,7 @@ level (sd `run_sd`), e noise (sd `row_sd`). A run adds the information J'V^-1 J,
 posterior covariance of z is the inverse of prior plus all runs' (Chaloner & Verdinelli 1995). The prior is wide: start
 values for exponents, ten times their size for coefficients. It counts where the runs cannot tell parameters apart, also
 those that the fit had to hold. A budget D solves miss(z, D) = 0, so ln D has slopes -(d miss/dz) / (d miss/d ln D).
+Where several laws answer together, D and d miss/d ln D are those of their mean; the variance is the mean over laws.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from leaderboard.fitting.pooled import SharedFit, marked
 from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import Array
 from leaderboard.logs.contract import curve_numbers
-from leaderboard.planning.budget import GRID, Question, invert
+from leaderboard.planning.budget import Predicts, Question
 
 WIDE = 10.0  # prior sd of a coefficient, in units of its own size
 H = 1e-4  # step of ln tokens
@@ -43,19 +44,20 @@ class Knowledge:
         shared = self.run_sd**2 / (self.row_sd**2 + length * self.run_sd**2)
         return np.asarray((j.T @ j - level.T @ (shared[:, None] * level)) / self.row_sd**2)
 
-    def budget_slopes(self, asked: Question) -> Array | None:
-        """Slopes (q,) of ln tokens at the answer to a question; None where it has none above the smallest budget."""
-        fit, joint = self.shared.fit, self.shared.joint
-        tokens = invert(fit, asked, where="wanted")[0]
-        if not tokens or tokens <= GRID[0]:
-            return None
+    def miss_slopes(self, question: Question, tokens: float) -> Array:
+        """Slopes (q,) of how far the question's goal is missed at so many tokens."""
         at = np.array([float(tokens)])
-        by_z = slopes(joint, asked.curve(at).assign(family=asked.family))[0]
-        if asked.target is None:
-            by_z = by_z - slopes(joint, asked.curve(2 * at).assign(family=asked.family))[0]
-        up, down = asked.miss(fit.predict, at * np.exp(H)), asked.miss(fit.predict, at * np.exp(-H))
-        steep = float((up - down)[0]) / (2 * H)
-        return -by_z * self.scale / steep if steep < 0 else None
+        by_z = slopes(self.shared.joint, question.curve(at).assign(family=question.family))[0]
+        if question.target is None:
+            by_z = by_z - slopes(self.shared.joint, question.curve(2 * at).assign(family=question.family))[0]
+        return np.asarray(by_z * self.scale)
+
+
+def steepness(predictor: Predicts, question: Question, tokens: float) -> float:
+    """How fast the miss falls at so many tokens, in nats an e-fold; 0 where it does not fall."""
+    at = float(tokens) * np.exp([-H, H])
+    miss = question.miss(predictor.predict, at)
+    return max(0.0, float(miss[0] - miss[1]) / (2 * H))
 
 
 def knowledge(shared: SharedFit, run_sd: float, row_sd: float) -> Knowledge:

@@ -1,7 +1,7 @@
 """Which base, method and rate? Every way to a model of one deployed size, by its predicted loss after post-training.
 
-Structured pruning reaches a deployed size at rate 1 - deployed / n0; 2:4 pruning at the one rate it has. Unpruned bases
-of that size or smaller stand beside them with their own loss: pruning has to beat those to be worth it.
+A method that takes a rate reaches a deployed size at 1 - deployed / n0; one of a fixed pattern has one rate a base.
+Unpruned bases of that size or smaller stand beside them with their own loss: pruning has to beat those to be worth it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,16 +12,9 @@ import pandas as pd
 from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, require
+from leaderboard.logs.methods import CONTROL, least_rate, takes_rate
 from leaderboard.planning.bases import Base
-from leaderboard.planning.candidates import (
-    SPARSE,
-    beyond,
-    group_mixtures,
-    known_bases,
-    measured_alike,
-    one_text,
-    sparse_rate,
-)
+from leaderboard.planning.candidates import beyond, group_mixtures, known_bases, measured_alike, one_text
 from leaderboard.planning.distance import State
 from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.outlook import states
@@ -32,7 +25,7 @@ COLUMNS = (
     "beyond", "beyond_size", "beyond_rate", "beyond_tokens", "l0", "l0_from", "law", "runs", "note",
 )  # fmt: skip
 NEEDED = ("run_id", *GROUP, "base_model", "n0", "n0_nonembedding", "rate", "l0", "tokens", "loss")
-UNPRUNED = "none"
+UNPRUNED = CONTROL
 LEVEL = 0.9
 MOST_LOSS = 1.5  # in units of ln(vocabulary), as in the rules of a log
 
@@ -119,16 +112,16 @@ def _pruned(
         return []
     n0 = np.array([base.n0 for base, _ in pairs], dtype=float)
     rate = np.array([rate for _, rate in pairs])
-    asked = pd.DataFrame({"n0": n0, "rate": rate, "l0": [base.l0 for base, _ in pairs], "tokens": float(tokens)})
-    asked = asked.assign(
+    rows_asked = pd.DataFrame({"n0": n0, "rate": rate, "l0": [base.l0 for base, _ in pairs], "tokens": float(tokens)})
+    rows_asked = rows_asked.assign(
         n_pruned=n0 * (1 - rate),
         n0_nonembedding=[float(base.n0_nonembedding) for base, _ in pairs],
     )
-    state = states(group, asked)
-    loss = group.predict(asked)
+    state = states(group, rows_asked)
+    loss = group.predict(rows_asked)
     sense = (loss > 0) & (loss <= limit)
     fine = sense & (state != State.TOO_FAR)
-    loss, low, high = (np.where(fine, v, np.nan) for v in (loss, *_interval(group, asked)))
+    loss, low, high = (np.where(fine, v, np.nan) for v in (loss, *_interval(group, rows_asked)))
     rows = []
     for i, (base, r) in enumerate(pairs):
         far = {f"beyond_{axis}": v for axis, v in group.range.factors(n0[i], r, tokens).items()}
@@ -149,17 +142,17 @@ def _reachable(group: Mixture, known: Iterable[Base], deployed: float) -> Iterat
         if base.family != group.group["family"] or base.n0 <= deployed:
             continue
         needed = 1 - deployed / base.n0
-        sparse = sparse_rate(base.n0, base.n0_nonembedding) if SPARSE in method.split("+") else 0.0
-        if method == SPARSE and sparse >= needed:
-            yield base, sparse
-        elif method != SPARSE and needed >= sparse:
+        least = least_rate(method, base.n0, base.n0_nonembedding)
+        if not takes_rate(method) and least >= needed:
+            yield base, least
+        elif takes_rate(method) and needed >= least:
             yield base, needed
 
 
-def _interval(group: Mixture, asked: pd.DataFrame) -> tuple[Array, Array]:
+def _interval(group: Mixture, rows_asked: pd.DataFrame) -> tuple[Array, Array]:
     if not group.has_interval:
-        return np.full(len(asked), np.nan), np.full(len(asked), np.nan)
-    return group.band(asked).ends(LEVEL)
+        return np.full(len(rows_asked), np.nan), np.full(len(rows_asked), np.nan)
+    return group.band(rows_asked).ends(LEVEL)
 
 
 def _note(group: Mixture, state: State, sense: bool) -> str:

@@ -19,7 +19,7 @@ from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
 from leaderboard.logs.origin import PROTOCOL, standard, usual_protocol
 from leaderboard.once import Once
 from leaderboard.planning.distance import Range
-from leaderboard.planning.mixture import Mixture
+from leaderboard.planning.mixture import WITH_DAMAGE, WITHOUT_DAMAGE, Mixture
 from leaderboard.planning.recipe import recipe_differences, usual_recipe
 from leaderboard.ranking.cells import score_cells
 from leaderboard.ranking.rank import NEW_MODEL, rank
@@ -71,6 +71,7 @@ def mixture(
     if PROTOCOL in group:
         why.append(f"From runs measured with {group[PROTOCOL]}; those measured otherwise share no fit with them.")
     why += recipe_differences(rows)
+    know_damage = any(MEASURED in member.fit.law.inputs for member, _ in members)
     return Mixture(
         members=tuple(member for member, _ in members),
         errors=tuple(error for _, error in members),
@@ -78,6 +79,7 @@ def mixture(
         group=group,
         recipe=usual_recipe(rows),
         why=tuple(why),
+        width=WITH_DAMAGE if know_damage else WITHOUT_DAMAGE,
     )
 
 
@@ -132,12 +134,6 @@ def choose_laws(
             f"{near.iloc[0]:.4f} of {own}."
         )
     return {str(name): (LAWS[str(name)], float(error)) for name, error in near.items()}, why
-
-
-def choose_law(text: pd.DataFrame, law: str | Law | None, l_pruned_known: bool, where: str = "budget") -> Law:
-    """The one law that predicts best, where one must stand for all; the law asked for where there is one."""
-    errors, _ = choose_laws(text, law, l_pruned_known, where)
-    return next(iter(errors.values()))[0]
 
 
 def _named(law: str | Law, l_pruned_known: bool, where: str) -> Law:

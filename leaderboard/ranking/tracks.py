@@ -40,8 +40,8 @@ def groups(frame: pd.DataFrame, columns: Sequence[str] = GROUP) -> list[tuple[di
     columns = [c for c in columns if c in frame]
     marks = {} if origins(frame) == [""] else {ORIGIN: origin(frame)}
     marks |= {PROTOCOL: ways} if (ways := protocol(frame)).any() else {}
-    found = _named_groups(frame, {c: frame[c] for c in columns} | {name: pd.Series(v) for name, v in marks.items()})
-    named = [({name: value for name, value in key.items() if value or name not in marks}, rows) for key, rows in found]
+    parts = _named_groups(frame, {c: frame[c] for c in columns} | {name: pd.Series(v) for name, v in marks.items()})
+    named = [({name: value for name, value in key.items() if value or name not in marks}, rows) for key, rows in parts]
     return sorted(named, key=lambda part: part[0].get(ORIGIN, ""))
 
 
@@ -55,13 +55,13 @@ def _named_groups(frame: pd.DataFrame, columns: dict[str, pd.Series]) -> list[tu
         texts = column.cat.categories.astype(str).to_numpy(dtype=object)
         names.append(np.unique(texts))  # categories are ordered as they were first read
         combined = combined * len(names[-1]) + np.searchsorted(names[-1], texts)[column.cat.codes]
-    found = []
+    named = []
     for number in np.unique(combined):
         mine = combined == number
         place = np.unravel_index(number, [len(n) for n in names])
         key = {c: str(n[i]) for c, n, i in zip(columns, names, place, strict=True)}
-        found.append((key, frame if mine.all() else frame[mine]))
-    return found
+        named.append((key, frame if mine.all() else frame[mine]))
+    return named
 
 
 def on_text(frame: pd.DataFrame, group: dict[str, str]) -> pd.DataFrame:

@@ -9,10 +9,9 @@ import plotly.graph_objects as go
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from leaderboard.logs.methods import takes_rate
+from leaderboard.logs.methods import least_rate, takes_rate
 from leaderboard.planning.bases import Base
 from leaderboard.planning.budget import Budget, Question
-from leaderboard.planning.candidates import sparse_rate
 from leaderboard.planning.distance import SLACK, Beyond, State
 from leaderboard.planning.gpus import GPUS
 from leaderboard.planning.mixture import Mixture
@@ -152,7 +151,7 @@ def _complete(board: Board, state: links.Values) -> links.Values:
         if base.l0 is not None and (measured or state["l0"] is None):
             state["l0"] = round(base.l0, 4)
         if not takes_rate(state["method"]):
-            state["rate"] = round(sparse_rate(base.n0, base.n0_nonembedding), 4)
+            state["rate"] = round(least_rate(state["method"], base.n0, base.n0_nonembedding), 4)
     state["family"] = state["family"] or _families(board)[0]
     state["goal"] = state["goal"] if state["goal"] in GOALS else "excess"
     if state["value"] is None:
@@ -278,7 +277,7 @@ def _warning(far: list[Beyond], asked: Asked) -> str:
     for out in far:
         unit, write = _RANGES[out.what]
         said.append(
-            f"{write(out.asked)} {unit} is {words.digits(out.factor, 2)} times outside what was measured, "
+            f"{write(out.value)} {unit} is {words.digits(out.factor, 2)} times outside what was measured, "
             f"{write(out.low)} to {write(out.high)}."
         )
     if asked.base is not None and asked.base.interpolated:

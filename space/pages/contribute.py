@@ -50,8 +50,8 @@ def draw(store: Store, demo: gr.Blocks) -> None:
             findings = gr.HTML(elem_id="findings", min_height=60)
             sent = gr.HTML(elem_id="sent")
     gr.HTML(
-        "<h2>Most wanted runs</h2><p>Runs that would narrow the token budgets most, by optimal design on the fitted "
-        "law. <em>Narrower</em> is by how much the budget intervals of that family and method would shrink.</p>"
+        "<h2>Most wanted runs</h2><p>Runs that would narrow the token budgets most, by optimal design on the laws "
+        "that answer budgets. <em>Narrower</em> is by how much intervals of that family and method would shrink.</p>"
     )
     wanted = gr.HTML(elem_id="wanted", min_height=200)
 

@@ -25,7 +25,7 @@ from zoo.inputs.packing import Blocks
 from zoo.progress import quiet
 from zoo.recipe.catalog import find_recipe
 from zoo.recipe.files import load_recipe
-from zoo.training.trainer import ADAM_BETA2, CLIP, post_train
+from zoo.training.trainer import ADAM_BETA2, CLIP, Training, post_train
 
 ROUNDS = 3
 
@@ -81,7 +81,7 @@ def bare(model, blocks: Blocks, lr: float) -> float:
 
 def ours(model, blocks: Blocks, spec, tokenizer) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        post_train(model, blocks, spec, tokenizer, Path(folder))
+        post_train(Training(model, blocks, spec, tokenizer, Path(folder)))
 
 
 def stock(model, blocks: Blocks, tokenizer) -> None:

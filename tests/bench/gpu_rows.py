@@ -35,7 +35,7 @@ from zoo.recipe.spec import TrainSpec
 from zoo.training.autotune import release
 from zoo.training.execution import Execution
 from zoo.training.masks import MaskKeeper
-from zoo.training.trainer import post_train
+from zoo.training.trainer import Training, post_train
 
 ONE_B = bundled_config("meta-llama/Llama-3.2-1B")
 THREE_B = ONE_B | {
@@ -161,10 +161,11 @@ class Bench:
         shape, data = shape_of(config), self.blocks(rows * (1 + scale.steps), config["vocab_size"])
         chosen = self.execution if rows == scale.step_rows else None
         with tempfile.TemporaryDirectory() as folder:
-            post_train(
-                model, data, spec, self.tokenizer, Path(folder), [clock], None, chosen,
+            training = Training(
+                model, data, spec, self.tokenizer, Path(folder), chosen,
                 lambda execution, why: notes.append((execution, f"{why}: {execution}")), self.team,
             )  # fmt: skip
+            post_train(training, [clock])
         if notes and rows == scale.step_rows:
             self.execution = notes[-1][0]
         rate = clock.steps * batch / clock.seconds

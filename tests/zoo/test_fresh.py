@@ -16,7 +16,7 @@ from zoo import fresh
 MINE = "tests.zoo.entries"
 
 
-@pytest.fixture(params=["server", "none"])
+@pytest.fixture(params=["server", pytest.param("none", marks=pytest.mark.slow)])
 def run(request, monkeypatch):
     """fresh.run, by the server that this test run has or, as where it cannot start, by an ordinary process."""
     if request.param == "none":
@@ -57,6 +57,8 @@ def test_it_can_be_stopped_and_does_not_hang(run, tmp_path):
         run(f"{MINE}:stay", [str(tmp_path / "there")], timeout=0.2)
 
 
+@pytest.mark.slow
+@pytest.mark.sample
 def test_the_server_has_imported_what_a_run_needs_unless_libraries_would_read_another_environment():
     code = f"""
 import os
@@ -79,7 +81,8 @@ os.kill(os.getpid(), int(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("end", [pytest.param(0, marks=pytest.mark.slow), signal.SIGKILL])
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [0, signal.SIGKILL])
 def test_a_server_ends_with_its_owner(end):
     env = {name: value for name, value in os.environ.items() if name != fresh.ADDRESS}
     done = subprocess.run(

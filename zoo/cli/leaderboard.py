@@ -153,13 +153,15 @@ def rank(
 
 def _calibration(read: Any, as_json: bool) -> None:
     """The answer of `rank --calibration`."""
-    from leaderboard.studies.calibration import by_distance, calibrate, summary
+    from leaderboard.studies.calibration import by_distance, calibrate, hold_outs, summary, widths
     from zoo.cli import evidence
 
     with _status("answering every hold-out of these logs"):
-        judged = calibrate(read.frame)
+        trials = hold_outs(read.frame)
+        judged = calibrate(trials)
     tables = {"kinds": summary(judged), "distances": by_distance(judged)}
     if as_json:
+        tables["widths"] = widths(trials)
         _print_json({"data": _data(read)} | {name: table.to_dict("records") for name, table in tables.items()})
     else:
         for table in tables.values():
@@ -390,7 +392,7 @@ def _outside(answer: "Budget", far: "list[Beyond]") -> str:
     for out in far:
         if answer.tokens is None and out.what == "tokens":
             continue  # no count was told
-        asked, low, high = (_amount(out.what, value) for value in (out.asked, out.low, out.high))
+        asked, low, high = (_amount(out.what, value) for value in (out.value, out.low, out.high))
         said.append(f"{out.what} {asked} is {out.factor:.3g} times outside what was measured, {low} to {high}")
     return "; ".join(said)
 

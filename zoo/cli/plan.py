@@ -185,7 +185,9 @@ def _show_wanted(rows: list[dict[str, Any]], gpu: str) -> None:
         shown.add_row(_base(row) + marks[0], row["family"], row["method"], *figures)
     _console().print(shown)
     print("In the order of what they do for all budgets; narrower: the intervals of the run's own family and method.")
-    print("+ lies beyond the runs so far. The law is taken for true: runs that test it are worth more than this says.")
+    print(
+        "+ lies beyond the runs so far. The laws are taken for true: runs that test them are worth more than this says."
+    )
     cheap = max(rows, key=lambda row: row["gain_per_gpu_hour"])
     tokens = words.count(cheap["tokens"])
     print(f"Most for a GPU-hour: {_base(cheap)}, {cheap['method']} at {cheap['rate']:.3f}, {tokens} tokens.")

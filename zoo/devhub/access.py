@@ -125,8 +125,8 @@ InPath = Annotated[Discussion, Depends(in_path)]
 
 def writable_ref(hub: Hub, repo: Repo, user: str, revision: str) -> str:
     """The full name of the ref, if the user may commit to it."""
-    if found := _PULL_REF.fullmatch(revision):
-        pull = pulls.find(hub.store, repo, int(found.group(1)))
+    if match := _PULL_REF.fullmatch(revision):
+        pull = pulls.find(hub.store, repo, int(match.group(1)))
         if not pull.is_pull:
             raise revision_not_found(revision)
         if user not in (repo.owner, pull.author):

@@ -116,7 +116,7 @@ class Backup:
 
 def _hold(folder: Path, held: Path) -> list[tuple[str, Path]]:
     """The files of a state, linked into `held`, where no later step changes or removes them."""
-    found = []
+    held_files = []
     for part in KEPT:
         for path in [folder / part] if (folder / part).is_file() else sorted((folder / part).rglob("*")):
             if path.is_file():
@@ -124,8 +124,8 @@ def _hold(folder: Path, held: Path) -> list[tuple[str, Path]]:
                 target = held / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _copy(path, target)
-                found.append((name, target))
-    return found
+                held_files.append((name, target))
+    return held_files
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -179,36 +179,36 @@ def _check_memory(plan: Plan, train: TrainSpec, on: str, flavor: Flavor) -> None
     )
 
 
-def describe(asked: Request) -> str:
+def describe(request: Request) -> str:
     """The request for people: what is sent, how long, how much, and where the figures come from."""
-    flavor = FLAVORS[asked.flavor]
-    long = "known once the model's config is at hand" if asked.hours is None else words.time(asked.hours)
-    much = "" if asked.cost is None else f", {words.price(asked.cost)} at {words.price(flavor.price)} an hour"
+    flavor = FLAVORS[request.flavor]
+    long = "known once the model's config is at hand" if request.hours is None else words.time(request.hours)
+    much = "" if request.cost is None else f", {words.price(request.cost)} at {words.price(flavor.price)} an hour"
     return "\n".join(
         [
-            f"machine      {asked.flavor}: {flavor.count} x {flavor.gpu}, stopped after {asked.timeout}, up to "
+            f"machine      {request.flavor}: {flavor.count} x {flavor.gpu}, stopped after {request.timeout}, up to "
             f"{ATTEMPTS} attempts",
             f"training     {long}{much}",
             f"             {ORIGIN}",
-            f"script       {asked.script.name} {' '.join(asked.words)}",
-            f"installs     {asked.dependency}",
-            f"checkpoints  {asked.state} (private; a job that was cut off goes on from there)",
+            f"script       {request.script.name} {' '.join(request.words)}",
+            f"installs     {request.dependency}",
+            f"checkpoints  {request.state} (private; a job that was cut off goes on from there)",
         ]
     )
 
 
-def submit(api: "HfApi", asked: Request) -> Any:
+def submit(api: "HfApi", request: Request) -> Any:
     """Send the request; the client's JobInfo."""
     from huggingface_hub import get_token
 
     token = api.token if isinstance(api.token, str) else get_token()
     if token is None:
         raise P2Error("--on: not signed in; sign in with `hf auth login`, or set HF_TOKEN.")
-    arguments = asked.arguments(token)
+    arguments = request.arguments(token)
     with tempfile.TemporaryDirectory(prefix="p2zoo-job-") as work:
-        if asked.recipe is not None:
+        if request.recipe is not None:
             arguments["script_args"][0] = str(Path(work) / "recipe.yaml")
-            (Path(work) / "recipe.yaml").write_text(asked.recipe, encoding="utf-8")
+            (Path(work) / "recipe.yaml").write_text(request.recipe, encoding="utf-8")
         return api.run_uv_job(**arguments)
 
 

@@ -19,9 +19,10 @@ from zoo.pruning.surgery import rebuild, weights_of
 
 
 def cut(model: PreTrainedModel, plan: Plan, scores: Scores) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The model without the layers that change the residual stream least, and their numbers."""
+    """The model without the layers that change the residual stream least, or that the spec names; and their numbers."""
     count = plan.shape.layers - plan.target.layers
-    layers = layers_to_remove(scores["change"], count, plan.spec.contiguous)
+    named = plan.spec.layers
+    layers = layers_to_remove(scores["change"], count, plan.spec.contiguous) if named is None else sorted(named)
     return remove_layers(model, layers), {"layers": layers}
 
 

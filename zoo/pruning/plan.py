@@ -4,9 +4,10 @@ A rate is the share of all parameters removed or zeroed, 1 - n_pruned / n0. What
 the nearest is taken. For a+2:4 the request is a's, and the rate counts what both took.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from leaderboard.errors import P2Error
+from leaderboard.logs.methods import takes_rate
 from leaderboard.shapes import Shape, parameters, parameters_nonembedding
 from zoo.pruning.spec import PruneSpec
 from zoo.pruning.targets import TOLERANCE, matrix_shapes, zeros_in
@@ -40,6 +41,13 @@ class Plan:
         return 1 - self.n_pruned / self.n0
 
     @property
+    def rate_requested(self) -> float | None:
+        """The rate as a log names it: the recipe's, or what the layers that it names come to; None without one."""
+        if self.spec.rate is None and takes_rate(self.spec.method):
+            return 1 - parameters(self.target) / self.n0
+        return self.spec.rate
+
+    @property
     def rate_nonembedding(self) -> float:
         return 1 - self.n_pruned_nonembedding / self.n0_nonembedding
 
@@ -62,7 +70,9 @@ def plan(shape: Shape, spec: PruneSpec) -> Plan:
     does not allow the method at all.
     """
     target, sparsity = shape, 0.0
-    if spec.structured:
+    if spec.layers is not None:
+        target = _without(shape, spec.layers)
+    elif spec.structured:
         assert spec.rate is not None
         target = _nearest(shape, spec.rate, list(spec.structured.shapes(shape, spec)))
     _check_calibration(target, spec)
@@ -79,6 +89,18 @@ def plan(shape: Shape, spec: PruneSpec) -> Plan:
         n_pruned_nonembedding=parameters_nonembedding(target) - zeros,
         sparsity=sparsity,
     )
+
+
+def _without(shape: Shape, layers: tuple[int, ...]) -> Shape:
+    """The shape without these layers."""
+    if outside := [layer for layer in layers if layer >= shape.layers]:
+        raise P2Error(
+            f"prune.layers: names {', '.join(map(str, outside))}, allowed is 0 to {shape.layers - 1}: this model has "
+            f"{shape.layers} layers."
+        )
+    if len(layers) == shape.layers:
+        raise P2Error(f"prune.layers: names all {shape.layers} layers of this model; one or more must stay.")
+    return replace(shape, layers=shape.layers - len(layers))
 
 
 def _nearest(shape: Shape, rate: float, candidates: list[Shape]) -> Shape:

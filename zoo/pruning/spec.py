@@ -12,6 +12,7 @@ from leaderboard.logs.methods import CONTROL, takes_rate
 from zoo.pruning.methods import Sparse, Structured, importances, parts
 
 AXES = ("hidden", "ffn", "heads")
+GIVEN = "given"  # the importance of layers that the recipe names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class PruneSpec:
     """How to prune one model.
 
     `rate` is None for 2:4, which always zeroes half of its matrices, and for none; for a+2:4 it is that of a alone.
+    `layers` is for depth, in place of a rate: exactly these go, counted from 0.
     `contiguous` is for depth: the layers that go form one block. `axes` is for width: what may get narrower.
     `seed` chooses the calibration text; the scores themselves draw nothing at random.
     """
@@ -26,6 +28,7 @@ class PruneSpec:
     method: str
     rate: float | None = None  # share of all parameters removed, 0 < rate < 1
     importance: str | None = None  # None: the method's default
+    layers: tuple[int, ...] | None = None
     contiguous: bool = False
     axes: tuple[str, ...] = AXES
     calibration_tokens: int = 16_384
@@ -33,8 +36,9 @@ class PruneSpec:
 
     def __post_init__(self) -> None:
         _check_method(self.method)
-        _check_rate(self.method, self.rate)
-        known = importances()[self.method]
+        _check_layers(self)
+        _check_rate(self.method, self.rate, named=self.layers is not None)
+        known = self.known_importances
         if self.importance is not None and self.importance not in known:
             raise unknown_name(f"importance for {self.method}", self.importance, known, "prune.importance")
         _check_contiguous(self.method, self.contiguous)
@@ -45,14 +49,23 @@ class PruneSpec:
     @property
     def criterion(self) -> str:
         """The importance score in force: the one asked for, or the method's default."""
-        return self.importance or importances()[self.method][0]
+        return self.importance or self.known_importances[0]
+
+    @property
+    def known_importances(self) -> tuple[str, ...]:
+        """What may stand as `importance`, the default first; where the layers are given, nothing scores them."""
+        known = importances()[self.method]
+        if self.layers is None:
+            return known
+        return tuple(dict.fromkeys("+".join([GIVEN, *name.split("+")[1:]]) for name in known))
 
     @property
     def logged(self) -> str:
         """The criterion as a log names it, with what else decides what goes, so that another choice is another run."""
         few = [axis for axis in AXES if axis in self.axes] if set(self.axes) != set(AXES) else []
         structured, *sparse = self.criterion.split("+")
-        return "+".join(["-".join([structured, *(["contiguous"] if self.contiguous else few)]), *sparse])
+        names = ["contiguous"] if self.contiguous else [*few, *map(str, sorted(self.layers or ()))]
+        return "+".join(["-".join([structured, *names]), *sparse])
 
     @property
     def structured(self) -> Structured | None:
@@ -77,7 +90,7 @@ class PruneSpec:
     @property
     def needs_scores(self) -> bool:
         """Whether the structured part needs scores of the text."""
-        return self.structured is not None and self.structured_criterion not in self.structured.without_text
+        return self.structured is not None and self.structured_criterion not in (GIVEN, *self.structured.without_text)
 
     @property
     def needs_calibration(self) -> bool:
@@ -92,14 +105,35 @@ def _check_method(method: object) -> None:
         raise unknown_name("pruning method", method, importances(), "prune.method")
 
 
-def _check_rate(method: str, rate: object) -> None:
+def _check_layers(spec: PruneSpec) -> None:
+    layers = spec.layers
+    if layers is None:
+        return
+    if "depth" not in spec.method.split("+"):
+        raise P2Error(f"prune.layers: is for depth, where whole layers go; {spec.method} takes none out: remove it.")
+    if not isinstance(layers, tuple) or not layers or any(type(layer) is not int or layer < 0 for layer in layers):
+        got = list(layers) if isinstance(layers, tuple) else layers
+        raise P2Error(f"prune.layers: got {got!r}, allowed is a list of layers counted from 0, e.g. [8, 9, 10].")
+    if twice := sorted({layer for layer in layers if layers.count(layer) > 1}):
+        raise P2Error(f"prune.layers: names {', '.join(map(str, twice))} more than once; name each layer once.")
+    if spec.rate is not None:
+        raise P2Error(f"prune.rate: got {spec.rate!r}, but prune.layers says exactly what goes; remove one of the two.")
+    if spec.contiguous:
+        raise P2Error("prune.contiguous: is for a block that scores choose; prune.layers names the layers: remove it.")
+
+
+def _check_rate(method: str, rate: object, named: bool = False) -> None:
+    """`named`: what goes is named, and the rate follows from it."""
+    if named:
+        return
     if not takes_rate(method):
         why = "removes nothing" if method == CONTROL else "has only one rate, which follows from its pattern"
         if rate is not None:
             raise P2Error(f"prune.rate: got {rate!r}, but the method {method} {why}; remove it.")
         return
     if rate is None:
-        raise P2Error(f"prune.rate: missing, and {method} needs one in (0, 1); 0.25 removes a quarter.")
+        instead = ", or name the layers: prune.layers" if "depth" in method.split("+") else ""
+        raise P2Error(f"prune.rate: missing, and {method} needs one in (0, 1); 0.25 removes a quarter{instead}.")
     if isinstance(rate, bool) or not isinstance(rate, int | float):
         raise P2Error(f"prune.rate: got {rate!r} ({type(rate).__name__}), allowed is a number in (0, 1), e.g. 0.25.")
     if not 0 < rate < 1:

@@ -17,6 +17,7 @@ from zoo.recipe.spec import Recipe, as_data
 from zoo.recipe.strict import build, kind_of
 
 Data = dict[str, Any]
+_WAYS = ("rate", "layers")  # of saying what pruning takes: one named later stands in place of one named before
 _PATHS = (("model", "name"), ("model", "scratch", "tokenizer"), ("data", "train", "file"), ("data", "heldout", "file"))
 
 
@@ -72,6 +73,8 @@ def _read_chain(path: Path, target: Path, above: tuple[Path, ...]) -> tuple[Data
     if not isinstance(parent, str):
         raise P2Error(f"{path}: extends: got {parent!r}, allowed is the path of one other recipe file.")
     base, base_origin = _read_chain(path.parent / parent, target, (*above, path.resolve()))
+    if any(way in data["prune"] for way in _WAYS if isinstance(data.get("prune"), dict)):
+        _forget_ways(base)
     return _merge(base, data), base_origin | origin
 
 
@@ -149,6 +152,8 @@ def _override(data: Data, origin: dict[str, str], item: str) -> None:
     if value is not None and kind_of(Recipe, dotted) is str:
         value = value if isinstance(value, str) else text  # a name of digits is a name
     *parents, last = dotted.split(".")
+    if parents == ["prune"] and last in _WAYS and value is not None:
+        _forget_ways(data, origin)
     place = data
     for key in parents:
         place = place.setdefault(key, {})
@@ -156,6 +161,14 @@ def _override(data: Data, origin: dict[str, str], item: str) -> None:
             raise P2Error(f"--set {item}: {key} holds a value, not keys.")
     place[last] = value
     origin[dotted] = "--set"
+
+
+def _forget_ways(data: Data, origin: dict[str, str] | None = None) -> None:
+    """Drop what says how much pruning takes, but for what `--set` said: two of those contradict each other."""
+    prune: Any = data.get("prune")
+    for way in _WAYS if isinstance(prune, dict) else ():
+        if (origin or {}).get(f"prune.{way}") != "--set":
+            prune.pop(way, None)
 
 
 def _merge(base: Data, over: Data) -> Data:
@@ -188,7 +201,7 @@ def _move_paths(data: Data, old: Path, new: Path) -> None:
 
 def _place(message: str, origin: dict[str, str], where: str) -> str:
     """The file, or `--set`, that wrote the key a message begins with."""
-    key = message.partition(":")[0]
+    key = re.sub(r"\[\d+\]", "", message.partition(":")[0])  # of an entry of a list, the list
     while key:
         if key in origin:
             return origin[key]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from leaderboard.errors import P2Error, unknown_name
 
 T = TypeVar("T")
+_LISTS = {int: "[8, 9]"}
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -59,7 +60,8 @@ def _value(hint: Any, value: object, where: str) -> Any:
         return build(typing.cast(type, kind), value, where)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list):
-            raise P2Error(f"{where}: got {_shown(value)}, allowed is a list, e.g. [a, b].")
+            example = _LISTS.get(typing.get_args(kind)[0], "[a, b]")
+            raise P2Error(f"{where}: got {_shown(value)}, allowed is a list, e.g. {example}.")
         return tuple(_value(typing.get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if kind is float and type(value) is int:
         return float(value)

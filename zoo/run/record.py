@@ -113,7 +113,7 @@ def log_columns(
         "created_at": datetime.now(UTC),
         "method": recipe.prune.method,
         "importance": recipe.prune.logged,
-        "rate_requested": recipe.prune.rate,
+        "rate_requested": plan.rate_requested,
         "rate": plan.rate,
         "rate_nonembedding": plan.rate_nonembedding,
         "n0": plan.n0,

@@ -19,7 +19,7 @@ from zoo.run.pruned import load_pruned
 from zoo.training.callback import Curve, last_complete
 from zoo.training.execution import Execution
 from zoo.training.masks import MaskKeeper
-from zoo.training.trainer import post_train, tokens_after
+from zoo.training.trainer import Training, post_train, tokens_after
 
 
 def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
@@ -58,19 +58,18 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
         )
         known = folder.state.get("execution")
         with job.stop.training():
-            post_train(
+            training = Training(
                 model,
                 inputs.materials.train,
                 spec,
                 inputs.tokenizer,
                 checkpoints,
-                [curve],
-                at,
-                None if known is None else Execution(**known),
-                lambda execution, why: _note(job, execution, why),
-                team,
-                _teacher(job, inputs),
+                execution=None if known is None else Execution(**known),
+                note=lambda execution, why: _note(job, execution, why),
+                team=team,
+                teacher=_teacher(job, inputs),
             )
+            post_train(training, [curve], at)
     if curve.stopped:
         raise preempted(f"after {curve.saved:,} tokens, which are saved")
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None

@@ -86,16 +86,16 @@ class Noise:
         """What the comparison says."""
         if self.shift is None:
             return self.why
-        told = self.shift
+        shift = self.shift
         verdict = {
             True: "the clean law predicts them as far as these runs can tell",
             False: "the clean law does not predict them",
-            None: f"{told.noisy_runs} runs are too few for a verdict",
-        }[told.predicted]
+            None: f"{shift.noisy_runs} runs are too few for a verdict",
+        }[shift.predicted]
         return (
-            f"{verdict}: gap {told.gap.value:+.4f} nats, excess x {told.scale.value:.3f} and {told.offset.value:+.4f} "
-            f"(law {told.law}, RMSE {told.rmse_noisy:.4f}, {told.rmse_shifted:.4f} once shifted, "
-            f"{told.rmse_clean:.4f} on clean runs)"
+            f"{verdict}: gap {shift.gap.value:+.4f} nats, excess x {shift.scale.value:.3f} and "
+            f"{shift.offset.value:+.4f} (law {shift.law}, RMSE {shift.rmse_noisy:.4f}, "
+            f"{shift.rmse_shifted:.4f} once shifted, {shift.rmse_clean:.4f} on clean runs)"
         )
 
 
@@ -150,7 +150,7 @@ def gather(
 
 def _noise(clean: pd.DataFrame, frame: pd.DataFrame, law: str) -> list[Noise]:
     """Every group and share of noise against the law of the group's clean runs."""
-    found = []
+    noises = []
     known = {tuple(key.values()): rows for key, rows in groups(clean)}
     for share in sorted(frame["share"].dropna().unique().tolist()):
         for key, rows in groups(frame[frame["share"] == share]):
@@ -158,13 +158,13 @@ def _noise(clean: pd.DataFrame, frame: pd.DataFrame, law: str) -> list[Noise]:
             runs = tuple(sorted(set(rows["run_id"].astype(str))))
             if (there := own["run_id"].nunique()) < LEAST_CLEAN:
                 why = f"{there} clean runs of the same family, method and text; a law needs {LEAST_CLEAN} or more"
-                found.append(Noise(share, key, runs, None, why))
+                noises.append(Noise(share, key, runs, None, why))
                 continue
             try:
-                found.append(Noise(share, key, runs, shift(own, rows, law)))
+                noises.append(Noise(share, key, runs, shift(own, rows, law)))
             except P2Error as error:
-                found.append(Noise(share, key, runs, None, str(error)))
-    return found
+                noises.append(Noise(share, key, runs, None, str(error)))
+    return noises
 
 
 def run_table(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:

@@ -57,12 +57,12 @@ class Item:
 
     def cost(self, gpu: str) -> tuple[float, float] | None:
         """GPU-hours and US dollars of post-training on `gpu`; None where the model's config is not at hand."""
-        found = self.planned
-        if found is None or (plan := found.plan) is None:
+        estimate = self.planned
+        if estimate is None or (plan := estimate.plan) is None:
             return None
-        recipe = found.recipe
+        recipe = estimate.recipe
         return gpu_hours(
-            found.tokens, plan.n0, plan.rate, recipe.prune.method, gpu, where="sweep", objective=recipe.objective
+            estimate.tokens, plan.n0, plan.rate, recipe.prune.method, gpu, where="sweep", objective=recipe.objective
         )
 
     def as_dict(self, gpu: str) -> dict[str, Any]:
@@ -125,8 +125,8 @@ def find_recipes(where: str) -> list[Path]:
     if not folder.exists() and any(name.startswith(f"{where.rstrip('/')}/") for name in recipe_names()):
         folder = recipes_folder() / where
     named = glob.glob(where, recursive=True)  # noqa: PTH207 - a pattern may be absolute
-    found = folder.rglob("*.yaml") if folder.is_dir() else map(Path, named)
-    paths = sorted(path for path in found if path.suffix in (".yaml", ".yml") and path.stem != "base")
+    files = folder.rglob("*.yaml") if folder.is_dir() else map(Path, named)
+    paths = sorted(path for path in files if path.suffix in (".yaml", ".yml") and path.stem != "base")
     if not paths:
         raise P2Error(
             f"sweep: {where}: no recipe there; give a folder or a quoted pattern such as 'my-recipes/*.yaml', or a "

@@ -89,7 +89,7 @@ def apply(model: PreTrainedModel, execution: Execution) -> None:
 
 
 @contextlib.contextmanager
-def training(execution: Execution) -> Iterator[None]:
+def executed(execution: Execution) -> Iterator[None]:
     """What must hold around forward and backward of a step."""
     with contextlib.ExitStack() as stack:
         if execution.attention == "sdpa-cudnn":

@@ -9,7 +9,7 @@ from the blocks, so the count is exact and needs no memory across a resume. Meas
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -27,7 +27,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from leaderboard.errors import P2Error, RunFailed
 from leaderboard.shapes import shape_of
-from zoo.distributed import ALONE, Team
+from zoo.distributed import Team
 from zoo.estimate.flops import flops_per_token, peak
 from zoo.estimate.memory import state_bytes
 from zoo.evaluation.next_token import as_inputs, next_token_nll
@@ -37,13 +37,34 @@ from zoo.recipe.spec import SCHEDULES, TrainSpec
 from zoo.training import autotune
 from zoo.training.adam8bit import AdamW8bit
 from zoo.training.distill import next_token_kl
-from zoo.training.execution import Execution, apply, expected_to_fit, ladder, training
+from zoo.training.execution import Execution, apply, executed, expected_to_fit, ladder
 
 ADAM_BETA2 = 0.95  # weight decay is 0 and gradients are clipped to norm 1
 CLIP = 1.0
 _CPU_PEAK = 1e11  # FLOP/s, to guess how long a training will take there
 
 Note = Callable[[Execution, str], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained on what, and how.
+
+    With a `teacher` the model learns the teacher's next-token distribution, without one the next token. A launched
+    `team` shards it by FSDP2, each process taking its share of every step. `execution` is how an earlier, cut-off
+    call carried out its steps; without it the first step finds out what fits and is fast here. `note` hears of every
+    execution and why it was chosen.
+    """
+
+    model: PreTrainedModel
+    blocks: Blocks  # once, in order
+    spec: TrainSpec
+    tokenizer: Any
+    folder: Path  # of checkpoints
+    execution: Execution | None = None
+    note: Note = lambda execution, why: None
+    team: Team = field(default_factory=Team)
+    teacher: PreTrainedModel | None = None
 
 
 @dataclass(frozen=True)
@@ -56,23 +77,16 @@ class StepLoss:
 
 
 class LeanTrainer(SFTTrainer):
-    """SFTTrainer on `Blocks`, a step at a time; `losses` holds the steps that nobody has looked at yet.
+    """SFTTrainer on `Blocks`, a step at a time; `losses` holds the steps that nobody has looked at yet."""
 
-    `execution` None: found out in the first step. `note` hears of every execution and why it was chosen.
-    """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        blocks: Blocks,
-        spec: TrainSpec,
-        tokenizer: Any,
-        folder: Path,
-        execution: Execution | None = None,
-        note: Note = lambda execution, why: None,
-        team: Team = ALONE,
-        teacher: PreTrainedModel | None = None,
-    ):
+    def __init__(self, training: Training):
+        model, blocks, spec, folder, team = (
+            training.model,
+            training.blocks,
+            training.spec,
+            training.folder,
+            training.team,
+        )
         _check_master(model, spec)
         self.bare = model  # as it came, whatever the trainer puts around it
         self.team = team
@@ -82,23 +96,23 @@ class LeanTrainer(SFTTrainer):
             args=_arguments(spec, len(blocks), folder, team),
             train_dataset=Dataset.from_dict({"row": np.arange(len(blocks))}),
             data_collator=lambda rows: as_inputs(blocks, [row["row"] for row in rows]),
-            processing_class=tokenizer,
+            processing_class=training.tokenizer,
             optimizers=(optimizer, None),
         )
         if team.launched:  # gather in fp32 and compute under autocast, so that several compute what one does
             self.accelerator.state.fsdp_plugin.mixed_precision_policy = None
-        self.spec, self.note = spec, note
+        self.spec, self.note = spec, training.note
         sequences = spec.batch_tokens // spec.seq_len // team.size
         self.rungs = ladder(
             sequences, spec.seq_len, spec.micro_batch, spec.gradient_checkpointing, self.args.device.type
         )
         self.too_much = folder / "out-of-memory"  # holds the execution that a launch failed with
         self.execution: Execution | None = None
-        if execution is not None and sequences % execution.micro_batch == 0:
-            self._go_on(execution)
+        if training.execution is not None and sequences % training.execution.micro_batch == 0:
+            self._go_on(training.execution)
         self.losses: list[StepLoss] = []
         self.aside_s = 0.0  # seconds spent on finding out, not on training, since somebody took them
-        model.forward = MethodType(_loss_of(teacher), model)  # not around it, so that wrappers see it
+        model.forward = MethodType(_loss_of(training.teacher), model)  # not around it, so that wrappers see it
 
     def create_accelerator_and_postprocess(self) -> None:
         """As in Trainer. Accelerate shards over GPUs only, though FSDP2 takes CPUs as well: there it is told so."""
@@ -145,7 +159,7 @@ class LeanTrainer(SFTTrainer):
 
     def _pass(self, inputs: dict[str, Tensor], model: Any, items: Any) -> Tensor:
         assert self.execution is not None
-        with training(self.execution):
+        with executed(self.execution):
             with self.compute_loss_context_manager():
                 loss = self.compute_loss(model, inputs, num_items_in_batch=items)
             self.accelerator.backward(loss)
@@ -198,14 +212,14 @@ class LeanTrainer(SFTTrainer):
                 model.zero_grad(set_to_none=True)
 
         values = sum(p.numel() for p in self.bare.parameters())
-        found = autotune.first_that_fits(self.rungs, attempt, round(values * state_bytes(spec)), device)
+        execution = autotune.first_that_fits(self.rungs, attempt, round(values * state_bytes(spec)), device)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         flops = flops_per_token(shape_of(self.bare.config.to_dict()), spec.seq_len) * spec.planned_tokens
         if autotune.pays(flops, peak(name) or (_CPU_PEAK if device.type == "cpu" else 1e14)):
-            found = autotune.fastest(found, attempt, device)
-        self._take(found)
+            execution = autotune.fastest(execution, attempt, device)
+        self._take(execution)
         self.aside_s += time.perf_counter() - start
-        self.note(found, "chosen at the start")
+        self.note(execution, "chosen at the start")
 
     def _take(self, execution: Execution) -> None:
         self.execution = execution
@@ -232,26 +246,10 @@ class LeanTrainer(SFTTrainer):
 
 
 def post_train(
-    model: PreTrainedModel,
-    blocks: Blocks,
-    spec: TrainSpec,
-    tokenizer: Any,
-    folder: Path,
-    callbacks: Sequence[TrainerCallback] = (),
-    resume_from: Path | None = None,
-    execution: Execution | None = None,
-    note: Note = lambda execution, why: None,
-    team: Team = ALONE,
-    teacher: PreTrainedModel | None = None,
+    training: Training, callbacks: Sequence[TrainerCallback] = (), resume_from: Path | None = None
 ) -> PreTrainedModel:
-    """Train `model` on `blocks`, once, in order; `resume_from` is a checkpoint of an earlier, cut-off call.
-
-    With a `teacher` it learns the teacher's next-token distribution, without one the next token.
-    A launched `team` shards it by FSDP2, each process taking its share of every step.
-
-    `execution` is what that call noted; without it the first step finds out what fits and is fast here.
-    """
-    trainer = LeanTrainer(model, blocks, spec, tokenizer, folder, execution, note, team, teacher)
+    """Train the model, which is returned; `resume_from` is a checkpoint of an earlier, cut-off call."""
+    trainer = LeanTrainer(training)
     for name in ("PrinterCallback", "ProgressCallback"):
         for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == name]:
             trainer.remove_callback(callback)
@@ -259,7 +257,7 @@ def post_train(
         callback.trainer = trainer  # type: ignore[attr-defined]
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
-    return model
+    return training.model
 
 
 def tokens_after(blocks: Blocks, spec: TrainSpec) -> np.ndarray:

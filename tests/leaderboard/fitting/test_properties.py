@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from leaderboard import LAWS, FitError, P2Error, fit, rank, recommend_tokens
 
 SETTINGS = settings(
-    max_examples=60,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],

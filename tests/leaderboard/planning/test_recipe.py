@@ -42,9 +42,7 @@ def test_differences_are_said_beside_the_answer(depth):
     other = depth["run_id"].isin(runs)
     rates = depth.assign(lr_peak=np.where(other, 1e-4, depth["lr_peak"]))
     (said,) = recipe_differences(rates)
-    assert said.startswith(
-        f"The runs behind this differ in peak rate: 0.0002 ({depth['run_id'].nunique() - 3}), 0.0001"
-    )
+    assert said.startswith("The runs behind this differ in peak rate: 0.0002 (7), 0.0001 (3)")
     assert said in recommend_tokens(rates, **ASKED).why
     moving = depth.assign(schedule=np.where(other, "cosine", depth["schedule"]))
     assert [line[:30] for line in recipe_differences(moving)][1] == "Of 3 of 10 runs the learning r"

@@ -9,11 +9,11 @@ import pytest
 from leaderboard import LAWS, P2Error, fit
 from leaderboard.fitting.resample import resample
 from leaderboard.logs.contract import curve_numbers, usable
-from leaderboard.planning.bases import measured_bases
+from leaderboard.planning.bases import Base, measured_bases
 from leaderboard.planning.budget import Question, invert
-from leaderboard.planning.candidates import group_fits
+from leaderboard.planning.candidates import group_mixtures
 from leaderboard.planning.gpus import gpu_hours
-from leaderboard.planning.information import knowledge, slopes, variances
+from leaderboard.planning.information import knowledge, slopes, steepness, variances
 from leaderboard.planning.wanted import COLUMNS, ladder, standard_questions, wanted
 
 LAW = LAWS["p2-no-nc"]
@@ -28,9 +28,15 @@ def rows(seed) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def group(rows):
-    """Its fit."""
-    return group_fits(rows, LAW, None, "test")[0]
+def mixture(rows):
+    """What answers about it: the one law."""
+    return group_mixtures(rows, LAW, None, "test")[0]
+
+
+@pytest.fixture(scope="module")
+def group(mixture):
+    """The law's fit, lent rows and all."""
+    return mixture.members[0]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +85,7 @@ def test_slopes_are_derivatives(group):
 
 
 def test_information_is_that_of_correlated_noise(group):
-    known = knowledge(group.shared, RUN_SD, ROW_SD)
+    known = knowledge(group, RUN_SD, ROW_SD)
     run = group.rows[curve_numbers(group.rows) == 0]
     j = slopes(group.fit, run) * known.scale
     covariance = ROW_SD**2 * np.eye(len(run)) + RUN_SD**2
@@ -92,8 +98,9 @@ def test_information_is_that_of_correlated_noise(group):
 @pytest.mark.parametrize("goal", [{}, {"excess": 0.1}, {"gain": 0.02}])
 def test_the_budgets_slopes_are_those_of_the_answer(goal, group):
     asked = Question(family="qwen-2.5", method="depth", rate=0.3, n0=13e6, l0=2.86, **goal)
-    known = knowledge(group.shared, RUN_SD, ROW_SD)
-    found = known.budget_slopes(asked)
+    known = knowledge(group, RUN_SD, ROW_SD)
+    tokens = invert(group.fit, asked)[0]
+    found = known.miss_slopes(asked, tokens) / steepness(group.fit, asked, tokens)
     for i, q in enumerate(LAW.parameters):
         h = 1e-4 * abs(group.fit.params[q.name])
         answers = [
@@ -127,10 +134,10 @@ def _width(rows, questions, seed) -> float:
     return float(np.mean(found))
 
 
-def test_the_first_candidate_narrows_the_budgets_as_told_and_the_last_does_not(rows, group):
+def test_the_first_candidate_narrows_the_budgets_as_told_and_the_last_does_not(rows, mixture):
     table = wanted(rows, law=LAW)
     bases = ladder(measured_bases(rows), "qwen-2.5")
-    questions, truth = standard_questions(group, bases), fit(LAW, rows)
+    questions, truth = standard_questions(mixture, rows, bases), fit(LAW, rows)
     wins, widths = 0, []
     for seed in range(20):
         rng = np.random.default_rng(seed)
@@ -158,14 +165,15 @@ def test_the_ladder_needs_two_sizes_for_a_next_one(seed):
     assert [b.name for b in ladder([b for b in bases if b.name.endswith("s1")], "qwen-2.5")] == ["p2lab/qwen-2.5-s1"]
 
 
-def test_ones_own_questions_decide(rows):
+def test_ones_own_questions_decide(rows, group):
     asked = Question(family="qwen-2.5", method="depth", rate=0.2, n0=13e6, l0=2.86, excess=0.1)
     table = wanted(rows, law=LAW, questions=[asked])
     assert table["gain"].iloc[0] > 0
-    fits = group_fits(rows, LAW, None, "test")[0]
-    spread = fits.shared.resample(draws=1)
-    known = knowledge(fits.shared, spread.run_sd, spread.row_sd)
-    before = variances(known.precision, known.budget_slopes(asked)[None])[0]
+    spread = group.resample(draws=1)
+    known = knowledge(group, spread.run_sd, spread.row_sd)
+    tokens = invert(group.fit, asked)[0]
+    slope = known.miss_slopes(asked, tokens) / steepness(group.fit, asked, tokens)
+    before = variances(known.precision, slope[None])[0]
     assert 0 < table["gain"].iloc[0] < before
     with pytest.raises(P2Error, match="none of the questions has an answer"):
         wanted(rows, law=LAW, questions=[Question(family="other", method="depth", rate=0.2, n0=13e6, l0=2.86)])
@@ -202,3 +210,17 @@ def test_one_run_alone_still_gives_an_order(rows):
     table = wanted(rows[rows["run_id"] == rows["run_id"].iloc[0]], law=LAW)
     assert len(table)
     assert np.isfinite(table["gain"]).all()
+
+
+def test_questions_have_the_states_of_budgets(seed):
+    near = Question(family="llama-3", method="depth", rate=0.2, n0=13e6, l0=2.86, excess=0.1)
+    far = Question(family="llama-3", method="depth", rate=0.25, n0=1.236e9, l0=2.4, excess=0.05)
+    bases = [Base("meta-llama/Llama-3.2-1B", "llama-3", 1_235_814_400, 973_146_112, 2.4)]
+    table = wanted(seed, family="llama-3", bases=bases, questions=[near, far])
+    assert set(table["law"]) == {"mixture"}
+    pilot = table["base_model"] == bases[0].name
+    measured = table["base_model"].str.startswith("p2lab")
+    assert set(table.loc[measured, "state"]) == {"inside", "beyond"}
+    own = table["method"] == "depth"
+    best, rest = table.loc[own & pilot, "narrower"], table.loc[own & measured, "narrower"]
+    assert best.min() > rest.max()  # no other run brings the second question within reach

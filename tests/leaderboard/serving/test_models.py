@@ -68,6 +68,7 @@ def test_pareto_by_hand():
     assert pareto(table).tolist() == table["front"].tolist()
 
 
+@pytest.mark.slow
 def test_hub_metadata_is_empty_where_nobody_answers():
     from huggingface_hub import HfApi
 

@@ -73,6 +73,7 @@ def test_what_logs_say_is_text_on_every_page(visit, few_runs):
             page.close()
 
 
+@pytest.mark.slow
 def test_one_run_alone_is_shown_and_what_it_cannot_say_is_said(visit, few_runs, log_file):
     one = few_runs[few_runs["run_id"] == few_runs["run_id"].iloc[0]]
     (bad,) = check_files([log_file(one, rate=2.0)], ["runs/ann/broken.parquet"]).reports
@@ -88,6 +89,7 @@ def test_one_run_alone_is_shown_and_what_it_cannot_say_is_said(visit, few_runs, 
             page.close()
 
 
+@pytest.mark.slow
 def test_pages_show_a_new_state_as_soon_as_it_is_served(visit, few_runs):
     store, count = board_of(few_runs), few_runs["run_id"].nunique()
     with serving(store) as url:
@@ -127,6 +129,7 @@ def test_a_table_for_a_spreadsheet_holds_no_formula(few_runs):
             assert (read["rate"] > 0).all()
 
 
+@pytest.mark.slow
 def test_two_thousand_runs_are_listed_in_parts(visit, few_runs):
     many = pd.concat([few_runs.assign(run_id=few_runs["run_id"].astype(str).str[:-4] + f"{i:04x}") for i in range(125)])
     with serving(board_of(many)) as url:

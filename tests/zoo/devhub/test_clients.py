@@ -40,6 +40,7 @@ def run(environment: dict[str, str], tmp_path: Path):
     return execute
 
 
+@pytest.mark.slow
 def test_datasets_reads_streams_and_pushes(owner: HfApi, repo: str, run):
     owner.upload_file(
         path_or_fileobj=QUICKSTART / "text/heldout.parquet", path_in_repo="data/a.parquet", repo_id=repo, **KIND
@@ -61,6 +62,7 @@ def test_datasets_reads_streams_and_pushes(owner: HfApi, repo: str, run):
     assert json.loads(printed.splitlines()[-1]) == [113, True, [1, 2, 3], [4]]
 
 
+@pytest.mark.slow
 def test_transformers_loads_a_model_and_pushes_it_back(owner: HfApi, run):
     owner.create_repo("owner/tiny")
     owner.upload_folder(folder_path=QUICKSTART / "tiny-llama-3", repo_id="owner/tiny")

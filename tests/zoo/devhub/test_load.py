@@ -2,12 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 KIND = {"repo_type": "dataset"}
 PULLS, THREADS = 200, 16
 
 
+@pytest.mark.slow
 def test_200_pull_requests_from_16_threads_none_lost_none_doubled(owner: HfApi, ann: HfApi, bob: HfApi, repo: str):
     def contents(index: int) -> bytes:
         return f"PAR1 run {index}".encode()

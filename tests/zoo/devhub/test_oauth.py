@@ -37,6 +37,8 @@ def sign_in(hub_url: str):
     return walk
 
 
+@pytest.mark.slow
+@pytest.mark.sample
 def test_a_space_signs_its_user_in_and_opens_a_pull_request_in_their_name(hub_url: str, owner: HfApi, repo: str):
     pytest.importorskip("authlib", reason="comes with gradio[oauth]")
     script = f"""

@@ -18,6 +18,7 @@ def test_the_folder_of_an_8b_with_8_bit_moments():
     assert 70e9 < found.disk_bytes < 80e9
 
 
+@pytest.mark.slow
 def test_a_run_writes_what_was_asked_for(bench_folder, tmp_path):
     """Weights, moments and blocks; what else is there (tokenizer, states of the trainer) is small for a real model."""
     recipe = load_recipe(bench_folder / "recipe.yaml", ["train.tokens=512"])

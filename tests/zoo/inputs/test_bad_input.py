@@ -35,7 +35,7 @@ from zoo.recipe.spec import ModelSpec
 from zoo.run.folder import RunFolder
 from zoo.run.pipeline import run
 from zoo.training.callback import FRESH, Curve, last_complete
-from zoo.training.trainer import post_train, tokens_after
+from zoo.training.trainer import Training, post_train, tokens_after
 
 ROOT = Path(__file__).parents[3]
 LLAMA = ModelSpec(name="meta-llama/Llama-3.2-1B")
@@ -216,7 +216,7 @@ def test_a_disk_that_fills_up_during_a_save(bench_folder, tmp_path, room):
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
         with pytest.raises(RunFailed, match=r"cannot be written.*--resume goes on"):
-            post_train(model, blocks, spec, tokenizer, tmp_path, [curve])
+            post_train(Training(model, blocks, spec, tokenizer, tmp_path), [curve])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert last_complete(tmp_path) == (None, FRESH)

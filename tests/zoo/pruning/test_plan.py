@@ -30,6 +30,16 @@ def test_three_of_twelve_layers_by_hand(tiny):
     assert "layers 12 -> 9" in got.summary
 
 
+def test_named_layers_tell_the_rate(tiny):
+    asked = plan(tiny, PruneSpec(method="depth", rate=0.128))
+    named = plan(tiny, PruneSpec(method="depth", layers=(8, 9, 10)))
+    assert named.target == asked.target
+    assert (asked.rate_requested, named.rate_requested) == (0.128, asked.rate)
+    both = plan(tiny, PruneSpec(method="depth+2:4", layers=(8, 9, 10)))
+    assert both.rate_requested == asked.rate < both.rate
+    assert plan(tiny, PruneSpec(method="2:4")).rate_requested is None
+
+
 @pytest.mark.parametrize("rate", [0.15, 0.25, 0.35])
 @pytest.mark.parametrize("shape", [LLAMA, QWEN], ids=["llama", "qwen"])
 def test_depth_takes_the_nearest_layer_count(shape, rate):
@@ -87,6 +97,8 @@ def test_2of4_halves_the_matrices_only(tiny):
         ({}, {"method": "width", "rate": 0.3, "axes": ("heads",)}, r"0.0456 \(heads 4 -> 2\)"),
         ({"kv_heads": 4}, {"method": "width", "rate": 0.1, "axes": ("heads",)}, "one head a group"),
         ({"hidden": 126}, {"method": "2:4"}, "hidden size is 126"),
+        ({}, {"method": "depth", "layers": (3, 12)}, "names 12, allowed is 0 to 11"),
+        ({}, {"method": "depth", "layers": tuple(range(12))}, "all 12 layers"),
         ({"ffn": 350}, {"method": "2:4"}, "FFN size is 350"),
     ],
 )

@@ -60,6 +60,15 @@ def test_pruned_as_planned_and_loads_back(build, batches, tmp_path, model_type, 
     assert torch.equal(cached, uncached)
 
 
+def test_exactly_the_named_layers_go(build):
+    model = build("llama", True, num_hidden_layers=4)
+    norms = [layer.input_layernorm.weight.clone() for layer in model.model.layers]
+    done = prune(model, plan(shape_of(model.config.to_dict()), PruneSpec(method="depth", layers=(2, 0))), [])
+    assert (done.removed, done.calibration_sha256) == ({"layers": [0, 2]}, None)
+    kept = [layer.input_layernorm.weight for layer in done.model.model.layers]
+    assert [torch.equal(*pair) for pair in zip(kept, (norms[1], norms[3]), strict=True)] == [True, True]
+
+
 @every_model
 def test_width_equals_the_masked_model(build, batches, model_type, tied):
     """In float64; a masked norm needs weights x sqrt(d'/d) and eps x d'/d, since it averages over d."""

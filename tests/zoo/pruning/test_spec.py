@@ -22,10 +22,12 @@ def test_the_first_importance_is_the_default(method):
         ({"method": "width"}, "minitron"),
         ({"method": "width", "axes": ("ffn", "hidden")}, "minitron-hidden-ffn"),
         ({"method": "depth+2:4", "contiguous": True}, "block-influence-contiguous+wanda"),
+        ({"method": "depth", "layers": (9, 8), "rate": None}, "given-8-9"),
+        ({"method": "depth+2:4", "layers": (3,), "rate": None, "importance": "given+magnitude"}, "given-3+magnitude"),
     ],
 )
 def test_a_log_names_what_decides_what_goes(given, logged):
-    assert PruneSpec(rate=0.2, **given).logged == logged
+    assert PruneSpec(**{"rate": 0.2} | given).logged == logged
 
 
 def test_magnitude_needs_no_text():
@@ -56,6 +58,15 @@ def test_a_combined_method_has_two_parts():
         ({"method": "depth", "rate": 0.2, "importance": "wanda"}, "Known: block-influence"),
         ({"method": "width", "rate": 0.2, "contiguous": True}, "contiguous: is for depth"),
         ({"method": "depth", "rate": 0.2, "contiguous": "yes"}, "true and false"),
+        ({"method": "width", "layers": (1,)}, "layers: is for depth"),
+        ({"method": "none", "layers": (1,)}, "layers: is for depth"),
+        ({"method": "depth", "layers": (1,), "rate": 0.2}, "exactly what goes"),
+        ({"method": "depth", "layers": (1,), "contiguous": True}, "prune.layers names the layers"),
+        ({"method": "depth", "layers": (1,), "importance": "block-influence"}, "Known: given"),
+        ({"method": "depth", "layers": (1, 2, 1)}, "names 1 more than once"),
+        ({"method": "depth", "layers": ()}, "counted from 0"),
+        ({"method": "depth", "layers": (-1,)}, "counted from 0"),
+        ({"method": "depth", "layers": (True,)}, "counted from 0"),
         ({"method": "depth", "rate": 0.2, "axes": ("ffn",)}, "axes: is for width"),
         ({"method": "width", "rate": 0.2, "axes": ()}, "one or more of"),
         ({"method": "width", "rate": 0.2, "axes": ("hiden",)}, "Did you mean 'hidden'"),

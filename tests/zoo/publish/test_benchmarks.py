@@ -56,6 +56,7 @@ def test_a_group_that_was_measured_is_not_measured_again(folder):
     assert measure(folder, ["glue", "cola"]) == kept["results"]
 
 
+@pytest.mark.slow
 def test_without_lm_eval_it_says_what_to_install(folder):
     script = f"import sys; sys.modules['lm_eval'] = None; sys.argv[1:] = {['publish', str(folder), '--to', 'me']!r}"
     script += "; sys.argv += ['--tasks', 'arc_easy']; from zoo.cli import main; main()"

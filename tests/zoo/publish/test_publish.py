@@ -89,6 +89,7 @@ def test_what_arrives(published, as_user, runs, tmp_path):
     assert (row.run_id, list(checked.frame.loss)) == (run.run_id, [point["loss"] for point in run.curve])
 
 
+@pytest.mark.slow
 def test_it_loads_with_from_pretrained(published, hub_url, runs, tmp_path):
     import torch
     from safetensors.torch import load_file

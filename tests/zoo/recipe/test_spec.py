@@ -30,6 +30,8 @@ DEPTH = recipes_folder() / "quickstart" / "depth.yaml"
         ("train.tokens=100.5", r"train\.tokens: got 100\.5 \(float\), allowed is a whole number"),
         ("train.gradient_checkpointing=1", r"gradient_checkpointing: got 1 \(int\), allowed is true or false"),
         ("prune.rate=25", r"prune\.rate: got 25\.0, allowed is a share in \(0, 1\); 0\.25 removes a quarter"),
+        ("prune.layers=8", r"prune\.layers: got 8 \(int\), allowed is a list, e\.g\. \[8, 9\]"),
+        ("prune.layers=[a]", r"--set: prune\.layers\[0\]: got 'a' \(text\), allowed is a whole number"),
         ("prune.method=dept", r"prune\.method: unknown pruning method 'dept'\. Did you mean 'depth'\?"),
         ("prune.methd=depth", r"prune\.methd: unknown key 'methd'\. Did you mean 'method'\?"),
         ("trian.tokens=1", r"trian: unknown key 'trian'\. Did you mean 'train'\?"),
@@ -55,6 +57,20 @@ def test_refusals_name_place_value_and_remedy(override, message):
     with pytest.raises(P2Error, match=message) as caught:
         load_recipe(DEPTH, [override])
     assert str(caught.value).startswith(("--set: ", str(DEPTH), str(DEPTH.parent / "base.yaml")))
+
+
+def test_named_layers_stand_in_place_of_a_rate_of_the_file(tmp_path):
+    assert load_recipe(DEPTH, ["prune.layers=[8, 9]"]).prune.layers == (8, 9)
+    with pytest.raises(P2Error, match="remove one of the two"):
+        load_recipe(DEPTH, ["prune.layers=[8,9]", "prune.rate=0.1"])
+    child = tmp_path / "named.yaml"
+    child.write_text(f"extends: {DEPTH}\nprune: {{layers: [1]}}\n")
+    named = load_recipe(child)
+    assert (named.prune.layers, named.prune.rate) == ((1,), None)
+    again = tmp_path / "again.yaml"
+    again.write_text(to_yaml(named, tmp_path))
+    assert load_recipe(again).sha256 == named.sha256
+    assert load_recipe(child, ["prune.rate=0.2"]).prune.layers is None
 
 
 def test_numbers_and_names_are_read_as_they_are_meant(tmp_path):

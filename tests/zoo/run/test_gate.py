@@ -47,12 +47,14 @@ def test_a_saved_model_passes_in_a_fresh_process(saved, batches, method):
     assert (report.loaded.tied, report.loaded.cached_equals_uncached) == (SPECS[method][1], True)
 
 
+@pytest.mark.slow
 def test_the_gate_holds_where_no_server_starts(saved, batches, monkeypatch):
     monkeypatch.setenv(fresh.ADDRESS, "/nowhere/socket")
     model, folder = saved()
     assert gate(model, folder, batches[0], "2:4").logits_difference == 0
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_loaded_fails(saved, batches):
     model, folder = saved()
     (folder / "model.safetensors").write_bytes(b"cut short")

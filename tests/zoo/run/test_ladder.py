@@ -185,6 +185,7 @@ def test_a_packed_corpus_stands_in_for_a_data_set(toy):
     assert "nobody" not in to_yaml(recipe)
 
 
+@pytest.mark.slow
 def test_the_report_says_whether_the_clean_law_predicts_noisy_curves():
     frame = load_logs().frame.query("family == 'llama-3' and method == 'depth'")
     noisy = frame.assign(run_id=frame["run_id"].astype(str) + "n")

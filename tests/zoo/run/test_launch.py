@@ -122,6 +122,7 @@ def test_four_processes_make_the_run_of_one(alone, bench_folder, tmp_path):
     check_zeros(AutoModelForCausalLM.from_pretrained(tmp_path / "four" / "model", dtype=torch.float32))
 
 
+@pytest.mark.slow
 def test_sigterm_saves_a_checkpoint_and_says_resume_me(alone, bench_folder, tmp_path):
     """It comes with the first checkpoint; the step after it is saved too, and the run goes on from there."""
     out, recipe = tmp_path / "stopped", load_recipe(bench_folder / "recipe.yaml", SETTINGS)
@@ -159,6 +160,7 @@ def test_processes_must_agree(tmp_path, name, said):
     assert (codes == [0, 0]) == (name == "HOME")
 
 
+@pytest.mark.slow
 def test_nothing_of_a_team_lives_once_it_is_left(tmp_path):
     """Of 20 launches that trained and held a group as Python ended, 6 aborted."""
     codes, words = together("tests.zoo.entries:leave_a_team", [], tmp_path)
@@ -237,6 +239,7 @@ def test_out_of_memory_in_one_process_ends_the_launch_and_the_next_steps_down(al
     same_run(alone, out)
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_told(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -166,7 +166,10 @@ MOMENTS = (
 )
 
 
-@pytest.mark.parametrize("moments", [MOMENTS[:3], pytest.param(MOMENTS, marks=pytest.mark.slow)], ids=["three", "five"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moments", [pytest.param(MOMENTS[:3], marks=pytest.mark.sample), MOMENTS], ids=["three", "five"]
+)
 def test_killed_again_and_again_it_ends_the_same_to_the_last_bit(finished, recipe, bench_folder, tmp_path, moments):
     folder = tmp_path / "killed"
     done = subprocess.run(
@@ -210,6 +213,8 @@ class Stopping(io.StringIO):
         return super().write(text)
 
 
+@pytest.mark.slow
+@pytest.mark.sample
 def test_stopped_early_it_says_whether_there_is_something_to_go_on_from(recipe, tmp_path):
     folder = tmp_path / "stopped"
     stops = (("before pruning", "before anything was saved"), ("model/ loads back", "with what was done so far saved"))

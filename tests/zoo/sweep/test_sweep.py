@@ -110,6 +110,7 @@ def test_changes_reach_base_models_only_where_all_are(tmp_path):
     assert pruned.planned.tokens == 8_192_000
 
 
+@pytest.mark.slow
 def test_no_job_starts_without_a_wheel(tmp_path):
     done = p2zoo("sweep", "quickstart", "--on", "hf-jobs:h200", "--wheel", "none.whl", "--out", tmp_path / "out")
     assert done.returncode == 2
@@ -136,6 +137,7 @@ def test_a_gpu_that_is_not_in_the_table_is_refused_in_the_words_of_a_sweep(tmp_p
     assert done.stderr.startswith("error: sweep: unknown gpu 'h1000'. Did you mean 'h100'?")
 
 
+@pytest.mark.slow
 def test_where_to_publish_is_refused_without_publish(tmp_path):
     done = p2zoo("sweep", "quickstart", "--to", "me", "--out", tmp_path, "--dry-run")
     assert done.returncode == 2
@@ -165,6 +167,7 @@ def test_a_run_in_two_folders_costs_the_report_no_law(tmp_path):
     assert report.notes[0].startswith(f"Left out: {folders[-1]}: run {runs[0]}: ")
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_told_to_leave_stops_its_runs(bench_folder, tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "long.yaml").write_text(f"extends: {bench_folder / 'recipe.yaml'}\nname: long\n")

@@ -13,7 +13,7 @@ from zoo.inputs.packing import pack
 from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import TrainSpec
 from zoo.training.distill import kl_sum, next_token_kl
-from zoo.training.trainer import post_train
+from zoo.training.trainer import Training, post_train
 
 
 def plain(model, teacher, ids, labels):
@@ -89,7 +89,8 @@ def test_a_distilled_model_comes_nearer_to_its_teacher_than_before(build, bench_
     inputs = as_inputs(heldout, slice(None))
     with torch.no_grad():
         apart, before = next_token_kl(model, teacher, **inputs).item(), heldout_loss(model, heldout)
-    post_train(model, train, spec, load_tokenizer(bench_folder / "model"), tmp_path, teacher=teacher)
+    tokenizer = load_tokenizer(bench_folder / "model")
+    post_train(Training(model, train, spec, tokenizer, tmp_path, teacher=teacher))
     with torch.no_grad():
         assert next_token_kl(model, teacher, **inputs).item() < 0.8 * apart
     assert heldout_loss(model, heldout) < before

@@ -16,7 +16,7 @@ from zoo.inputs.packing import Blocks
 from zoo.recipe.files import load_recipe
 from zoo.training.autotune import candidates, fastest, pays
 from zoo.training.execution import ATTENTION, BLOCKS, Execution, apply, ladder
-from zoo.training.trainer import post_train
+from zoo.training.trainer import Training, post_train
 
 CPU = torch.device("cpu")
 
@@ -45,7 +45,7 @@ def train(setting, tmp_path_factory):
         measured = curve(blocks, asked, rows, grid=[1, 2, 3], measure=lambda: heldout_loss(model, blocks))
         path = tmp_path_factory.mktemp("train")
         note = lambda execution, why: notes.append((execution, why))  # noqa: E731
-        post_train(model, blocks, asked, tokenizer, path, [measured], None, execution, note)
+        post_train(Training(model, blocks, asked, tokenizer, path, execution, note), [measured])
         return rows, model, notes
 
     return run
@@ -120,6 +120,7 @@ def test_out_of_memory_in_the_middle_of_a_run(train, reference):
     assert why.startswith("out of memory at step 1 ")
 
 
+@pytest.mark.slow
 def test_nothing_that_fits_ends_in_words(train):
     with pytest.raises(RunFailed, match=r"out of memory even with micro-batch 1.*--resume.*adamw-8bit"):
         train(change=out_of_memory_above(lambda: 0))

@@ -13,7 +13,7 @@ from zoo.inputs.base_model import load_model, load_tokenizer
 from zoo.inputs.packing import Blocks
 from zoo.recipe.files import load_recipe
 from zoo.training.callback import last_complete
-from zoo.training.trainer import post_train
+from zoo.training.trainer import Training, post_train
 
 LEAN = {"optimizer": "adamw-8bit", "precision": "bf16-master"}
 STEPS = 40
@@ -40,10 +40,11 @@ def loss_after(setting, tmp_path, **changes):
     model = load_model(folder, spec.precision)
     measured = Blocks(blocks.ids[-32:], blocks.positions[-32:], 1024, 1024)
     before = heldout_loss(load_model(folder, "fp32"), measured)
-    post_train(model, blocks, spec, load_tokenizer(folder), tmp_path)
+    post_train(Training(model, blocks, spec, load_tokenizer(folder), tmp_path))
     return before, heldout_loss(model.float(), measured)
 
 
+@pytest.mark.slow
 def test_it_is_near_fp32_adamw_where_plain_bf16_is_not(setting, tmp_path):
     start, full = loss_after(setting, tmp_path)
     lean = loss_after(setting, tmp_path, **LEAN)[1]
@@ -72,14 +73,16 @@ def test_cut_off_and_resumed_it_ends_the_same_to_the_bit(setting, tmp_path):
         model = load_model(folder, spec.precision)
         if name == "cut":
             with pytest.raises(KeyboardInterrupt):
-                post_train(model, blocks, spec, tokenizer, tmp_path / name, [curve(blocks, spec, []), Cut()])
+                post_train(Training(model, blocks, spec, tokenizer, tmp_path / name), [curve(blocks, spec, []), Cut()])
             at, start = last_complete(tmp_path / name)
             assert start["step"] == 4
             model = load_model(folder, spec.precision)
             torch.manual_seed(99)
-            post_train(model, blocks, spec, tokenizer, tmp_path / name, [curve(blocks, spec, [], start=start)], at)
+            post_train(
+                Training(model, blocks, spec, tokenizer, tmp_path / name), [curve(blocks, spec, [], start=start)], at
+            )
         else:
-            post_train(model, blocks, spec, tokenizer, tmp_path / name, [curve(blocks, spec, [])])
+            post_train(Training(model, blocks, spec, tokenizer, tmp_path / name), [curve(blocks, spec, [])])
         models.append(model)
     for name, weight in models[0].named_parameters():
         assert torch.equal(weight, models[1].get_parameter(name)), name

@@ -19,7 +19,7 @@ from zoo.pruning.zeros import check_zeros
 from zoo.recipe.files import load_recipe
 from zoo.training.callback import FRESH, Curve, last_complete
 from zoo.training.masks import MaskKeeper
-from zoo.training.trainer import post_train, tokens_after
+from zoo.training.trainer import Training, post_train, tokens_after
 
 
 @pytest.fixture
@@ -89,7 +89,10 @@ def test_training_step_is_plain_adamw_on_the_mean_loss(small, tmp_path):
     twin = type(model)(model.config)
     twin.load_state_dict(model.state_dict())
     one = Blocks(blocks.ids[:4], blocks.positions[:4], 128, 128)
-    post_train(model, one, spec, tokenizer, tmp_path, [curve(one, spec, [], grid=[1], checkpoint_tokens=10**9)])
+    post_train(
+        Training(model, one, spec, tokenizer, tmp_path),
+        [curve(one, spec, [], grid=[1], checkpoint_tokens=10**9)],
+    )
     optimizer = torch.optim.AdamW(twin.parameters(), lr=spec.lr_peak, betas=(0.9, 0.95), weight_decay=0.0)
     ids = torch.from_numpy(one.ids.astype(np.int64))
     logits = twin(input_ids=ids, use_cache=False).logits[:, :-1].flatten(0, 1)
@@ -113,7 +116,7 @@ def test_masks_hold_at_every_save(small, tmp_path):
     make_sparse(model, "magnitude", TWO_OF_FOUR, 0.5)
     rows = []
     keeper = MaskKeeper(model)
-    trained = post_train(model, blocks, spec, tokenizer, tmp_path, [curve(blocks, spec, rows, keeper)])
+    trained = post_train(Training(model, blocks, spec, tokenizer, tmp_path), [curve(blocks, spec, rows, keeper)])
     check_zeros(trained)
     check_zeros(load_model(last_complete(tmp_path)[0], "fp32"))
     assert [row["tokens"] for row in rows] == [384, 1024]
@@ -125,10 +128,10 @@ def test_bf16_master_weights_are_refused_unless_asked_for(small, tmp_path):
     with pytest.raises(
         P2Error, match=r"fp32 needs torch.float32 weights, .* is torch.bfloat16; .* ask for .*bf16-master"
     ):
-        post_train(model.to(torch.bfloat16), blocks, spec, tokenizer, tmp_path)
+        post_train(Training(model.to(torch.bfloat16), blocks, spec, tokenizer, tmp_path))
     asked = dataclasses.replace(spec, precision="bf16-master")
     rows = []
-    post_train(model, blocks, asked, tokenizer, tmp_path, [curve(blocks, asked, rows)])
+    post_train(Training(model, blocks, asked, tokenizer, tmp_path), [curve(blocks, asked, rows)])
     assert model.dtype == torch.bfloat16
     assert rows
 
@@ -150,7 +153,7 @@ def test_nan_stops_the_run_and_keeps_the_last_checkpoint(small, tmp_path):
         RunFailed,
         match=r"training loss became nan at step 7 \(896 tokens\), on blocks 28 to 29 of the training data; .*, at 768",
     ):
-        post_train(model, blocks, spec, tokenizer, tmp_path, [curve(blocks, spec, []), Overflow()])
+        post_train(Training(model, blocks, spec, tokenizer, tmp_path), [curve(blocks, spec, []), Overflow()])
     kept, marker = last_complete(tmp_path)
     assert kept.name == "checkpoint-6"
     assert marker["tokens"] == 768
@@ -160,7 +163,7 @@ def test_without_a_checkpoint_the_message_says_so(small, tmp_path):
     model, tokenizer, spec, blocks = small
     late = curve(blocks, spec, [], checkpoint_tokens=10**9)
     with pytest.raises(RunFailed, match="no checkpoint was due yet"):
-        post_train(model, blocks, spec, tokenizer, tmp_path, [late, Overflow()])
+        post_train(Training(model, blocks, spec, tokenizer, tmp_path), [late, Overflow()])
 
 
 def test_bfd_split_trains_and_counts_only_real_tokens(small, tmp_path):
@@ -170,5 +173,5 @@ def test_bfd_split_trains_and_counts_only_real_tokens(small, tmp_path):
     blocks = pack(texts, 32, "bfd_split", 10**9).draw(600, 4, seed=0)
     assert blocks.padding > 0
     rows = []
-    post_train(model, blocks, spec, tokenizer, tmp_path, [curve(blocks, spec, rows, grid=[])])
+    post_train(Training(model, blocks, spec, tokenizer, tmp_path), [curve(blocks, spec, rows, grid=[])])
     assert rows[-1]["tokens"] == int((blocks.positions >= 0).sum()) >= 600

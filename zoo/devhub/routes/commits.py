@@ -119,9 +119,9 @@ def _commit_as_pull(
     request: Request, hub: Hub, repo: Repo, user: str, target: str, header: Value, operations: list[Line]
 ) -> dict[str, Any]:
     base = _base(hub, repo, header.parentCommit, hub.store.resolve(repo.key, target))
-    told = (hub.store, repo, user, header.summary, header.description)
+    opening = (hub.store, repo, user, header.summary, header.description)
     with hub.store.transaction():
-        pull = pulls.start_pull(*told, status="open", target=target, base=base)
+        pull = pulls.start_pull(*opening, status="open", target=target, base=base)
         oid = _add(hub, repo, user, pull.ref, base, header, operations)
     announce(hub, request, repo, "discussion", "create", discussion=pull)
     announce(hub, request, repo, "repo.content", "update", moved=(pull.ref, None, oid))
@@ -193,12 +193,12 @@ def _large(hub: Hub, value: Value) -> trees.File:
 def _deleted(tree: trees.Tree, line: Line, parent: str) -> list[str]:
     path = line.value.path
     if line.key == "deletedFile":
-        found = [path] if path in tree else []
+        files = [path] if path in tree else []
     else:
-        found = [known for known in tree if known.startswith(path.rstrip("/") + "/")]
-    if not found:
+        files = [known for known in tree if known.startswith(path.rstrip("/") + "/")]
+    if not files:
         raise entry_not_found(path, parent)
-    return found
+    return files
 
 
 def _upload_mode(file: Upload, known: trees.File | None) -> dict[str, Any]:

@@ -80,23 +80,23 @@ async def list_discussions(
         kind, state = "pull_request" if one.is_pull else "discussion", "open" if one.pending else "closed"
         return type in ("all", kind) and status in ("all", state) and author in (None, one.author)
 
-    found = pulls.listed(hub.store, repo, wanted)
-    page = [pulls.summary(repo, one) for one in found[p * PAGE : (p + 1) * PAGE]]
-    closed = sum(not one.pending for one in found)
-    return {"discussions": page, "count": len(found), "start": p * PAGE, "numClosedDiscussions": closed}
+    discussions = pulls.listed(hub.store, repo, wanted)
+    page = [pulls.summary(repo, one) for one in discussions[p * PAGE : (p + 1) * PAGE]]
+    closed = sum(not one.pending for one in discussions)
+    return {"discussions": page, "count": len(discussions), "start": p * PAGE, "numClosedDiscussions": closed}
 
 
 @router.post(f"{REPO}/discussions")
 async def open_discussion(
     request: Request, hub: TheHub, repo: Readable, user: LoggedIn, payload: NewDiscussion
 ) -> dict[str, Any]:
-    told = (hub.store, repo, user, payload.title, payload.description)
+    opening = (hub.store, repo, user, payload.title, payload.description)
     with hub.store.transaction():
         if payload.pullRequest:
             base = hub.store.resolve(repo.key, MAIN)
-            new = pulls.start_pull(*told, status="draft", target=MAIN, base=base)
+            new = pulls.start_pull(*opening, status="draft", target=MAIN, base=base)
         else:
-            new = pulls.start(*told)
+            new = pulls.start(*opening)
     announce(hub, request, repo, "discussion", "create", discussion=new)
     url = f"{base_url(request)}/{repo.page}/discussions/{new.num}"
     return {"num": new.num, "url": url, "pullRequest": new.is_pull}
@@ -108,62 +108,62 @@ async def show_discussion(hub: TheHub, repo: Readable, discussion: InPath) -> di
 
 
 @router.post(f"{ONE}/comment")
-async def add_comment(asked: Change, comment: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
-    with asked.store.transaction():
-        event = asked.comment(comment)
-    asked.tell_comment("create", event)
+async def add_comment(change: Change, comment: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
+    with change.store.transaction():
+        event = change.comment(comment)
+    change.tell_comment("create", event)
     return {"newMessage": event}
 
 
 @router.post(f"{ONE}/comment/{{event_id}}/edit")
-async def edit_comment(asked: Change, event_id: str, content: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
-    event = pulls.find_comment(asked.store, asked.repo, asked.discussion.num, event_id)
-    if asked.user != event["author"]["name"] or event["data"]["hidden"]:
+async def edit_comment(change: Change, event_id: str, content: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
+    event = pulls.find_comment(change.store, change.repo, change.discussion.num, event_id)
+    if change.user != event["author"]["name"] or event["data"]["hidden"]:
         raise forbidden("Only its author may edit a comment, and not once it is hidden")
-    return asked.rewrite(event, pulls.comment(content) | {"edited": True})
+    return change.rewrite(event, pulls.comment(content) | {"edited": True})
 
 
 @router.post(f"{ONE}/comment/{{event_id}}/hide")
-async def hide_comment(asked: Change, event_id: str) -> dict[str, Any]:
-    event = pulls.find_comment(asked.store, asked.repo, asked.discussion.num, event_id)
-    if asked.user not in (event["author"]["name"], asked.repo.owner):
+async def hide_comment(change: Change, event_id: str) -> dict[str, Any]:
+    event = pulls.find_comment(change.store, change.repo, change.discussion.num, event_id)
+    if change.user not in (event["author"]["name"], change.repo.owner):
         raise forbidden("Only its author and the owner of the repository may hide a comment")
-    return asked.rewrite(event, pulls.comment("This comment has been hidden") | {"hidden": True})
+    return change.rewrite(event, pulls.comment("This comment has been hidden") | {"hidden": True})
 
 
 @router.post(f"{ONE}/title")
-async def rename(asked: Change, title: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
-    asked.by_author_or_owner()
-    with asked.store.transaction():
-        event = pulls.rename(asked.store, asked.repo, asked.discussion, asked.user, title)
-    asked.tell_update()
+async def rename(change: Change, title: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
+    change.by_author_or_owner()
+    with change.store.transaction():
+        event = pulls.rename(change.store, change.repo, change.discussion, change.user, title)
+    change.tell_update()
     return {"newTitle": event}
 
 
 @router.post(f"{ONE}/status")
 async def change_status(
-    asked: Change, status: Annotated[str, Body()], comment: Annotated[str | None, Body()] = None
+    change: Change, status: Annotated[str, Body()], comment: Annotated[str | None, Body()] = None
 ) -> dict[str, Any]:
     """Close or reopen, with an optional comment; opening a draft publishes it."""
-    asked.by_author_or_owner()
-    with asked.store.transaction():
-        event = pulls.set_status(asked.store, asked.repo, asked.discussion, asked.user, status)
+    change.by_author_or_owner()
+    with change.store.transaction():
+        event = pulls.set_status(change.store, change.repo, change.discussion, change.user, status)
         if comment:
-            asked.comment(comment)
-    asked.tell_update()
+            change.comment(comment)
+    change.tell_update()
     return {"newStatus": event}
 
 
 @router.post(f"{ONE}/merge")
-async def merge(asked: Change, repo: Owned, comment: Annotated[str | None, Body(embed=True)] = None) -> dict[str, Any]:
-    target = asked.discussion.target
+async def merge(change: Change, repo: Owned, comment: Annotated[str | None, Body(embed=True)] = None) -> dict[str, Any]:
+    target = change.discussion.target
     if target is None:
-        raise bad_request(f"#{asked.discussion.num} is no pull request.")
-    old = asked.store.resolve(repo.key, target)
-    with asked.store.transaction():
-        oid = pulls.merge(asked.store, repo, asked.discussion, asked.user)
+        raise bad_request(f"#{change.discussion.num} is no pull request.")
+    old = change.store.resolve(repo.key, target)
+    with change.store.transaction():
+        oid = pulls.merge(change.store, repo, change.discussion, change.user)
         if comment:
-            asked.comment(comment)
-    asked.tell_update()
-    announce(asked.hub, asked.request, repo, "repo.content", "update", moved=(target, old, oid))
+            change.comment(comment)
+    change.tell_update()
+    announce(change.hub, change.request, repo, "repo.content", "update", moved=(target, old, oid))
     return {"mergeCommitOid": oid}

@@ -93,15 +93,15 @@ async def list_repos(
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Repositories of a kind, oldest first, or newest first by `sort` (lastModified or createdAt)."""
-    found = [
+    infos = [
         repos.info(hub.store, repo, hub.store.resolve(repo.key, "main"))
         for repo in repos.listed(hub.store, kind, user)
         if (author is None or repo.owner == author) and search.lower() in repo.id.lower()
     ]
-    found = [info for info in found if set(tags or ()) <= set(info["tags"])]
+    infos = [info for info in infos if set(tags or ()) <= set(info["tags"])]
     if sort in ("lastModified", "createdAt"):
-        found.sort(key=lambda info: info[sort], reverse=True)
-    return found[:limit]
+        infos.sort(key=lambda info: info[sort], reverse=True)
+    return infos[:limit]
 
 
 @router.get(REPO)

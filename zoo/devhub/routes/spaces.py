@@ -86,8 +86,8 @@ async def runtime(hub: TheHub, repo: Space) -> dict[str, Any]:
 
 
 def _settings(store: Store, repo: Repo, kind: str) -> dict[str, Any]:
-    found = store.rows("SELECT key, data FROM settings WHERE repo = ? AND kind = ? ORDER BY key", repo.key, kind)
-    return {row["key"]: json.loads(row["data"]) for row in found}
+    rows = store.rows("SELECT key, data FROM settings WHERE repo = ? AND kind = ? ORDER BY key", repo.key, kind)
+    return {row["key"]: json.loads(row["data"]) for row in rows}
 
 
 def _set(store: Store, repo: Repo, kind: str, key: str, data: dict[str, Any]) -> None:

@@ -11,8 +11,8 @@ _TAGGED = {"license": "license:", "datasets": "dataset:", "language": "language:
 
 def metadata(text: str) -> dict[str, Any]:
     """The card's metadata; empty where there is none. Raises yaml.YAMLError, ValueError where it is no mapping."""
-    found = _FRONT_MATTER.match(text)
-    data = yaml.safe_load(found.group(1)) if found else None
+    match = _FRONT_MATTER.match(text)
+    data = yaml.safe_load(match.group(1)) if match else None
     if data is not None and not isinstance(data, dict):
         raise ValueError(f"the metadata must be a mapping of names to values, got {type(data).__name__}")
     return data or {}

@@ -76,8 +76,8 @@ def find(store: Store, repo: Repo, num: int) -> Discussion:
 
 def listed(store: Store, repo: Repo, keep: Callable[[Discussion], bool]) -> list[Discussion]:
     """Newest first."""
-    found = store.rows("SELECT * FROM discussions WHERE repo = ? ORDER BY num DESC", repo.key)
-    return [discussion for row in found if keep(discussion := _discussion(row))]
+    rows = store.rows("SELECT * FROM discussions WHERE repo = ? ORDER BY num DESC", repo.key)
+    return [discussion for row in rows if keep(discussion := _discussion(row))]
 
 
 def rename(store: Store, repo: Repo, discussion: Discussion, user: str, title: str) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def summary(repo: Repo, discussion: Discussion) -> dict[str, Any]:
 
 def details(store: Store, repo: Repo, discussion: Discussion) -> dict[str, Any]:
     """A discussion with its events; for a pull request also its target and whether it conflicts."""
-    found = store.rows("SELECT * FROM events WHERE repo = ? AND num = ? ORDER BY rowid", repo.key, discussion.num)
-    out = summary(repo, discussion) | {"events": [_event(row, json.loads(row["data"])) for row in found]}
+    rows = store.rows("SELECT * FROM events WHERE repo = ? AND num = ? ORDER BY rowid", repo.key, discussion.num)
+    out = summary(repo, discussion) | {"events": [_event(row, json.loads(row["data"])) for row in rows]}
     if discussion.target is not None:
         conflicts = merge_changes(store, repo, discussion)[1] if discussion.pending else []
         out["changes"] = {"base": discussion.target, "mergeCommitId": discussion.merge_commit}

@@ -77,8 +77,8 @@ def set_private(store: Store, repo: Repo, private: bool) -> None:
 
 def listed(store: Store, kind: str, user: str | None) -> list[Repo]:
     """What a user may see: everything public, and what is theirs."""
-    found = store.rows("SELECT * FROM repos WHERE kind = ? AND (private = 0 OR owner = ?) ORDER BY id", kind, user)
-    return [_repo(row) for row in found]
+    rows = store.rows("SELECT * FROM repos WHERE kind = ? AND (private = 0 OR owner = ?) ORDER BY id", kind, user)
+    return [_repo(row) for row in rows]
 
 
 def info(store: Store, repo: Repo, commit: str, blobs: bool = False) -> dict[str, Any]:

@@ -75,8 +75,8 @@ class Store:
         return self._db.execute(sql, values).fetchall()
 
     def row(self, sql: str, *values: Any) -> sqlite3.Row | None:
-        found: sqlite3.Row | None = self._db.execute(sql, values).fetchone()
-        return found
+        row: sqlite3.Row | None = self._db.execute(sql, values).fetchone()
+        return row
 
     def insert(self, table: str, **values: Any) -> None:
         names, marks = ", ".join(values), ", ".join("?" * len(values))
@@ -90,8 +90,8 @@ class Store:
 
     def refs(self, repo: int) -> dict[str, str]:
         """Full ref name -> commit."""
-        found = self.rows("SELECT name, target FROM refs WHERE repo = ? ORDER BY rowid", repo)
-        return {row["name"]: row["target"] for row in found}
+        rows = self.rows("SELECT name, target FROM refs WHERE repo = ? ORDER BY rowid", repo)
+        return {row["name"]: row["target"] for row in rows}
 
     def set_ref(self, repo: int, name: str, target: str) -> None:
         self.execute(
