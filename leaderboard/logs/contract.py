@@ -134,6 +134,7 @@ COLUMNS: tuple[Column, ...] = (
     _c("provenance", _P, "text", "null for a run of p2zoo, imported for one read from another log", "", *_LATER),
     _c("import_sha256", _P, "text", "hash of an imported curve, which its few facts do not tell apart", "", *_LATER),
     _c("trainable_params", _T, "int", "parameters trained where not all were (LoRA)", "parameters", 1, *_LATER[1:]),
+    _c("extends", _P, "text", "run_id of the shorter run that this one goes on from, and replaces", "", *_LATER),
 )
 # fmt: on
 BY_NAME = {c.name: c for c in COLUMNS}
