@@ -20,6 +20,10 @@ from leaderboard.laws.law import Array, Inputs, Law
 from leaderboard.logs.contract import curve_numbers
 
 LAW_INPUTS = ("n0", "n0_nonembedding", "n_pruned", "rate", "l0", "l_pruned", "tokens")  # what bundled laws may read
+STEEPEST = 3.0  # exponent of tokens that the nodes resolve
+LOST = 1e-6  # of the largest singular value: a node that too few evaluations fix
+LEAST_LOSS = 1e-9  # nats: the interpolant may dip below
+NARROW = 1e-9  # half the range of ln tokens of a run of one evaluation
 WORTH = 2  # compress when there are this many times more evaluations than nodes
 
 
@@ -79,8 +83,8 @@ class Curves:
         if self.operator is None or self.grid is None:
             return self.loss
         m = self.operator.shape[1]
-        inverse = np.linalg.pinv(self.operator, rcond=1e-6)[self.grid]
-        return np.maximum((inverse @ self.loss.reshape(-1, m, 1)).ravel(), 1e-9)
+        inverse = np.linalg.pinv(self.operator, rcond=LOST)[self.grid]
+        return np.maximum((inverse @ self.loss.reshape(-1, m, 1)).ravel(), LEAST_LOSS)
 
     def thin(self, most: int) -> "Curves":
         """At most `most` of the runs, evenly spread in their order."""
@@ -234,14 +238,14 @@ def _compressed(
 
 def _nodes_for(span: float) -> int:
     """Chebyshev nodes that resolve exp(3 t) over a range of `span` in log tokens to about 1e-12."""
-    half = 1.5 * span
+    half = STEEPEST * span / 2
     return int(np.ceil(half + 10 * np.cbrt(half))) + 8
 
 
 def _nodes_and_qr(t: Array, m: int) -> tuple[Array, Array, Array]:
     """Nodes (m,) over the range of t (n,), and Q (n, min(n, m)), R (m, m) of the interpolation to t."""
     angle = (np.arange(m) + 0.5) * np.pi / m
-    middle, half = (t.max() + t.min()) / 2, max((t.max() - t.min()) / 2, 1e-9)
+    middle, half = (t.max() + t.min()) / 2, max((t.max() - t.min()) / 2, NARROW)
     nodes = middle + half * np.cos(angle)
     weight = np.sin(angle) * (-1.0) ** np.arange(m)
     gap = t[:, None] - nodes

@@ -13,13 +13,14 @@ from leaderboard.errors import FitError, P2Error, unknown_name
 from leaderboard.fitting.compressed import Curves, compress, plain
 from leaderboard.fitting.identifiability import enters, fitted_rows
 from leaderboard.fitting.levenberg_marquardt import Solution
-from leaderboard.fitting.problem import LOSSES, Problem
+from leaderboard.fitting.problem import LOSSES, TINY, Problem
 from leaderboard.fitting.result import Fit, Status, require_inputs
 from leaderboard.fitting.solve import solve
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, usable
 from leaderboard.logs.origin import origins
 
+SAME = 1e-6  # relative: objectives this near are one optimum
 FLAT = 1e7  # condition of the scaled Jacobian from which a direction is called flat
 
 
@@ -50,16 +51,16 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3, *,
         raise FitError(
             "too_few_rows", f"{law.name}: {curves.evaluations} rows cannot fix {len(problem.free)} free parameters."
         )
-    found = solve(problem)
-    if not found:
+    solutions = solve(problem)
+    if not solutions:
         raise FitError("no_finite_start", f"{law.name}: no start of its grid gives finite losses on these rows.")
-    return replace(_result(problem, found, frame, loss, delta, pinned), n_runs=curves.measured)
+    return replace(_result(problem, solutions, frame, loss, delta, pinned), n_runs=curves.measured)
 
 
 def _result(
-    problem: Problem, found: list[Solution], frame: pd.DataFrame, loss: str, delta: float, pinned: dict[str, str]
+    problem: Problem, solutions: list[Solution], frame: pd.DataFrame, loss: str, delta: float, pinned: dict[str, str]
 ) -> Fit:
-    best, law = found[0], problem.law
+    best, law = solutions[0], problem.law
     params = {q.name: float(v) for q, v in zip(law.parameters, best.z, strict=True)}
     n = problem.curves.evaluations
     rmse = np.sqrt(2 * best.objective / n)
@@ -67,7 +68,7 @@ def _result(
         rows = fitted_rows(law, frame)[0]
         error = law.value(params, law.read(rows)) - rows["loss"].to_numpy(dtype=float)
         rmse = np.sqrt(np.mean(error**2))
-    other = [s.objective for s in found[1:] if s.objective > best.objective * (1 + 1e-6) + 1e-300]
+    other = [s.objective for s in solutions[1:] if s.objective > best.objective * (1 + SAME) + TINY]
     notes = [f"pinned:{name}" for name in pinned]
     notes += ["families_or_methods_pooled"] if not law.pool and _pools(frame) else []
     return Fit(

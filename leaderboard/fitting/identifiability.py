@@ -11,7 +11,7 @@ import pandas as pd
 
 from leaderboard.errors import FitError
 from leaderboard.fitting.compressed import compress
-from leaderboard.fitting.problem import Problem
+from leaderboard.fitting.problem import TINY, Problem
 from leaderboard.laws.law import Array, Inputs, Law, Mask
 from leaderboard.logs.contract import usable
 
@@ -148,7 +148,7 @@ def _scaled(jacobian: Array) -> Array:
     if not np.isfinite(jacobian).all():
         return jacobian
     r = np.linalg.qr(jacobian)[1]
-    return np.asarray(r / np.maximum(np.linalg.norm(r, axis=0), 1e-300))
+    return np.asarray(r / np.maximum(np.linalg.norm(r, axis=0), TINY))
 
 
 def _rank(j: Array) -> int:
@@ -160,4 +160,4 @@ def _condition(j: Array) -> float:
     if not j.shape[1]:
         return 1.0
     s = np.linalg.svd(j, compute_uv=False)
-    return float(s[0] / max(s[-1], 1e-300))
+    return float(s[0] / max(s[-1], TINY))

@@ -1,4 +1,12 @@
-"""From a good start to the optimum over all parameters: Levenberg-Marquardt, then Newton, inside bounds."""
+"""From a good start to the optimum over all parameters: Levenberg-Marquardt, then Newton, inside bounds.
+
+    (J'CJ + damping I) s = -J'h'(r),     then     (|H| + damping I) s = -J'h'(r)
+
+J is the Jacobian with its columns scaled to length one, C the loss's curvature (0 beyond Huber's width), H the whole
+Hessian, |H| with the absolute values of its eigenvalues (Nocedal & Wright, Numerical Optimization, 3.4 and 10.3). The
+first is cheap and safe from far; where a valley is curved it crawls, and there the second arrives. Damping is raised
+until a step lowers the objective and lowered after it has: as columns have length one, 1 is strong and 1e-14 none.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboard.fitting.problem import Problem, objective
+from leaderboard.fitting.problem import TINY, Problem, objective
 from leaderboard.laws.law import Array
 
 MAX_STEPS = 60
@@ -14,6 +22,26 @@ NEWTON_STEPS = 200
 TALL = 4_000  # rows from which normal equations are formed
 LARGE = 20_000  # rows from which Newton's last digits are left to Levenberg-Marquardt
 SETTLED = 1e-14  # relative decrease of the objective at which a descent ends
+ROUNDING = 4e-16  # relative: two evaluations of the objective at one point differ by no more
+
+
+@dataclass(frozen=True)
+class Damping:
+    """How damping moves: where it begins, the factor up after a failed step and down after a good one, and its ends."""
+
+    first: float
+    up: float
+    down: float
+    most: float  # no step has failed at this: there is none
+    least: float = 1e-14
+
+
+LEVENBERG = Damping(first=1e-6, up=16, down=16, most=1e10)  # the start is good already
+NEWTON = Damping(first=1e-10, up=64, down=1024, most=1e8)  # undamped steps are what makes it fast
+STEP = 1e-5  # relative step of the differences that give the Hessian: between rounding and curvature
+LEAST_STEP = 1e-3  # of a parameter near 0, in units of its residual column
+STEEPEST = 1e12  # for an entry of the Hessian that is not finite
+LEAST_DAMPING = 1e-24  # keeps a triangle without full rank solvable
 
 
 @dataclass(frozen=True)
@@ -33,7 +61,7 @@ def descend(problem: Problem, z: Array, delta: float | None, limit: float = np.i
     Where the first ends above the objective `limit`, the second is not worth its time.
     """
     low, high = problem.bounds
-    z, damping = np.clip(z, low, high), 1e-6
+    z, damping = np.clip(z, low, high), LEVENBERG.first
     here = _Point(problem, z, delta)
     for _ in range(MAX_STEPS):
         if not np.isfinite(here.value):
@@ -41,16 +69,16 @@ def descend(problem: Problem, z: Array, delta: float | None, limit: float = np.i
         move, scale = here.move, here.scale[here.move]
         factor = _triangle(here.jacobian[:, move] / scale * np.sqrt(here.curvature)[:, None])
         new = here
-        while damping < 1e10 and len(move):
+        while damping < LEVENBERG.most and len(move):
             step = _step(factor, here.gradient[move] / scale, damping) / scale
             new = _Point(problem, _moved(here.z, move, step, low, high), delta)
             if new.value < here.value:
                 break
-            damping *= 16
+            damping *= LEVENBERG.up
         if not new.value < here.value:
             break
-        gain = (here.value - new.value) / max(here.value, 1e-300)
-        here, damping = new, max(damping / 16, 1e-14)
+        gain = (here.value - new.value) / max(here.value, TINY)
+        here, damping = new, max(damping / LEVENBERG.down, LEVENBERG.least)
         if gain < SETTLED:
             break
     if delta != problem.delta or here.value + problem.rest > limit:
@@ -104,7 +132,7 @@ class _Point:
     @cached_property
     def scale(self) -> Array:
         """Length of each parameter's residual column."""
-        length: Array = np.maximum(np.linalg.norm(self.jacobian, axis=0), 1e-300)
+        length: Array = np.maximum(np.linalg.norm(self.jacobian, axis=0), TINY)
         return length
 
     @property
@@ -119,7 +147,7 @@ def _newton(problem: Problem, here: _Point) -> Solution:
     Goes on while the objective falls or, below its rounding, the gradient does.
     """
     low, high = problem.bounds
-    damping, settled = 1e-10, False
+    damping, settled = NEWTON.first, False
     for _ in range(NEWTON_STEPS):
         move, unit = here.move, here.scale[here.move]
         if not len(move):
@@ -128,18 +156,18 @@ def _newton(problem: Problem, here: _Point) -> Solution:
         values, vectors = np.linalg.eigh(_hessian(problem, here))
         g = vectors.T @ (here.gradient[move] / unit)
         better = None
-        while damping < 1e8 and better is None:
+        while damping < NEWTON.most and better is None:
             step = -(vectors @ (g / (np.abs(values) + damping))) / unit
             trial = _Point(problem, _moved(here.z, move, step, low, high), here.delta)
-            flat = trial.value <= here.value * (1 + 4e-16) and trial.steepness < here.steepness / 2
+            flat = trial.value <= here.value * (1 + ROUNDING) and trial.steepness < here.steepness / 2
             if trial.value < here.value * (1 - SETTLED) or flat:
                 better = trial
             else:
-                damping *= 64
+                damping *= NEWTON.up
         if better is None:
             settled = True
             break
-        here, damping = better, max(damping / 1024, 1e-14)
+        here, damping = better, max(damping / NEWTON.down, NEWTON.least)
     return _solution(problem, here, settled)
 
 
@@ -152,14 +180,14 @@ def _hessian(problem: Problem, here: _Point) -> Array:
     """Second derivatives over the parameters that may move, in units of their residual columns."""
     columns = []
     for i in here.move:
-        h = 1e-5 * max(abs(here.z[i]), 1e-3 / here.scale[i])
+        h = STEP * max(abs(here.z[i]), LEAST_STEP / here.scale[i])
         up, down = here.z.copy(), here.z.copy()
         up[i] += h
         down[i] -= h
         slopes = [_Point(problem, z, here.delta).gradient for z in (up, down)]
         columns.append((slopes[0] - slopes[1])[here.move] / (2 * h) / (here.scale[here.move] * here.scale[i]))
     hessian = np.array(columns)
-    symmetric: Array = np.nan_to_num((hessian + hessian.T) / 2, posinf=1e12, neginf=-1e12)
+    symmetric: Array = np.nan_to_num((hessian + hessian.T) / 2, posinf=STEEPEST, neginf=-STEEPEST)
     return symmetric
 
 
@@ -172,7 +200,7 @@ def _moved(z: Array, move: NDArray[np.int64], step: Array, low: Array, high: Arr
 
 def _step(factor: Array, g: Array, damping: float) -> Array:
     """Solve (R'R + damping I) s = -g without forming R'R."""
-    r = _triangle(np.concatenate([factor, np.sqrt(max(damping, 1e-24)) * np.eye(len(g))]))
+    r = _triangle(np.concatenate([factor, np.sqrt(max(damping, LEAST_DAMPING)) * np.eye(len(g))]))
     return np.linalg.solve(r, np.linalg.solve(r.T, -g))
 
 
@@ -190,5 +218,5 @@ def _condition(a: Array) -> float:
     """Condition number of the columns, each scaled to length one; 1 without columns."""
     if a.shape[1] == 0:
         return 1.0
-    s = np.linalg.svd(_triangle(a / np.maximum(np.linalg.norm(a, axis=0), 1e-300)), compute_uv=False)
-    return float(s[0] / max(s[-1], 1e-300))
+    s = np.linalg.svd(_triangle(a / np.maximum(np.linalg.norm(a, axis=0), TINY)), compute_uv=False)
+    return float(s[0] / max(s[-1], TINY))

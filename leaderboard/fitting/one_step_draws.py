@@ -10,7 +10,7 @@ import pandas as pd
 
 from leaderboard.fitting.compressed import Curves, Members, plain
 from leaderboard.fitting.identifiability import enters, fitted_rows
-from leaderboard.fitting.problem import Problem
+from leaderboard.fitting.problem import TINY, Problem
 from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import Array, Columns
 
@@ -34,7 +34,7 @@ def parameter_draws(fitted: Fit, rows: pd.DataFrame, weight: Array, curves: Curv
     move = problem.free[(z > low)[problem.free] & (z < high)[problem.free]]
     with np.errstate(all="ignore"):
         r, jacobian = problem.residuals(z)
-    scale = np.maximum(np.linalg.norm(jacobian[:, move], axis=0), 1e-300)
+    scale = np.maximum(np.linalg.norm(jacobian[:, move], axis=0), TINY)
     j = jacobian[:, move] / scale
     starts = np.flatnonzero(np.diff(curves.run, prepend=-1))
     slope = np.add.reduceat(j * r[:, None], starts)

@@ -1,6 +1,9 @@
 """What the solver is asked: a law, its rows, a loss and what is held; residuals and objective follow from it.
 
-Knows laws only as arrays: one parameter vector z holds the nonlinear parameters, then the linear ones.
+    min over z of  sum_i h(r_i(z)),     r = law(z, x) - y  (nats, or log nats),     h(r) = r^2 / 2 or Huber's
+
+The solver knows laws only as arrays, so that one solver serves all of them: one parameter vector z holds the nonlinear
+parameters, then the linear ones.
 """
 
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from leaderboard.fitting.compressed import Curves
 from leaderboard.laws.law import Array, Inputs, Law
 
 LOSSES = ("ls", "log-ls", "huber", "log-huber")
+TINY = 1e-300  # the least that anything is divided by: a column of zeros stays one
 
 
 @dataclass(frozen=True)

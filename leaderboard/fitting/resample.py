@@ -15,7 +15,7 @@ from leaderboard.errors import unknown_name
 from leaderboard.fitting.compressed import Curves, compress, plain
 from leaderboard.fitting.identifiability import fitted_rows
 from leaderboard.fitting.one_step_draws import predict_draws
-from leaderboard.fitting.problem import Problem
+from leaderboard.fitting.problem import TINY, Problem
 from leaderboard.fitting.result import Fit
 from leaderboard.fitting.solve import one_thread
 from leaderboard.fitting.variable_projection import level_weight, project
@@ -80,21 +80,21 @@ def resample(fitted: Fit, frame: pd.DataFrame, method: str = "wild", draws: int 
     weight, residual = level_weight(problem), _residuals(problem, fitted)
     residual = residual / np.sqrt(np.maximum(1 - leverage, LEAST_FREEDOM))[curves.run]
     rng = np.random.default_rng(seed)
-    found = []
+    refits = []
     with np.errstate(all="ignore"), one_thread():
         for size in _batches(draws, len(curves.loss)):
             theta = np.repeat(start, size, axis=1)
             if method == "runs":
                 share = np.sqrt(rng.exponential(size=(size, curves.runs)))[:, curves.run]
-                found.append(project(problem, theta, weight * share, settled=SETTLED))
+                refits.append(project(problem, theta, weight * share, settled=SETTLED))
             else:
                 sign = rng.choice([-1.0, 1.0], size=(size, curves.runs))[:, curves.run]
                 target = curves.apply(fitted.law.value(fitted.params, problem.x)) + sign * residual
-                found.append(project(problem, theta, weight[None], target, settled=SETTLED))
+                refits.append(project(problem, theta, weight[None], target, settled=SETTLED))
     run_sd, row_sd = _spread(rows, fitted, freedom)
     return Resamples(
         fitted,
-        np.concatenate([np.concatenate([theta.T, c], axis=1) for theta, c, _ in found]),
+        np.concatenate([np.concatenate([theta.T, c], axis=1) for theta, c, _ in refits]),
         float(np.sqrt(curves.runs / freedom)) if method == "runs" else 1.0,
         freedom,
         run_sd,
@@ -107,7 +107,7 @@ def run_leverage(fitted: Fit, rows: pd.DataFrame, held: Array) -> Array:
     problem = Problem(fitted.law, plain(rows), False, None, held)
     z = np.array([fitted.params[q.name] for q in fitted.law.parameters])
     jacobian = problem.residuals(z)[1][:, problem.free]
-    q, _ = np.linalg.qr(jacobian / np.maximum(np.linalg.norm(jacobian, axis=0), 1e-300))
+    q, _ = np.linalg.qr(jacobian / np.maximum(np.linalg.norm(jacobian, axis=0), TINY))
     run = problem.curves.run
     sums = np.stack([np.bincount(run, column) for column in q.T])
     return np.asarray((sums**2).sum(axis=0) / np.bincount(run))

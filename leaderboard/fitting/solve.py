@@ -18,6 +18,7 @@ from leaderboard.laws.law import Array
 
 POLISHED = 3  # projected starts that are descended from
 PROJECTED_RUNS = 60  # runs that decide between starts
+SAME_COST, SAME_PLACE = 1e-9, 1e-3  # relative: two descents that met in one optimum
 HOPELESS = 1.5  # times the best objective: a basin this much worse is not polished
 
 
@@ -29,14 +30,14 @@ def solve(problem: Problem) -> list[Solution]:
         if not theta.shape[1]:
             return []
         theta, c, cost = project(thin, theta)
-        found: list[Solution] = []
+        solutions: list[Solution] = []
         for z in _distinct(np.concatenate([theta, c.T]), cost):
-            limit = HOPELESS * min((s.objective for s in found), default=np.inf)
+            limit = HOPELESS * min((s.objective for s in solutions), default=np.inf)
             for delta in _widths(problem, z):
                 solution = descend(problem, z, delta, limit)
                 z = solution.z
-            found.append(solution)
-    return sorted((s for s in found if np.isfinite(s.objective)), key=lambda s: s.objective)
+            solutions.append(solution)
+    return sorted((s for s in solutions if np.isfinite(s.objective)), key=lambda s: s.objective)
 
 
 @contextmanager
@@ -55,7 +56,10 @@ def _distinct(z: Array, cost: Array) -> list[Array]:
     """The columns of z with the lowest costs, leaving out those that met in one optimum."""
     kept: list[int] = []
     for i in np.argsort(cost, kind="stable"):
-        met = any(abs(cost[i] - cost[j]) <= 1e-9 * cost[j] and np.allclose(z[:, i], z[:, j], rtol=1e-3) for j in kept)
+        met = any(
+            abs(cost[i] - cost[j]) <= SAME_COST * cost[j] and np.allclose(z[:, i], z[:, j], rtol=SAME_PLACE)
+            for j in kept
+        )
         if np.isfinite(cost[i]) and not met:
             kept.append(int(i))
     return [z[:, i] for i in kept[:POLISHED]]

@@ -1,7 +1,10 @@
 """Variable projection (Golub & Pereyra 1973, with Kaufman's Jacobian) for many starts or resamples at once.
 
-For given exponents the linear parameters of a law are solved exactly under their signs, so Levenberg-Marquardt moves
-the exponents alone. Residuals are in nats; a log loss is met to first order, by weights 1 / L.
+    min over theta of  |r|^2 / 2,     r = W (Phi c(theta) - y),     J = (I - W Phi (W Phi)^+) W (d Phi / d theta) c
+
+It leaves a few exponents where there were twice as many parameters, and needs no start for the others. For given
+exponents the linear parameters of a law are solved exactly under their signs, so Levenberg-Marquardt moves the
+exponents alone. Residuals are in nats; a log loss is met to first order, by weights 1 / L.
 """
 
 from dataclasses import dataclass
@@ -10,12 +13,17 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboard.fitting.problem import Problem
+from leaderboard.fitting.problem import TINY, Problem
 from leaderboard.laws.law import Array
 
 GRID_ROWS = 240  # rows that judge the grid
 STARTS = 8  # grid points that are projected
 STEPS = 30
+FIRST_DAMPING, WEAKER, STRONGER = 1e-3, 10, 8  # damping: where it begins, its factor after a good and after a bad step
+MOST_DAMPING = 1e6  # a step this short that still fails ends the descent
+SETTLED = 1e-12  # relative decrease of the cost at which a descent ends
+RIDGE = 1e-13  # on normal equations of unit columns: keeps equal columns solvable, moves no digit that counts
+STEP_RIDGE = 1e-14  # the same for a step, which is damped besides
 
 
 def grid_starts(problem: Problem) -> Array:
@@ -59,7 +67,7 @@ def best_linear(problem: Problem, basis: Array, target: Array, weight: Array) ->
         used = np.flatnonzero(on)
         if not len(used):
             continue
-        a = gram[:, used[:, None], used] + 1e-13 * np.eye(len(used))
+        a = gram[:, used[:, None], used] + RIDGE * np.eye(len(used))
         solved = np.linalg.solve(a, right[:, used, None])[:, :, 0]
         value = 0.5 * (power - np.einsum("bi,bi->b", solved, right[:, used]))
         better = fine & (solved * signs[used] >= 0).all(axis=1) & (value < cost)
@@ -94,7 +102,7 @@ def project(
     weight: Array | None = None,
     target: Array | None = None,
     steps: int = STEPS,
-    settled: float = 1e-12,
+    settled: float = SETTLED,
 ) -> tuple[Array, Array, Array]:
     """Levenberg-Marquardt on the exponents of a batch, shape (p, batch): exponents, linear (batch, k), costs (batch,).
 
@@ -109,7 +117,7 @@ def project(
     target = (problem.curves.loss[None] if target is None else target) - problem.curves.apply(problem.offset)
     theta = theta.copy()
     now = _evaluate(problem, theta, weight, target)
-    damping = np.full(theta.shape[1], 1e-3)
+    damping = np.full(theta.shape[1], FIRST_DAMPING)
     active = np.isfinite(now.cost) & (len(free) > 0)
     for _ in range(steps):
         at = np.flatnonzero(active)
@@ -121,12 +129,12 @@ def project(
         new = _evaluate(problem, trial, w, y)
         better = new.cost < here.cost
         good, bad = at[better], at[~better]
-        gain = (here.cost - new.cost) / np.maximum(here.cost, 1e-300)
+        gain = (here.cost - new.cost) / np.maximum(here.cost, TINY)
         theta[:, good], now.c[good], now.cost[good] = trial[:, better], new.c[better], new.cost[better]
         now.basis[:, good], now.r[good] = new.basis[:, better], new.r[better]
-        damping[good], damping[bad] = damping[good] / 10, damping[bad] * 8
+        damping[good], damping[bad] = damping[good] / WEAKER, damping[bad] * STRONGER
         active[good] = gain[better] > settled
-        active[bad] = damping[bad] < 1e6
+        active[bad] = damping[bad] < MOST_DAMPING
     return theta, now.c, now.cost
 
 
@@ -145,20 +153,20 @@ def _projected_step(
     slopes = np.einsum("bk,pkbn->pbn", now.c, problem.law.jacobian(theta[:, :, None], problem.x)[free])
     j = np.moveaxis(problem.curves.apply(slopes) * weight, 0, 1)  # (batch, free, rows)
     used = np.moveaxis(now.basis, 0, 1) * (now.c != 0)[:, :, None]
-    size = np.maximum(np.sqrt(np.einsum("bkn,bkn->bk", used, used)), 1e-300)
+    size = np.maximum(np.sqrt(np.einsum("bkn,bkn->bk", used, used)), TINY)
     used = used / size[:, :, None]
-    gram = used @ np.swapaxes(used, 1, 2) + 1e-13 * np.eye(used.shape[1])
+    gram = used @ np.swapaxes(used, 1, 2) + RIDGE * np.eye(used.shape[1])
     j = j - np.swapaxes(np.linalg.solve(gram, used @ np.swapaxes(j, 1, 2)), 1, 2) @ used
     g = np.einsum("bpn,bn->bp", j, now.r)
     low, high = problem.bounds
     pressed = ((low[free] >= theta[free].T) & (g > 0)) | ((high[free] <= theta[free].T) & (g < 0))
     j, g = np.where(pressed[:, :, None], 0.0, j), np.where(pressed, 0.0, g)
     h = j @ np.swapaxes(j, 1, 2)
-    scale = np.sqrt(np.maximum(np.einsum("bpp->bp", h), 1e-300))
+    scale = np.sqrt(np.maximum(np.einsum("bpp->bp", h), TINY))
     h = (
         h / (scale[:, :, None] * scale[:, None, :])
         + damping[:, None, None] * np.eye(len(free))
-        + 1e-14 * np.eye(len(free))
+        + STEP_RIDGE * np.eye(len(free))
     )
     step = np.zeros_like(theta)
     fine = np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1)

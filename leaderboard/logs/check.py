@@ -1,16 +1,18 @@
 """Judging run logs: files in, one good frame and a report for every file out.
 
 A log passes when it is readable, has exactly the contract's columns and types (schema), breaks no rule (rules.py) and
-repeats no other log. A bad file is reported and left out; it never stops the good ones.
+repeats no other log. A bad file is reported and left out; it never stops the good ones. Strangers' files are read in a
+process of its own (apart.py): one that ends it, or takes too long or too much memory, is a bad file too.
 """
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from leaderboard import apart
 from leaderboard.logs.contract import BY_NAME, COLUMNS, GROUP, IMPORTED, REQUIRED_OF_IMPORTED, UNKNOWN, schema
 from leaderboard.logs.extensions import replaced
 from leaderboard.logs.findings import ERROR, WARNING, Finding, Report
@@ -32,7 +35,9 @@ MAX_ROWS = 100_000
 MAX_FOOTER = 100_000  # bytes that describe columns and row groups; a log's are 7,000
 MAX_EXTRA = 10  # extra columns that are named
 BATCH = 500  # files that are judged at once
-MAX_THREADS = 8
+BATCH_ROWS = 200_000  # rows from which fewer files are judged at once: what a process that reads may hold
+MOST_READERS = 2  # processes that read at once
+OURS = Path(__file__).parents[1] / "seed"  # files that come with the code are read here
 NEAR_DUPLICATE_ROWS = 3
 NEAR_DUPLICATE_LOSS = 1e-9
 _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
@@ -63,8 +68,9 @@ def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Ch
     """Read and judge log files. `names` are what reports call them (default: the paths)."""
     names = [str(p) for p in paths] if names is None else names
     begins = range(0, len(paths), BATCH)
-    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:  # Arrow works outside Python's lock
-        batches = list(pool.map(lambda begin: _read_batch(begin, paths[begin : begin + BATCH]), begins))
+    read = _read_batch if all(OURS in path.absolute().parents for path in paths) else _read_apart
+    with ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1)) as pool:
+        batches = list(pool.map(lambda begin: read(begin, paths[begin : begin + BATCH]), begins))
     findings = [found for _, batch in batches for found in batch]
     table = pa.concat_tables([_WITH_FILE.empty_table(), *(table for table, _ in batches if table is not None)])
     table, large = table.unify_dictionaries(), len(batches) > 1
@@ -97,18 +103,76 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def _read_apart(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, list[list[Finding]]]:
+    """As `_read_batch`, in another process; a file that ends it is told as such, and the rest are read by the next."""
+    findings: list[list[Finding]] = [[] for _ in paths]
+    tables, waiting, together = [], list(range(len(paths))), True
+    while waiting:
+        request = {"files": [[i, str(paths[i].absolute())] for i in waiting], "begin": begin, "together": together}
+        at: int | None = None
+        try:
+            for value, payload in apart.messages("leaderboard.logs.check:read_here", request):
+                at = value.get("at")
+                for i, found in value.get("findings", {}).items():
+                    findings[int(i)] = [Finding(**finding) for finding in found]
+                    waiting.remove(int(i))
+                if payload:
+                    tables.append(pa.ipc.open_stream(payload).read_all())
+        except apart.ReaderError as died:
+            if at is None and together:  # no single file was being read
+                together = False
+                continue
+            guilty = waiting[0] if at is None else at
+            findings[guilty] = [_file("unreadable", str(died), "a file that can be read", "Write it again.")]
+            waiting.remove(guilty)
+    return (pa.concat_tables(tables).unify_dictionaries() if tables else None), findings
+
+
+def read_here(files: list[tuple[int, str]], begin: int, together: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Read and judge files by number, some at once; yields each number before its file is read, then what they say.
+
+    What they say: findings by number, and the good rows as an Arrow stream with a column `file` (`begin` + number).
+    """
+    read: dict[int, tuple[pa.Table | None, list[Finding]]] = {}
+    for place, (number, path) in enumerate(files):
+        yield {"at": number}, b""
+        read[number] = read_table(Path(path))
+        rows = sum(len(table) for table, _ in read.values() if table is not None)
+        if not together or rows >= BATCH_ROWS or len(read) == BATCH or place == len(files) - 1:
+            yield {}, b""
+            table, findings = _judged(begin, read)
+            told = {number: [asdict(finding) for finding in found] for number, found in findings.items()}
+            yield {"findings": told}, b"" if table is None else _stream(table)
+            read = {}
+
+
+def _stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream
+
+
 def _read_batch(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, list[list[Finding]]]:
     """Rows of the files that pass alone, with a column `file` that counts from `begin`; the findings of each file."""
-    read = [read_table(path) for path in paths]
-    findings = [list(found) for _, found in read]
-    tables = {i: table for i, (table, _) in enumerate(read) if table is not None}
+    table, findings = _judged(begin, {number: read_table(path) for number, path in enumerate(paths)})
+    return table, list(findings.values())
+
+
+def _judged(
+    begin: int, read: dict[int, tuple[pa.Table | None, list[Finding]]]
+) -> tuple[pa.Table | None, dict[int, list[Finding]]]:
+    """The same of files that were read, by number."""
+    findings = {number: list(found) for number, (_, found) in read.items()}
+    tables = {number: table for number, (table, _) in read.items() if table is not None}
     if not tables:
         return None, findings
     table = pa.concat_tables(tables.values()).unify_dictionaries().combine_chunks()
     file = np.repeat(np.fromiter(tables, dtype=np.int64), [t.num_rows for t in tables.values()])
     for i, finding in (*_nan(table, file), *_judge(table.to_pandas(), file)):
         findings[i].append(finding)
-    good = np.array([Report("", tuple(found)).ok for found in findings], dtype=bool)[file]
+    good = np.isin(file, [number for number, found in findings.items() if Report("", tuple(found)).ok])
     kept = table if good.all() else table.filter(pa.array(good))
     return kept.append_column("file", pa.array(begin + file[good])), findings
 

@@ -198,6 +198,13 @@ def usable(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[keep]
 
 
+def nats_per_byte(frame: pd.DataFrame) -> pd.Series:
+    """The held-out loss of every row in nats per byte, which compares across tokenizers; NaN where the log does not
+    know the bytes of its held-out slice."""
+    known = [frame[c].astype(float) if c in frame else np.nan for c in ("eval_tokens", "eval_bytes")]
+    return frame["loss"].astype(float) * known[0] / known[1]
+
+
 def curve_numbers(frame: pd.DataFrame) -> NDArray[np.int64]:
     """Which curve each row belongs to, shape (n,): a run measured by two contributors is two; no run_id means one."""
     if "curve" in frame:  # numbered before

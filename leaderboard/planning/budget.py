@@ -180,7 +180,7 @@ def recommend_tokens(
     driven by the damage need `l_pruned`. Raises P2Error on impossible values and on a family or method without data.
     """
     require(frame, NEEDED, "budget")
-    asked = Question(
+    question = Question(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
         target_loss=target_loss, excess=excess, gain=gain,
     )  # fmt: skip
@@ -189,78 +189,85 @@ def recommend_tokens(
         frame, family=family, method=method, eval_data=eval_data, objective=objective, law=law,
         l_pruned_known=l_pruned is not None,
     )  # fmt: skip
-    return answer(fitted, asked, gpu)
+    return answer(fitted, question, gpu)
 
 
 def answer(
     fitted: Mixture,
-    asked: Question,
+    question: Question,
     gpu: str | None = None,
     price: float | None = None,
 ) -> Budget:
-    """The budget that fitted laws give for `asked`; `price` in US dollars a GPU-hour, by default a typical one.
+    """The budget that fitted laws give for `question`; `price` in US dollars a GPU-hour, by default a typical one.
 
     Cheap enough for a server: resamples are made once. What published recoveries say comes in where these cannot.
     """
     check_offer(gpu, price)
     fewest = fitted.range.tokens[0]
-    tokens, loss, status = invert(fitted, asked, grid(fewest))
+    tokens, loss, status = invert(fitted, question, grid(fewest))
     open_question = status is not BudgetStatus.ALREADY_MET
     sure: list[Interval] = [None, None]
     if fitted.has_interval and open_question:
-        sure = intervals(fitted, asked)
+        sure = intervals(fitted, question)
     at_most = status is BudgetStatus.REACHED and tokens is not None and tokens <= fewest
-    at = asked.columns(np.array([tokens or fitted.range.tokens[1]], dtype=float))
-    told = Budget(
+    at = question.columns(np.array([tokens or fitted.range.tokens[1]], dtype=float))
+    budget = Budget(
         tokens=tokens,
         loss=loss,
         status=status,
-        state=state_of(fitted, asked, tokens, sure[0]) if open_question else _axes(fitted, asked, None),
+        state=state_of(fitted, question, tokens, sure[0]) if open_question else _axes(fitted, question, None),
         law=fitted.law,
         weights=fitted.named_weights(at),
         group=fitted.group,
-        extrapolation=_extrapolation(fitted, asked, tokens),
+        extrapolation=_extrapolation(fitted, question, tokens),
         recipe=fitted.recipe,
         why=fitted.why,
-        goal=asked.goal,
+        goal=question.goal,
         tokens_80=sure[0],
         tokens_95=sure[1],
         at_most=at_most,
     )
-    if told.state is State.TOO_FAR:
-        evidence = tuple(nearest_recoveries(asked))
-        return _untold(replace(told, evidence=evidence), missing_words(fitted, asked, evidence, gpu))
-    return _priced(replace(told, why=(*told.why, *_notes(told, fitted, asked))), asked, gpu, price)
+    if budget.state is State.TOO_FAR:
+        evidence = tuple(nearest_recoveries(question))
+        return _without_numbers(replace(budget, evidence=evidence), missing_words(fitted, question, evidence, gpu))
+    return _priced(replace(budget, why=(*budget.why, *_notes(budget, fitted, question))), question, gpu, price)
 
 
-def _untold(told: Budget, why: tuple[str, ...]) -> Budget:
+def _without_numbers(budget: Budget, why: tuple[str, ...]) -> Budget:
     """The same without any number: the data cannot answer."""
     return replace(
-        told, tokens=None, loss=None, status=None, tokens_80=None, tokens_95=None, at_most=False, why=(*why, *told.why)
+        budget,
+        tokens=None,
+        loss=None,
+        status=None,
+        tokens_80=None,
+        tokens_95=None,
+        at_most=False,
+        why=(*why, *budget.why),
     )
 
 
-def _notes(told: Budget, fitted: Mixture, asked: Question) -> list[str]:
+def _notes(budget: Budget, fitted: Mixture, question: Question) -> list[str]:
     """What the figures alone do not say."""
     notes = []
-    if told.status is BudgetStatus.UNREACHABLE and told.loss is not None:
-        notes.append(_floor_words(asked, told.loss))
-    if told.at_most:
+    if budget.status is BudgetStatus.UNREACHABLE and budget.loss is not None:
+        notes.append(_floor_words(question, budget.loss))
+    if budget.at_most:
         notes.append(
-            f"The goal is met at {told.tokens:,} tokens, the fewest that any run measured: read it as at most."
+            f"The goal is met at {budget.tokens:,} tokens, the fewest that any run measured: read it as at most."
         )
     if not fitted.has_interval:
         notes.append(f"{fitted.n_runs} runs are too few for an interval; {RUNS_FOR_AN_INTERVAL} are needed.")
     return notes
 
 
-def _priced(told: Budget, asked: Question, gpu: str | None, price: float | None) -> Budget:
-    if gpu is None or told.tokens is None:
-        return told
+def _priced(budget: Budget, question: Question, gpu: str | None, price: float | None) -> Budget:
+    if gpu is None or budget.tokens is None:
+        return budget
     hours, cost = gpu_hours(
-        told.tokens, asked.n0, asked.rate, asked.method, gpu, price, objective=told.group["objective"]
+        budget.tokens, question.n0, question.rate, question.method, gpu, price, objective=budget.group["objective"]
     )
-    return replace(told, gpu_hours=hours, cost=cost)
+    return replace(budget, gpu_hours=hours, cost=cost)
 
 
 def grid(fewest: float) -> Array:
@@ -269,30 +276,32 @@ def grid(fewest: float) -> Array:
 
 
 def invert(
-    fitted: Predicts, asked: Question, at: Array = GRID, where: str = "budget"
+    fitted: Predicts, question: Question, at: Array = GRID, where: str = "budget"
 ) -> tuple[int | None, float, BudgetStatus]:
     """Tokens, loss there and status for fitted laws; without an answer below 1e13 tokens, the lowest loss.
 
     `at` are rising token counts, the first of them the least that is answered; `where` begins the errors.
     """
-    if asked.target is not None and asked.l_pruned is not None and asked.l_pruned <= asked.target:
-        return 0, asked.l_pruned, BudgetStatus.ALREADY_MET
-    met = np.flatnonzero(asked.miss(fitted.predict, at) <= 0)
+    if question.target is not None and question.l_pruned is not None and question.l_pruned <= question.target:
+        return 0, question.l_pruned, BudgetStatus.ALREADY_MET
+    met = np.flatnonzero(question.miss(fitted.predict, at) <= 0)
     if not len(met):
-        losses = fitted.predict(asked.columns(at))
+        losses = fitted.predict(question.columns(at))
         if np.isnan(losses).all():
             raise P2Error(f"{where}: the law gives no finite loss so far from these runs; try another.")
         return None, float(np.nanmin(losses)), BudgetStatus.UNREACHABLE
     i = int(met[0])
     tokens = float(at[i])
-    if i and asked.miss(fitted.predict, at[i : i + 1])[0] < 0:
-        root = brentq(lambda d: float(asked.miss(fitted.predict, np.array([d]))[0]), at[i - 1], tokens, rtol=1e-10)
-        if asked.miss(fitted.predict, np.array([root]))[0] <= MET:  # else so steep that only the grid's point meets it
+    if i and question.miss(fitted.predict, at[i : i + 1])[0] < 0:
+        root = brentq(lambda d: float(question.miss(fitted.predict, np.array([d]))[0]), at[i - 1], tokens, rtol=1e-10)
+        if (
+            question.miss(fitted.predict, np.array([root]))[0] <= MET
+        ):  # else so steep that only the grid's point meets it
             tokens = root
-    return math.ceil(tokens), float(fitted.predict(asked.columns(np.array([tokens])))[0]), BudgetStatus.REACHED
+    return math.ceil(tokens), float(fitted.predict(question.columns(np.array([tokens])))[0]), BudgetStatus.REACHED
 
 
-def intervals(fitted: Mixture, asked: Question) -> list[Interval]:
+def intervals(fitted: Mixture, question: Question) -> list[Interval]:
     """The 80 and 95 % intervals of the tokens that one new run needs: where its band of losses meets the goal.
 
     The lower end is at least the fewest tokens measured, the upper end 1e13 where the band does not meet the goal
@@ -301,19 +310,19 @@ def intervals(fitted: Mixture, asked: Question) -> list[Interval]:
     """
     at = grid(fitted.range.tokens[0])
     coarse = at[::COARSE]
-    band, center = miss_band(fitted, asked, coarse), asked.miss(fitted.predict, at)
+    band, center = miss_band(fitted, question, coarse), question.miss(fitted.predict, at)
     below, above = (np.interp(np.log(at), np.log(coarse), sd) for sd in (band.below, band.above))
     return [_crossed(at, *Band(center, below, above, band.freedom).ends(level)) for level in LEVELS]
 
 
-def miss_band(fitted: Mixture, asked: Question, tokens: Array) -> Band:
+def miss_band(fitted: Mixture, question: Question, tokens: Array) -> Band:
     """How far one new run is above the goal at token counts (n,)."""
-    columns = asked.columns(tokens)
-    if asked.target is not None:
+    columns = question.columns(tokens)
+    if question.target is not None:
         band = fitted.band(columns)
-        return replace(band, center=band.center - asked.target)
+        return replace(band, center=band.center - question.target)
     band = fitted.gain_band(columns)
-    return replace(band, center=band.center - (asked.gain or GAIN))
+    return replace(band, center=band.center - (question.gain or GAIN))
 
 
 def _crossed(at: Array, low: Array, high: Array) -> Interval:
@@ -324,29 +333,29 @@ def _crossed(at: Array, low: Array, high: Array) -> Interval:
     return float(at[max(first[0] - 1, 0)]), float(at[last[0]]) if len(last) else MOST_TOKENS
 
 
-def state_of(fitted: Mixture, asked: Question, tokens: int | None, tokens_80: Interval) -> State:
+def state_of(fitted: Mixture, question: Question, tokens: int | None, tokens_80: Interval) -> State:
     """Whether a question lies inside the data, beyond, or too far to be answered (distance.py has the rule)."""
-    near = fitted.range.in_reach(asked.n0, asked.rate)
+    near = fitted.range.in_reach(question.n0, question.rate)
     if near and within_reach(fitted.range.tokens[1], tokens, tokens_80):
-        return _axes(fitted, asked, MOST_TOKENS if tokens is None else tokens)
+        return _axes(fitted, question, MOST_TOKENS if tokens is None else tokens)
     if tokens is None:
         return State.TOO_FAR
-    (span,) = fitted.span(asked.columns(np.array([tokens], dtype=float)))
+    (span,) = fitted.span(question.columns(np.array([tokens], dtype=float)))
     return State.BEYOND if span <= math.log(WIDEST) else State.TOO_FAR
 
 
-def _axes(fitted: Mixture, asked: Question, tokens: float | None) -> State:
-    new = asked.family not in fitted.range.families
-    return State.BEYOND if new or fitted.range.ways(asked.n0, asked.rate, tokens) else State.INSIDE
+def _axes(fitted: Mixture, question: Question, tokens: float | None) -> State:
+    new = question.family not in fitted.range.families
+    return State.BEYOND if new or fitted.range.ways(question.n0, question.rate, tokens) else State.INSIDE
 
 
-def _floor_words(asked: Question, floor: float) -> str:
-    if asked.target is None:
+def _floor_words(question: Question, floor: float) -> str:
+    if question.target is None:
         return "Every doubling up to 1e13 tokens still wins more than that: the base model itself is still improving."
-    return f"The floor is {floor:.4f} nats per token at 1e13 tokens, above the goal of {asked.target:.4f}."
+    return f"The floor is {floor:.4f} nats per token at 1e13 tokens, above the goal of {question.target:.4f}."
 
 
-def _extrapolation(fitted: Mixture, asked: Question, tokens: int | None) -> dict[str, float | bool]:
+def _extrapolation(fitted: Mixture, question: Question, tokens: int | None) -> dict[str, float | bool]:
     """Factors beyond the measured range, 1 inside; an unreachable goal was looked for up to 1e13 tokens."""
-    factors = fitted.range.factors(asked.n0, asked.rate, MOST_TOKENS if tokens is None else tokens)
-    return factors | {"family": asked.family not in fitted.range.families}
+    factors = fitted.range.factors(question.n0, question.rate, MOST_TOKENS if tokens is None else tokens)
+    return factors | {"family": question.family not in fitted.range.families}

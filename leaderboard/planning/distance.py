@@ -32,17 +32,17 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Beyond:
-    """One way in which a question lies outside the runs behind its answer: `asked` against the range that they have."""
+    """One way in which a question lies outside the runs behind its answer: `value` against the range that they have."""
 
     what: str  # size, rate, tokens
-    asked: float
+    value: float
     low: float
     high: float
 
     @property
     def factor(self) -> float:
         """How many times outside; 1 inside."""
-        return max(1.0, self.asked / self.high, self.low / self.asked) if self.asked else 1.0
+        return max(1.0, self.value / self.high, self.low / self.value) if self.value else 1.0
 
 
 @dataclass(frozen=True)

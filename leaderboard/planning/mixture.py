@@ -1,7 +1,7 @@
 """Several laws answer together: what weight each has, and how wide the answer must be.
 
     m = sum_k w_k f_k          w_k ~ r_k ** -n(x),  n(x) = 4 exp(-d_rate / 0.1 - d_size / 3)
-    s^2 = sum_k w_k (v_k + (f_k - m)^2) + run^2 + row^2 + (e growth . d)^2 + (trend gap)^2
+    s^2 = scale^2 (sum_k w_k (v_k + (f_k - m)^2) + run^2 + row^2 + (e growth . d)^2 + (trend gap)^2)
 
 r_k is a law's held-out RMSE on unseen sizes and rates, so w is an inverse power of its error (pseudo-BMA, Yao et al.
 2018, with so few independent errors as 4), and what laws won inside the data says less and less outside it: d are log
@@ -13,7 +13,7 @@ that it has stopped is as likely as that it goes on; it widens the side of m tha
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,13 +28,25 @@ from leaderboard.planning.distance import Range
 NAME = "mixture"
 INDEPENDENT = 4.0  # held-out errors that count as independent: 16 curves are of few sizes and rates
 FADES = {"size": 3.0, "rate": 0.1}  # e-folds beyond the data in which that evidence falls to a third
-GROWTH = {"size": 0.0, "rate": 0.05, "tokens": 0.03, "family": 0.14}  # of the excess at the edge, an e-fold
-SCALE = 0.86  # of s: refits, disagreement and scatter each hold some of the laws' misfit (calibration.py)
 STOPS = float(np.log(30.0))  # e-folds of size from which the trend may as well have stopped
 DRAWS = 100
 STEP = 0.05  # e-folds of tokens over which a slope is taken
 FLAT = 1e-12  # nats an e-fold: a curve that falls less does not fall
 RUNS_FOR_AN_INTERVAL = 4
+
+
+@dataclass(frozen=True)
+class Width:
+    """How wide an interval is: `scale` of its standard deviation (refits, disagreement and scatter each hold some of
+    the laws' misfit), `growth` as a share of the excess at the edge, an e-fold of each axis, once for a new family."""
+
+    scale: float
+    growth: Mapping[str, float]
+
+
+WITH_DAMAGE = Width(0.82, {"size": 0.04, "rate": 0.16, "tokens": 0.0, "family": 0.06})
+WITHOUT_DAMAGE = Width(0.80, {"size": 0.08, "rate": 0.0, "tokens": 0.0, "family": 0.20})
+AXES = tuple(WITH_DAMAGE.growth)
 
 
 @dataclass(frozen=True)
@@ -71,8 +83,7 @@ class Mixture:
     group: dict[str, str]
     recipe: dict[str, object]
     why: tuple[str, ...]
-    growth: Mapping[str, float] = field(default_factory=lambda: GROWTH)
-    scale: float = SCALE
+    width: Width = WITHOUT_DAMAGE
 
     @property
     def law(self) -> str:
@@ -172,10 +183,10 @@ class Mixture:
         variance = scatter + _mean(drawn**2 + (each - center) ** 2, weight)
         excess = np.abs(mean(self.range.clipped(columns, ("size", "tokens"))) - base)
         far = self.range.distances(columns)
-        new = self.growth["family"] * (self.group["family"] not in self.range.families)
-        variance = variance + excess**2 * (new**2 + sum((self.growth[axis] * d) ** 2 for axis, d in far.items()))
+        new = self.width.growth["family"] * (self.group["family"] not in self.range.families)
+        variance = variance + excess**2 * (new**2 + sum((self.width.growth[axis] * d) ** 2 for axis, d in far.items()))
         gap = np.minimum(far["size"] / STOPS, 1) ** 2 * (mean(self.range.clipped(columns, ("size",))) - center)
-        below, above = (self.scale * np.sqrt(variance + np.minimum(side * gap, 0) ** 2) for side in (1, -1))
+        below, above = (self.width.scale * np.sqrt(variance + np.minimum(side * gap, 0) ** 2) for side in (1, -1))
         return Band(center, below, above, self._freedom(weight))
 
     def _freedom(self, weight: Array) -> float:

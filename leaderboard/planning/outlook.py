@@ -19,26 +19,26 @@ LOSSES = np.array([False, True, True, True])  # of tokens, loss, low, high
 DOUBLING = 0.5  # a rate this much larger is as far away as a base model of twice the size
 
 
-def outlook(fitted: Mixture, asked: Question, tokens: float | None, level: float = LEVEL) -> pd.DataFrame:
-    """The predicted curve of `asked`: columns tokens, loss, low, high (NaN without an interval), state; POINTS rows.
+def outlook(fitted: Mixture, question: Question, tokens: float | None, level: float = LEVEL) -> pd.DataFrame:
+    """The predicted curve of `question`: columns tokens, loss, low, high (NaN without an interval), state; POINTS rows.
 
     It spans the measured token range, and `tokens` times three where that is more.
     """
     least, most = fitted.range.tokens
-    return losses_at(fitted, asked, np.geomspace(least, max(most, 3 * (tokens or 0)), POINTS), level)
+    return losses_at(fitted, question, np.geomspace(least, max(most, 3 * (tokens or 0)), POINTS), level)
 
 
-def losses_at(fitted: Mixture, asked: Question, tokens: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
-    """What `asked` is predicted to measure at token counts (n,): columns tokens, loss, low, high, state, n rows.
+def losses_at(fitted: Mixture, question: Question, tokens: ArrayLike, level: float = LEVEL) -> pd.DataFrame:
+    """What `question` is predicted to measure at token counts (n,): columns tokens, loss, low, high, state, n rows.
 
     Where the state is too_far there is no loss: NaN.
     """
     at = np.atleast_1d(np.asarray(tokens, dtype=float))
-    curve = asked.curve(at)
+    curve = question.curve(at)
     low = high = np.full(len(at), np.nan)
     if fitted.has_interval:
         low, high = fitted.band(curve).ends(level)
-    state = states(fitted, curve, asked.family)
+    state = states(fitted, curve, question.family)
     rows = pd.DataFrame({"tokens": at, "loss": fitted.predict(curve), "low": low, "high": high})
     return rows.mask(np.repeat((state == State.TOO_FAR)[:, None], 4, axis=1) & LOSSES).assign(state=state)
 
@@ -55,15 +55,15 @@ def states(fitted: Mixture, curve: pd.DataFrame, family: str | None = None) -> N
     return np.array(out, dtype=object)
 
 
-def beyond(fitted: Mixture, asked: Question, tokens: float | None) -> list[Beyond]:
+def beyond(fitted: Mixture, question: Question, tokens: float | None) -> list[Beyond]:
     """Where a question lies outside the measured range by more than `SLACK`, the farthest first.
 
     `tokens` None, no number of them, is what a law says at the most that it is asked about.
     """
-    return fitted.range.ways(asked.n0, asked.rate, MOST_TOKENS if tokens is None else tokens)
+    return fitted.range.ways(question.n0, question.rate, MOST_TOKENS if tokens is None else tokens)
 
 
-def nearest_runs(frame: pd.DataFrame, group: dict[str, str], asked: Question, count: int = NEAREST) -> pd.DataFrame:
+def nearest_runs(frame: pd.DataFrame, group: dict[str, str], question: Question, count: int = NEAREST) -> pd.DataFrame:
     """Rows of the `count` runs of the group nearest in ln size and rate, nearest first, with the column `distance`.
 
     A distance of 1 is a base model of twice the size, or a rate that is 0.5 higher. Empty where the group has no run.
@@ -74,8 +74,8 @@ def nearest_runs(frame: pd.DataFrame, group: dict[str, str], asked: Question, co
     own = frame[mine]
     curve = curve_numbers(own)
     heads = own.iloc[np.unique(curve, return_index=True)[1]]
-    size = np.log2(heads["n0"].to_numpy(dtype=float) / asked.n0)
-    rate = (heads["rate"].to_numpy(dtype=float) - asked.rate) / DOUBLING
+    size = np.log2(heads["n0"].to_numpy(dtype=float) / question.n0)
+    rate = (heads["rate"].to_numpy(dtype=float) - question.rate) / DOUBLING
     far = np.hypot(size, rate)
     near = np.isin(curve, np.argsort(far, kind="stable")[:count])
     rows = own[near].assign(curve=curve[near], distance=far[curve[near]])

@@ -107,16 +107,16 @@ def _pruned(
         return []
     n0 = np.array([base.n0 for base, _ in pairs], dtype=float)
     rate = np.array([rate for _, rate in pairs])
-    asked = pd.DataFrame({"n0": n0, "rate": rate, "l0": [base.l0 for base, _ in pairs], "tokens": float(tokens)})
-    asked = asked.assign(
+    rows_asked = pd.DataFrame({"n0": n0, "rate": rate, "l0": [base.l0 for base, _ in pairs], "tokens": float(tokens)})
+    rows_asked = rows_asked.assign(
         n_pruned=n0 * (1 - rate),
         n0_nonembedding=[float(base.n0_nonembedding) for base, _ in pairs],
     )
-    state = states(group, asked)
-    loss = group.predict(asked)
+    state = states(group, rows_asked)
+    loss = group.predict(rows_asked)
     sense = (loss > 0) & (loss <= limit)
     fine = sense & (state != State.TOO_FAR)
-    loss, low, high = (np.where(fine, v, np.nan) for v in (loss, *_interval(group, asked)))
+    loss, low, high = (np.where(fine, v, np.nan) for v in (loss, *_interval(group, rows_asked)))
     rows = []
     for i, (base, r) in enumerate(pairs):
         far = {f"beyond_{axis}": v for axis, v in group.range.factors(n0[i], r, tokens).items()}
@@ -144,10 +144,10 @@ def _reachable(group: Mixture, known: Iterable[Base], deployed: float) -> Iterat
             yield base, needed
 
 
-def _interval(group: Mixture, asked: pd.DataFrame) -> tuple[Array, Array]:
+def _interval(group: Mixture, rows_asked: pd.DataFrame) -> tuple[Array, Array]:
     if not group.has_interval:
-        return np.full(len(asked), np.nan), np.full(len(asked), np.nan)
-    return group.band(asked).ends(LEVEL)
+        return np.full(len(rows_asked), np.nan), np.full(len(rows_asked), np.nan)
+    return group.band(rows_asked).ends(LEVEL)
 
 
 def _note(group: Mixture, state: State, sense: bool) -> str:

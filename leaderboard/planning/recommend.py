@@ -19,7 +19,7 @@ from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
 from leaderboard.logs.origin import standard
 from leaderboard.once import Once
 from leaderboard.planning.distance import Range
-from leaderboard.planning.mixture import Mixture
+from leaderboard.planning.mixture import WITH_DAMAGE, WITHOUT_DAMAGE, Mixture
 from leaderboard.ranking.cells import score_cells
 from leaderboard.ranking.rank import NEW_MODEL, rank
 from leaderboard.ranking.tracks import HELD_OUT
@@ -71,6 +71,7 @@ def mixture(
         raise refused[0]
     own = text[text["method"] == group["method"]]
     rows = own if len(own) else text
+    know_damage = any(MEASURED in member.fit.law.inputs for member, _ in members)
     return Mixture(
         members=tuple(member for member, _ in members),
         errors=tuple(error for _, error in members),
@@ -78,6 +79,7 @@ def mixture(
         group=group,
         recipe=usual_recipe(rows),
         why=tuple(why),
+        width=WITH_DAMAGE if know_damage else WITHOUT_DAMAGE,
     )
 
 

@@ -26,23 +26,22 @@ UNIT = {"size": "parameters", "rate": "removed", "tokens": "tokens"}
 
 
 def missing_words(
-    fitted: Mixture, asked: "Question", evidence: Sequence[Mapping[str, Any]], gpu: str | None
+    fitted: Mixture, question: "Question", evidence: Sequence[Mapping[str, Any]], gpu: str | None
 ) -> tuple[str, ...]:
     """Sentences: what the logs lack for the question, published recoveries near it, the pilot that would answer."""
     lacking = [
-        f"{way.asked:.3g} {UNIT[way.what]} is {way.factor:.3g} times outside what was measured, "
+        f"{way.value:.3g} {UNIT[way.what]} is {way.factor:.3g} times outside what was measured, "
         f"{way.low:.3g} to {way.high:.3g}"
-        for way in fitted.range.ways(asked.n0, asked.rate, None)
+        for way in fitted.range.ways(question.n0, question.rate, None)
     ] or ["the goal lies beyond ten times the tokens that any run was trained on"]
     first = f"These logs cannot answer: {'; '.join(lacking)}. So far outside, laws that fit alike disagree."
-    return (first, *map(recovery_words, evidence), *expected_words(asked), pilot_words(fitted, asked, gpu or USUAL_GPU))
+    pilot = pilot_words(fitted, question, gpu or USUAL_GPU)
+    return (first, *map(recovery_words, evidence), *expected_words(question), pilot)
 
 
-def nearest_recoveries(asked: "Question") -> list[dict[str, Any]]:
+def nearest_recoveries(question: "Question") -> list[dict[str, Any]]:
     """The published recoveries most like a question, as plain records, those with a loss after training first."""
-    rows = nearest(
-        method=asked.method, rate=asked.rate, n0=asked.n0, l0=asked.l0, l_pruned=asked.l_pruned, count=3 * SHOWN
-    )
+    rows = nearest(**_model(question), count=3 * SHOWN)
     return sorted(rows, key=lambda row: row["loss"] is None)[:SHOWN]
 
 
@@ -51,18 +50,16 @@ def recovery_words(row: Mapping[str, Any]) -> str:
     rate = "" if row["rate"] is None else f", rate {row['rate']:.2f}"
     tokens = "" if row["tokens"] is None else f", {words.count(row['tokens'])} tokens"
     losses = [("before", row["l0"]), ("pruned", row["l_pruned"]), ("after", row["loss"])]
-    told = ", ".join(f"{words.loss(loss)} {when}" for when, loss in losses if loss is not None)
+    measured = ", ".join(f"{words.loss(loss)} {when}" for when, loss in losses if loss is not None)
     if row["loss"] is None and row["score"] is not None:
-        told = f"{row['unit']} {row['score']:g} after"
-    return f"Published: {row['model']} by {row['method']}{rate}{tokens}: {told} ({row['source']})."
+        measured = f"{row['unit']} {row['score']:g} after"
+    return f"Published: {row['model']} by {row['method']}{rate}{tokens}: {measured} ({row['source']})."
 
 
-def expected_words(asked: "Question") -> tuple[str, ...]:
+def expected_words(question: "Question") -> tuple[str, ...]:
     """What the law over published recoveries expects of this model; nothing where it does not speak."""
     try:
-        expected = recovery(
-            method=asked.method, rate=asked.rate, n0=asked.n0, l0=asked.l0, l_pruned=asked.l_pruned, tokens=USUAL_TOKENS
-        )
+        expected = recovery(**_model(question), tokens=USUAL_TOKENS)
     except P2Error:
         return ()
     low, high = expected.interval(0.8)
@@ -72,28 +69,32 @@ def expected_words(asked: "Question") -> tuple[str, ...]:
     )
 
 
-def pilot_words(fitted: Mixture, asked: "Question", gpu: str) -> str:
+def pilot_words(fitted: Mixture, question: "Question", gpu: str) -> str:
     """The cheapest run that would bring the question near the data: one of this size, as long as the longest measured.
 
     Ten times its tokens are then within reach.
     """
     tokens = round(fitted.range.tokens[1])
-    hours, _ = gpu_hours(tokens, asked.n0, asked.rate, asked.method, gpu)
+    hours, _ = gpu_hours(tokens, question.n0, question.rate, question.method, gpu)
     time = f"{hours:.2g} hours" if hours >= 1 else f"{hours * 60:.2g} minutes"
     return (
         f"The cheapest pilot: {tokens:,} tokens on this model, {time} of one {gpu.upper()}: "
-        f"`{pilot_command(asked, tokens)}`. With its log among the runs, ten times as many tokens are within reach."
+        f"`{pilot_command(question, tokens)}`. With its log among the runs, ten times as many tokens are within reach."
     )
 
 
-def pilot_command(asked: "Question", tokens: int) -> str:
+def pilot_command(question: "Question", tokens: int) -> str:
     """`p2zoo run …` of the bundled recipe of this base, or what to set in a recipe of one's own."""
-    near = [
-        name for name, base in BASES.items() if base.family == asked.family and abs(base.n0 / asked.n0 - 1) < SAME_SIZE
-    ]
-    run = {"method": asked.method, "rate": asked.rate, "tokens": tokens}
+    family = [base for base in BASES.values() if base.family == question.family]
+    near = [base.name for base in family if abs(base.n0 / question.n0 - 1) < SAME_SIZE]
+    run = {"method": question.method, "rate": question.rate, "tokens": tokens}
     known = command({"base_model": near[0], **run}) if near else None
     if known is not None:
         return str(known)
-    rate = f" --set prune.rate={asked.rate:.3g}" if takes_rate(asked.method) else ""
-    return f"p2zoo run RECIPE.yaml --set prune.method={asked.method}{rate} --set train.tokens={tokens}"
+    rate = f" --set prune.rate={question.rate:.3g}" if takes_rate(question.method) else ""
+    return f"p2zoo run RECIPE.yaml --set prune.method={question.method}{rate} --set train.tokens={tokens}"
+
+
+def _model(question: "Question") -> dict[str, Any]:
+    """What published recoveries know a model by."""
+    return {name: getattr(question, name) for name in ("method", "rate", "n0", "l0", "l_pruned")}

@@ -107,7 +107,7 @@ def noise_floor(frame: pd.DataFrame) -> dict[str, float]:
     Of one experiment, 100 pairs at most.
     """
     same = [c.name for c in COLUMNS if c.defines_run and c.name != "seed" and c.name in frame]
-    found: dict[str, list[float]] = {"asd": [], "asd_doubling": []}
+    floors: dict[str, list[float]] = {"asd": [], "asd_doubling": []}
     rows = usable(frame)
     if "seed" in rows and len(rows):
         for _, runs in rows.groupby(same, dropna=False, observed=True) if same else [((), rows)]:
@@ -117,9 +117,9 @@ def noise_floor(frame: pd.DataFrame) -> dict[str, float]:
                     continue  # one run, measured by two contributors
                 both = one.merge(other, on="tokens", suffixes=("", "_other"))
                 pair = (both["tokens"], both["loss"], both["loss_other"])
-                found["asd"].append(asd(*pair))
-                found["asd_doubling"].append(asd_doubling(*pair))
-    return {name: float(pd.Series(values, dtype=float).mean()) for name, values in found.items()}
+                floors["asd"].append(asd(*pair))
+                floors["asd_doubling"].append(asd_doubling(*pair))
+    return {name: float(pd.Series(values, dtype=float).mean()) for name, values in floors.items()}
 
 
 def _sorted_rows(

@@ -53,13 +53,13 @@ def score_cells(
         rows = rows.dropna(subset=lacking)
     if not len(rows):
         raise P2Error("rank: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
-    found: list[dict[str, object]] = []
+    scored: list[dict[str, object]] = []
     for _, text in groups(rows, GROUP[2:]):  # rows that a pooled law may share
         text = text.drop(columns=["contributor"], errors="ignore").assign(curve=curve_numbers(text))
         weight = np.random.default_rng(0).exponential(size=(draws, int(text["curve"].max()) + 1))
         for track in tracks:
-            found += _score_text(text, track, laws, weight)
-    return pd.DataFrame(found)
+            scored += _score_text(text, track, laws, weight)
+    return pd.DataFrame(scored)
 
 
 def _score_text(text: pd.DataFrame, track: str, laws: Mapping[str, Law], weight: Array) -> list[dict[str, object]]:

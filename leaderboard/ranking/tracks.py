@@ -38,11 +38,11 @@ def groups(frame: pd.DataFrame, columns: Sequence[str] = GROUP) -> list[tuple[di
     columns = [c for c in columns if c in frame]
     if (there := origins(frame)) == [""]:
         return _named_groups(frame, columns)
-    marks, found = origin(frame), []
+    marks, named = origin(frame), []
     for name in there:
         own = _named_groups(frame[marks == name], columns)
-        found += [(key | {ORIGIN: name} if name else key, rows) for key, rows in own]
-    return found
+        named += [(key | {ORIGIN: name} if name else key, rows) for key, rows in own]
+    return named
 
 
 def _named_groups(frame: pd.DataFrame, columns: list[str]) -> list[tuple[dict[str, str], pd.DataFrame]]:
@@ -55,13 +55,13 @@ def _named_groups(frame: pd.DataFrame, columns: list[str]) -> list[tuple[dict[st
         texts = column.cat.categories.astype(str).to_numpy(dtype=object)
         names.append(np.unique(texts))  # categories are ordered as they were first read
         combined = combined * len(names[-1]) + np.searchsorted(names[-1], texts)[column.cat.codes]
-    found = []
+    named = []
     for number in np.unique(combined):
         mine = combined == number
         place = np.unravel_index(number, [len(n) for n in names])
         key = {c: str(n[i]) for c, n, i in zip(columns, names, place, strict=True)}
-        found.append((key, frame if mine.all() else frame[mine]))
-    return found
+        named.append((key, frame if mine.all() else frame[mine]))
+    return named
 
 
 def on_text(frame: pd.DataFrame, group: dict[str, str]) -> pd.DataFrame:

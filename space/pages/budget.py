@@ -277,7 +277,7 @@ def _warning(far: list[Beyond], asked: Asked) -> str:
     for out in far:
         unit, write = _RANGES[out.what]
         said.append(
-            f"{write(out.asked)} {unit} is {words.digits(out.factor, 2)} times outside what was measured, "
+            f"{write(out.value)} {unit} is {words.digits(out.factor, 2)} times outside what was measured, "
             f"{write(out.low)} to {write(out.high)}."
         )
     if asked.base is not None and asked.base.interpolated:

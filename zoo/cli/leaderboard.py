@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 Logs = Annotated[str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OverControl = Annotated[
+    bool, typer.Option("--over-control", help="Losses over those of each run's control; runs without one left out.")
+]
 
 
 def check(
@@ -64,6 +68,7 @@ def fit(
     law: Annotated[str, typer.Option(help="Name of the law, or FILE.py:NAME for one of your own.")] = "p2",
     loss: Annotated[str, typer.Option(help="ls, log-ls, huber or log-huber.")] = "ls",
     delta: Annotated[float, typer.Option(help="Width of the Huber loss.")] = 1e-3,
+    over_control: OverControl = False,
     as_json: Json = False,
 ) -> None:
     """Fit one law for every group and show its numbers (for parameters and tokens in billions).
@@ -81,6 +86,7 @@ def fit(
     chosen = find_law(law, "fit")
     read = load_logs(logs)
     _warn(read)
+    read, controls = _controlled(read, over_control)
     rows: list[dict[str, Any]] = []
     pruned = read.frame[read.frame["method"] != "none"]
     if pruned.empty:
@@ -98,9 +104,12 @@ def fit(
             | {"runs": f.n_runs, "pinned": f.pinned, "notes": list(f.notes)}
         )
     if as_json:
-        _print_json({"data": _data(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows})
+        _print_json(
+            {"data": _data(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows} | controls
+        )
     else:
         _show_fits(chosen.name, chosen.latex, rows)
+        print(*controls.values(), sep="\n", end="\n" * bool(controls))
 
 
 def rank(
@@ -114,6 +123,7 @@ def rank(
     calibration: Annotated[
         bool, typer.Option("--calibration", help="Instead: what the intervals of budgets cover, in minutes.")
     ] = False,
+    over_control: OverControl = False,
     as_json: Json = False,
 ) -> None:
     """Rank laws by how well they predict the slope of unseen curves (ASD).
@@ -131,6 +141,7 @@ def rank(
         raise P2Error("rank: --calibration judges the budgets of these logs; it goes with no other option.")
     read = load_logs(logs)
     _warn(read)
+    read, controls = _controlled(read, over_control)
     if calibration:
         _calibration(read, as_json)
         return
@@ -144,20 +155,33 @@ def rank(
     if as_json:
         from leaderboard.serving.as_json import ranking
 
-        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)})
+        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)} | controls)
     else:
         _show_rank(table, floor)
+        print(*controls.values(), sep="\n", end="\n" * bool(controls))
+
+
+def _controlled(read: "Read", over_control: bool) -> "tuple[Read, dict[str, str]]":
+    """The logs with losses over their controls where that is wanted, and the sentence to say of it."""
+    if not over_control:
+        return read, {}
+    from leaderboard.logs.controls import over_control as over
+
+    frame, controls = over(read.frame)
+    return replace(read, frame=frame), {"controls": controls}
 
 
 def _calibration(read: Any, as_json: bool) -> None:
     """The answer of `rank --calibration`."""
-    from leaderboard.studies.calibration import by_distance, calibrate, summary
+    from leaderboard.studies.calibration import by_distance, calibrate, hold_outs, summary, widths
     from zoo.cli import evidence
 
     with _status("answering every hold-out of these logs"):
-        judged = calibrate(read.frame)
+        trials = hold_outs(read.frame)
+        judged = calibrate(trials)
     tables = {"kinds": summary(judged), "distances": by_distance(judged)}
     if as_json:
+        tables["widths"] = widths(trials)
         _print_json({"data": _data(read)} | {name: table.to_dict("records") for name, table in tables.items()})
     else:
         for table in tables.values():
@@ -383,7 +407,7 @@ def _outside(answer: "Budget", far: "list[Beyond]") -> str:
     for out in far:
         if answer.tokens is None and out.what == "tokens":
             continue  # no count was told
-        asked, low, high = (_amount(out.what, value) for value in (out.asked, out.low, out.high))
+        asked, low, high = (_amount(out.what, value) for value in (out.value, out.low, out.high))
         said.append(f"{out.what} {asked} is {out.factor:.3g} times outside what was measured, {low} to {high}")
     return "; ".join(said)
 

@@ -195,6 +195,12 @@ def _on_jobs(
     print(json.dumps(result, indent=2) if as_json else summary(result, out))
 
 
+def _per_byte(result: dict[str, Any]) -> list[str]:
+    """The loss in a unit that compares across tokenizers; older runs do not know it."""
+    known = result.get("nats_per_byte")
+    return [] if known is None else [f"             {known:.4f} nats a byte of the held-out text"]
+
+
 def summary(result: dict[str, Any], folder: Path) -> str:
     """What came out of a run, for people."""
     won = "" if result["recovered"] is None else f", which wins back {result['recovered']:.0%} of the damage"
@@ -204,6 +210,7 @@ def summary(result: dict[str, Any], folder: Path) -> str:
             f"removed      {rate:.1%} of all parameters, {inner:.1%} without embeddings",
             f"loss         {result['l0']:.4f} before pruning, {result['l_pruned']:.4f} after it",
             f"             {result['loss']:.4f} after {result['tokens']:,} tokens of post-training{won}",
+            *_per_byte(result),
             f"speed        {result['tokens_per_second']:,.0f} tokens a second on {result['hardware']}",
             f"results      {folder}: model/, log.parquet, curve.png, run.json, recipe.yaml (run {result['run_id']})",
         ]

@@ -82,6 +82,7 @@ def finish(job: Job, inputs: Inputs) -> dict[str, Any]:
         n_pruned=plan.n_pruned,
         tokens=last["tokens"],
         loss=last["loss"],
+        nats_per_byte=last["loss"] * columns["eval_tokens"] / size if (size := columns["eval_bytes"]) else None,
         recovered=(columns["l_pruned"] - last["loss"]) / damage if damage > 0 else None,
         tokens_per_second=columns["tokens_per_second"],
         mfu=columns["mfu"],

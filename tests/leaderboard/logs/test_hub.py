@@ -143,6 +143,7 @@ def test_an_older_version_is_upgraded_before_it_is_judged(tmp_path, monkeypatch)
         named = old.rename_columns(["tokens" if n == "tokens_seen" else n for n in old.column_names])
         return named.set_column(version, "schema_version", pa.array([1] * len(old)))
 
+    monkeypatch.setattr("leaderboard.logs.check.OURS", tmp_path)  # read in this process, which knows the steps
     monkeypatch.setitem(upgrade.UPGRADES, -1, lambda old: old)
     monkeypatch.setitem(upgrade.UPGRADES, 0, to_one)
     for v in (0, -1):

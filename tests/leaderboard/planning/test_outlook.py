@@ -57,4 +57,4 @@ def test_a_question_inside_is_beyond_nothing_and_one_outside_says_by_how_much(fo
     assert out[1].factor == pytest.approx(340e6 / found.rows["n0"].max())
     assert beyond(found, asked(n0=1e6), 0)[0].factor == pytest.approx(found.rows["n0"].min() / 1e6)
     (unreachable,) = beyond(found, asked(), None)
-    assert (unreachable.what, unreachable.asked) == ("tokens", 1e13)
+    assert (unreachable.what, unreachable.value) == ("tokens", 1e13)

@@ -6,9 +6,9 @@ import pytest
 
 from leaderboard import P2Error
 from leaderboard.logs.contract import curve_numbers, usable
-from leaderboard.planning.mixture import GROWTH
+from leaderboard.planning.mixture import AXES, WITH_DAMAGE, WITHOUT_DAMAGE
 from leaderboard.planning.recommend import mixture
-from leaderboard.studies.calibration import _missed, _trials, calibrate, fit_growth, fit_scale, ordered, summary
+from leaderboard.studies.calibration import _missed, _trials, calibrate, fit_width, hold_outs, ordered, summary, widths
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +38,31 @@ def test_held_out_losses_reach_no_weight_and_no_prediction(text):
 
 def test_growth_and_scale_are_found_where_they_are_known():
     rng = np.random.default_rng(0)
-    sd, reach = 0.01, rng.uniform(0, 0.05, 4000) ** 2
-    error = rng.normal(0, np.sqrt(sd**2 + 0.4**2 * reach)) ** 2
-    about = {"kind": "tokens", "fold": "a", "curve": np.arange(4000), "error": error, "variance": sd**2}
-    missed = pd.DataFrame(about | dict.fromkeys(GROWTH, 0.0) | {"tokens": reach, "t": 1.2816})
-    assert fit_growth(missed)["tokens"] == pytest.approx(0.4, abs=0.04)
-    halved = missed.assign(error=rng.normal(0, 0.5 * sd, 4000) ** 2, tokens=0.0)
-    assert fit_scale(halved) == pytest.approx(0.5, abs=0.03)
+    sd, reach = 0.01, np.repeat([0.0, 0.05], [7600, 400]) ** 2
+    error = 0.5**2 * rng.normal(0, np.sqrt(sd**2 + 0.4**2 * reach)) ** 2
+    about = {"kind": "tokens", "fold": "a", "curve": np.arange(8000), "error": error, "variance": sd**2}
+    missed = pd.DataFrame(about | dict.fromkeys(AXES, 0.0) | {"tokens": reach, "t": 1.2816})
+    width = fit_width(missed, known=True)
+    assert width.scale == pytest.approx(0.5, abs=0.03)
+    assert width.growth["tokens"] == pytest.approx(0.4, abs=0.06)
 
 
 def test_one_run_cannot_be_held_out(text):
     with pytest.raises(P2Error, match="calibration: no run"):
-        calibrate(text[text["curve"] == 0].drop(columns="curve"))
+        hold_outs(text[text["curve"] == 0].drop(columns="curve"))
 
 
 @pytest.mark.slow
-def test_the_seeds_intervals_cover_what_they_promise(seed):
-    judged = calibrate(seed)
-    overall = summary(judged).query("kind == 'all'")
+def test_the_seeds_intervals_cover_what_they_promise_with_the_width_that_answers_take(seed):
+    trials = hold_outs(seed)
+    overall = summary(calibrate(trials)).query("kind == 'all'")
     assert overall["loss_80"].between(0.72, 0.9).all()
     assert overall["tokens_80"].between(0.72, 0.9).all()
     assert (overall[["loss_95", "tokens_95"]] >= 0.9).all(axis=None)
+    for row in widths(trials).to_dict("records"):
+        taken = WITH_DAMAGE if row["l_pruned_known"] else WITHOUT_DAMAGE
+        assert taken.scale == pytest.approx(row["scale"], abs=0.02)
+        assert taken.growth == pytest.approx({axis: row[axis] for axis in AXES}, abs=0.03)
 
 
 def test_a_missed_loss_is_counted_on_its_own_side(text):
