@@ -31,7 +31,7 @@ def replaced(frame: pd.DataFrame) -> tuple[set[int], list[tuple[int, Finding]]]:
     heads = frame.drop_duplicates("file").set_index("file")
     pairs, families = list(_pairs(heads)), list(_families(heads))
     touched = frame[frame["file"].isin({file for files in (*pairs, *families) for file in files})]
-    curves = {int(file): rows[["tokens", "loss"]].to_numpy() for file, rows in touched.groupby("file")}
+    curves: Curves = {rows["file"].iloc[0]: rows[["tokens", "loss"]].to_numpy() for _, rows in touched.groupby("file")}
     bad: set[int] = set()
     for longer, shorter in pairs:
         if (why := _unlike(heads, curves, longer, shorter)) is not None and longer not in bad:
