@@ -10,7 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+<<<<<<< HEAD
 from leaderboard.logs.contract import is_steady, require
+=======
+from leaderboard.errors import P2Error
+from leaderboard.logs.contract import require
+>>>>>>> main
 from leaderboard.logs.methods import CONTROL
 
 Array = npt.NDArray[np.float64]
@@ -44,6 +49,26 @@ def with_controls(frame: pd.DataFrame) -> pd.DataFrame:
         covered = np.isfinite(at).sum(axis=0)
         loss[rows.index] = np.where(covered > 0, np.nansum(at, axis=0) / np.maximum(covered, 1), np.nan)
     return frame.assign(control=control, control_loss=loss)
+
+
+def over_control(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows with a control, `loss` less what the control moved by since l0, and a sentence on the runs without one.
+
+    Laws fitted to these rows say what pruning cost: l0 stays the loss before pruning, and a loss of l0 is that of the
+    base trained unpruned on as many tokens. Raises P2Error where no pruned run has a control.
+    """
+    rows = with_controls(frame)
+    rows = rows[(rows["method"].astype(str) != CONTROL).to_numpy()]
+    fine = rows["control_loss"].notna()
+    runs, kept = (int(rows.loc[mask, "run_id"].nunique()) for mask in (rows["run_id"].notna(), fine))
+    if not kept:
+        raise P2Error(
+            f"over_control: none of the {runs} pruned runs has a control: a run of the method {CONTROL} on the same "
+            "base, text and recipe, e.g. `p2zoo run RECIPE --set prune.method=none`."
+        )
+    moved = rows["control_loss"] - rows["l0"]
+    words = f"{kept} of {runs} pruned runs have a control; the losses of these are over it, the others are left out."
+    return rows.assign(loss=rows["loss"] - moved)[fine.to_numpy()].reset_index(drop=True), words
 
 
 def controls_table(frame: pd.DataFrame) -> pd.DataFrame:

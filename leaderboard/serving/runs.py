@@ -10,8 +10,13 @@ from typing import Any
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
+<<<<<<< HEAD
 from leaderboard.logs.contract import CLM, COLUMNS, GROUP, UNKNOWN
 from leaderboard.logs.origin import ORIGIN, PROTOCOL, origin, protocol
+=======
+from leaderboard.logs.contract import CLM, COLUMNS, GROUP, UNKNOWN, nats_per_byte
+from leaderboard.logs.origin import ORIGIN, origin
+>>>>>>> main
 
 FACETS = ("family", "method", "base_model", "contributor", "eval_data")  # columns that a filter may name a value of
 RANGE = "rate"  # the column that a filter may bound
@@ -21,7 +26,7 @@ SEARCH = ("run_id", "base_model", "family", "method", "contributor", "model_repo
 def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a run and contributor, newest first: every run-level column, with `tokens` and `loss` of its last row,
     `points` (evaluations), `name` (contributor/run_id) and `recovered`, the share of the damage won back (NaN where
-    there was none).
+    there was none), and `nats_per_byte`, the last loss where the bytes of the held-out text are known.
     """
     last = frame.sort_values("tokens", kind="stable").drop_duplicates(["run_id", "contributor"], keep="last")
     points = frame.groupby(["run_id", "contributor"], observed=True).size().rename("points").reset_index()
@@ -30,6 +35,7 @@ def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
     damage = (table["l_pruned"] - table["l0"]).where(lambda d: d > 0)
     name = table["contributor"] + "/" + table["run_id"]
     table = table.assign(recovered=(table["l_pruned"] - table["loss"]) / damage, name=name)
+    table = table.assign(nats_per_byte=nats_per_byte(table))
     return table.sort_values(["created_at", "run_id"], ascending=[False, True], ignore_index=True)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 Logs = Annotated[str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OverControl = Annotated[
+    bool, typer.Option("--over-control", help="Losses over those of each run's control; runs without one left out.")
+]
 
 
 def check(
@@ -64,6 +68,7 @@ def fit(
     law: Annotated[str, typer.Option(help="Name of the law, or FILE.py:NAME for one of your own.")] = "p2",
     loss: Annotated[str, typer.Option(help="ls, log-ls, huber or log-huber.")] = "ls",
     delta: Annotated[float, typer.Option(help="Width of the Huber loss.")] = 1e-3,
+    over_control: OverControl = False,
     as_json: Json = False,
 ) -> None:
     """Fit one law for every group and show its numbers (for parameters and tokens in billions).
@@ -82,6 +87,7 @@ def fit(
     chosen = find_law(law, "fit")
     read = load_logs(logs)
     _warn(read)
+    read, controls = _controlled(read, over_control)
     rows: list[dict[str, Any]] = []
     pruned = read.frame[read.frame["method"] != "none"]
     if pruned.empty:
@@ -100,9 +106,12 @@ def fit(
             | {"runs": f.n_runs, "pinned": f.pinned, "notes": [*f.notes, *recipe_differences(own)]}
         )  # fmt: skip
     if as_json:
-        _print_json({"data": _data(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows})
+        _print_json(
+            {"data": _data(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows} | controls
+        )
     else:
         _show_fits(chosen.name, chosen.latex, rows)
+        print(*controls.values(), sep="\n", end="\n" * bool(controls))
 
 
 def rank(
@@ -116,6 +125,7 @@ def rank(
     calibration: Annotated[
         bool, typer.Option("--calibration", help="Instead: what the intervals of budgets cover, in minutes.")
     ] = False,
+    over_control: OverControl = False,
     as_json: Json = False,
 ) -> None:
     """Rank laws by how well they predict the slope of unseen curves (ASD).
@@ -133,6 +143,7 @@ def rank(
         raise P2Error("rank: --calibration judges the budgets of these logs; it goes with no other option.")
     read = load_logs(logs)
     _warn(read)
+    read, controls = _controlled(read, over_control)
     if calibration:
         _calibration(read, as_json)
         return
@@ -146,9 +157,20 @@ def rank(
     if as_json:
         from leaderboard.serving.as_json import ranking
 
-        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)})
+        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)} | controls)
     else:
         _show_rank(table, floor)
+        print(*controls.values(), sep="\n", end="\n" * bool(controls))
+
+
+def _controlled(read: "Read", over_control: bool) -> "tuple[Read, dict[str, str]]":
+    """The logs with losses over their controls where that is wanted, and the sentence to say of it."""
+    if not over_control:
+        return read, {}
+    from leaderboard.logs.controls import over_control as over
+
+    frame, controls = over(read.frame)
+    return replace(read, frame=frame), {"controls": controls}
 
 
 def _calibration(read: Any, as_json: bool) -> None:
