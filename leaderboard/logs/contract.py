@@ -135,14 +135,11 @@ COLUMNS: tuple[Column, ...] = (
     _c("provenance", _P, "text", "null for a run of p2zoo, imported for one read from another log", "", *_LATER),
     _c("import_sha256", _P, "text", "hash of an imported curve, which its few facts do not tell apart", "", *_LATER),
     _c("trainable_params", _T, "int", "parameters trained where not all were (LoRA)", "parameters", 1, *_LATER[1:]),
-<<<<<<< HEAD
     _c("tokenizer_sha256", _H, "text", "hash of the token ids of the yardstick", "", None, None, *_NEW),
     _c("yardstick_l0", _H, "float", "loss on the yardstick before pruning", "nats/byte", 0, None, *_NEW),
     _c("yardstick_l_pruned", _H, "float", "the same after pruning, before training", "nats/byte", 0, None, *_NEW),
     _c("yardstick_loss", _K, "float", "loss on the yardstick, which all runs measure", "nats/byte", 0, None, *_NEW),
-=======
     _c("extends", _P, "text", "run_id of the shorter run that this one goes on from, and replaces", "", *_LATER),
->>>>>>> main
 )
 # fmt: on
 BY_NAME = {c.name: c for c in COLUMNS}
@@ -214,19 +211,18 @@ def usable(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[keep]
 
 
-<<<<<<< HEAD
 def is_steady(schedule: pd.Series) -> NDArray[np.bool_]:
     """Whether each learning rate stays at its peak, shape (n,); one that is not known counts as if it did."""
     names = schedule.astype("category").cat
     steady = names.categories.astype(str).str.startswith(STEADY)
     return np.append(steady, True)[names.codes.to_numpy()]  # the code of null is -1
-=======
+
+
 def nats_per_byte(frame: pd.DataFrame) -> pd.Series:
     """The held-out loss of every row in nats per byte, which compares across tokenizers; NaN where the log does not
     know the bytes of its held-out slice."""
     known = [frame[c].astype(float) if c in frame else np.nan for c in ("eval_tokens", "eval_bytes")]
     return frame["loss"].astype(float) * known[0] / known[1]
->>>>>>> main
 
 
 def curve_numbers(frame: pd.DataFrame) -> NDArray[np.int64]:

@@ -10,12 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-<<<<<<< HEAD
-from leaderboard.logs.contract import is_steady, require
-=======
 from leaderboard.errors import P2Error
-from leaderboard.logs.contract import require
->>>>>>> main
+from leaderboard.logs.contract import is_steady, require
 from leaderboard.logs.methods import CONTROL
 
 Array = npt.NDArray[np.float64]

@@ -10,13 +10,8 @@ from typing import Any
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
-<<<<<<< HEAD
-from leaderboard.logs.contract import CLM, COLUMNS, GROUP, UNKNOWN
-from leaderboard.logs.origin import ORIGIN, PROTOCOL, origin, protocol
-=======
 from leaderboard.logs.contract import CLM, COLUMNS, GROUP, UNKNOWN, nats_per_byte
-from leaderboard.logs.origin import ORIGIN, origin
->>>>>>> main
+from leaderboard.logs.origin import ORIGIN, PROTOCOL, origin, protocol
 
 FACETS = ("family", "method", "base_model", "contributor", "eval_data")  # columns that a filter may name a value of
 RANGE = "rate"  # the column that a filter may bound
