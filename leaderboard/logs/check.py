@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from leaderboard import child
 from leaderboard.logs.apart import Batch, deadly, judged_apart, packed, told, unpacked
 from leaderboard.logs.contract import BY_NAME, COLUMNS, GROUP, IMPORTED, REQUIRED_OF_IMPORTED, UNKNOWN, schema
+from leaderboard.logs.extensions import replaced
 from leaderboard.logs.findings import ERROR, WARNING, Finding, Report
 from leaderboard.logs.parquet_guard import footer_bytes, unpacked_bytes
 from leaderboard.logs.rules import RULES, Rows
@@ -108,14 +109,15 @@ def _batches(paths: Sequence[Path]) -> Iterator[int | Batch]:
 
 
 def without_repeats(frame: pd.DataFrame, names: Sequence[str], findings: list[list[Finding]]) -> Checked:
-    """The rows of files that have no error and repeat no other; `findings` so far, of each file in `names`.
+    """The rows of files that have no error, repeat no other and are extended by none; `findings` so far, by file.
 
     `frame` holds rows of the contract's columns with a column `file`, the place of theirs in `names`.
     """
-    for i, finding in _repeats(frame):
+    shorter, extended = replaced(frame)
+    for i, finding in (*extended, *_repeats(frame[~frame["file"].isin(shorter)] if shorter else frame)):
         findings[i].append(finding)
     reports = tuple(Report(name, tuple(found)) for name, found in zip(names, findings, strict=True))
-    good = np.array([r.ok for r in reports], dtype=bool)[frame["file"]]
+    good = np.array([r.ok and i not in shorter for i, r in enumerate(reports)], dtype=bool)[frame["file"]]
     return Checked(frame if good.all() else frame[good].reset_index(drop=True), reports)
 
 

@@ -166,10 +166,11 @@ def send(
 
 
 def _description(first: dict[str, Any], last: dict[str, Any]) -> str:
+    longer = f" It goes on from run {first['extends']}, and its log replaces that one." if first["extends"] else ""
     return (
         f"{first['base_model']}, {first['method']}, {first['rate']:.1%} of all parameters, {last['tokens']:,} "
         f"post-training tokens. Held-out loss: {first['l0']:.4f} before, {first['l_pruned']:.4f} pruned, "
-        f"{last['loss']:.4f} now.\n\nBy opening this pull request I publish the log under {LICENCE}."
+        f"{last['loss']:.4f} now.{longer}\n\nBy opening this pull request I publish the log under {LICENCE}."
     )
 
 

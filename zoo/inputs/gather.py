@@ -17,13 +17,14 @@ from leaderboard.errors import P2Error
 from leaderboard.logs.contract import WRAPPED
 from zoo.inputs.packing import PADDING, Blocks, load_blocks, pack, save_blocks
 from zoo.inputs.text import Hashed, documents, forget, labelled, tokenize
-from zoo.recipe.spec import Recipe, TextSpec
+from zoo.recipe.spec import Recipe, TextSpec, TrainSpec
 
 _EVERYTHING = 2**62
 _CALIBRATION_ROWS = 8
 _POOL = 4_194_304  # a short training draws its blocks from this many tokens, so that no document fills a step
 MOST = 20  # sources; more of them are no table
 UNTOLD = "not told"
+REBUILD_STEPS = 60  # that the moments of an optimiser remember: 0.95 ** 60 is 0.05
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,31 @@ class Materials:
     calibration: list[Tensor]  # (rows, seq_len) token ids each
     sources: Sources | None = None  # of the held-out tokens
     heldout_bytes: int | None = None  # of the text of the held-out blocks
+    before: Blocks | None = None  # of a run that goes on: what the one before was trained on last
 
 
-def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path) -> Materials:
+@dataclass(frozen=True)
+class Trained:
+    """What a run that goes on was trained on: its `stages`, tokens from the start, and the hash of the last one."""
+
+    stages: tuple[int, ...]
+    sha256: str
+
+
+def gather(
+    recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path, trained: Trained | None = None
+) -> Materials:
     """Tokenize what the recipe names; `commits` pin Hub data sets, `cache` keeps the training blocks.
 
-    Afterwards no text stays in memory.
+    Where it goes on with what was `trained`, the training blocks are fresh ones. Afterwards no text stays in memory.
     """
     heldout, sha256, sources = heldout_blocks(recipe, tokenizer, commits["heldout"])
+    train, before = _train(recipe, tokenizer, commits["train"], cache, trained)
     materials = Materials(
         heldout=heldout,
         heldout_sha256=sha256,
-        train=_train(recipe, tokenizer, commits["train"], cache),
+        train=train,
+        before=before,
         calibration=_calibration(recipe, tokenizer, commits["train"]) if recipe.prune.needs_calibration else [],
         sources=sources,
         heldout_bytes=text_bytes(heldout, tokenizer),
@@ -106,18 +120,50 @@ def heldout_sources(recipe: Recipe, told: Sequence[str | None], lengths: Sequenc
     return Sources(tuple(names), blocks.spread(max(1, recipe.evaluate.tokens // train.seq_len)).ids)
 
 
-def _train(recipe: Recipe, tokenizer: Any, commit: str, cache: Path) -> Blocks:
+def _train(
+    recipe: Recipe, tokenizer: Any, commit: str, cache: Path, trained: Trained | None
+) -> tuple[Blocks, Blocks | None]:
+    """The blocks to train on, and of a run that goes on the last that it was trained on."""
+    before = cache.with_name("before")
     if (blocks := load_blocks(cache)) is not None:
-        return blocks
+        return blocks, None if trained is None else load_blocks(before)
     train = recipe.train
     texts = documents(recipe.data.train, recipe.folder, "data.train", seed=train.seed, commit=commit)
-    pool = max(train.planned_tokens, min(_POOL, 8 * train.planned_tokens))
-    blocks = pack(tokenize(texts, tokenizer), train.seq_len, train.packing, pool)
-    blocks = blocks.draw(train.planned_tokens, train.batch_tokens // train.seq_len, train.seed)
-    if blocks.tokens < train.planned_tokens:
-        raise _too_short("train", recipe.data.train, blocks, train.planned_tokens, "train.tokens")
+    stages = (*(trained.stages if trained else ()), train.planned_tokens)
+    blocks = pack(tokenize(texts, tokenizer), train.seq_len, train.packing, _pool(stages[-1]), _pool(stages[0]))
+    rows = _drawn(blocks, stages, train)
+    if sum(blocks.select(drawn).tokens for drawn in rows) < train.planned_tokens:
+        whole = blocks.select(np.concatenate(rows))
+        raise _too_short("train", recipe.data.train, whole, train.planned_tokens, "train.tokens")
+    last = None
+    if trained is not None:
+        if blocks.select(rows[-2]).sha256 != trained.sha256:
+            raise P2Error(
+                f"data.train: {recipe.data.train.label} no longer gives the tokens that this run was trained on, so "
+                "which text is fresh cannot be told; choose another --out and train anew."
+            )
+        last = blocks.select(rows[-2][-REBUILD_STEPS * (train.batch_tokens // train.seq_len) :])
+        save_blocks(last, before)
+    blocks = blocks.select(rows[-1])
     save_blocks(blocks, cache)
-    return blocks
+    return blocks, last
+
+
+def _pool(tokens: int) -> int:
+    """Tokens of text that a training of `tokens` draws from."""
+    return max(tokens, min(_POOL, 8 * tokens))
+
+
+def _drawn(blocks: Blocks, stages: Sequence[int], train: TrainSpec) -> list[np.ndarray]:
+    """Which blocks each stage draws, from its pool less what the stages before it drew."""
+    drawn: list[np.ndarray] = []
+    for number, until in enumerate(stages):
+        used = np.concatenate([np.zeros(0, int), *drawn])
+        rows = np.setdiff1d(np.arange(blocks.holding(_pool(until))), used)
+        wanted = until - int(blocks.lengths[used].sum())
+        seed: int | list[int] = train.seed if number == 0 else [train.seed, number]
+        drawn.append(blocks.drawn(rows, wanted, train.batch_tokens // train.seq_len, seed))
+    return drawn
 
 
 def _calibration(recipe: Recipe, tokenizer: Any, commit: str) -> list[Tensor]:

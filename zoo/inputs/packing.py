@@ -69,26 +69,39 @@ class Blocks:
 
     def draw(self, tokens: int, step: int, seed: int) -> "Blocks":
         """Blocks in random order, as many whole steps of `step` blocks as `tokens` tokens take; all if too few."""
-        order = np.random.default_rng(seed).permutation(len(self))
+        return self.select(self.drawn(np.arange(len(self)), tokens, step, seed))
+
+    def drawn(self, rows: np.ndarray, tokens: int, step: int, seed: int | list[int]) -> np.ndarray:
+        """Which of `rows`, in which order, a draw takes."""
+        order = np.random.default_rng(seed).permutation(rows)
         enough = int(np.searchsorted(np.cumsum(self.lengths[order]), tokens)) + 1
-        order = order[: min(-(-enough // step), len(self) // step) * step]
-        return self._select(order)
+        return order[: min(-(-enough // step), len(rows) // step) * step]
+
+    def holding(self, tokens: int) -> int:
+        """How many blocks, in their order, hold so many tokens; all if too few."""
+        return min(int(np.searchsorted(np.cumsum(self.lengths), tokens)) + 1, len(self))
 
     def spread(self, blocks: int) -> "Blocks":
         """`blocks` of them, evenly spaced over the whole text."""
         rows = np.linspace(0, len(self) - 1, blocks).round().astype(int)
-        return self._select(rows)
+        return self.select(rows)
 
-    def _select(self, rows: np.ndarray) -> "Blocks":
+    def select(self, rows: np.ndarray | slice) -> "Blocks":
+        """Some of the blocks."""
         return Blocks(self.ids[rows], self.positions[rows], self.seen, self.packed)
 
 
-def pack(documents: Iterable[list[int]], seq_len: int, packing: str, tokens: int) -> Blocks:
-    """Blocks in the order of the text that hold at least `tokens` tokens; fewer if the text ends before."""
+def pack(
+    documents: Iterable[list[int]], seq_len: int, packing: str, tokens: int, together: int | None = None
+) -> Blocks:
+    """Blocks in the order of the text that hold at least `tokens` tokens; fewer if the text ends before.
+
+    With `together`, a smaller number, the blocks begin with those that hold so many.
+    """
     counter = _Counter(documents)
     blocks: list[Pair] = []
     have = 0
-    for ids, positions in _PACKERS[packing](counter, seq_len, tokens):
+    for ids, positions in _PACKERS[packing](counter, seq_len, together or tokens):
         blocks.append((ids, positions))
         have += int((positions != PADDING).sum())
         if have >= tokens:
