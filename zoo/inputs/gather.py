@@ -17,16 +17,18 @@ from torch import Tensor
 
 from leaderboard.errors import P2Error
 from leaderboard.logs.contract import WRAPPED
-from zoo.files import disk
+from zoo.files import write_atomic
 from zoo.inputs.packing import PADDING, Blocks, load_blocks, pack, pool_tokens, save_blocks
 from zoo.inputs.spool import clear, spooled
 from zoo.inputs.text import Hashed, Known, Tally, documents, forget, labelled, refuse_known, tokenize
-from zoo.recipe.spec import Recipe, TextSpec
+from zoo.recipe.spec import Recipe, TextSpec, TrainSpec
 
 _EVERYTHING = 2**62
 _CALIBRATION_ROWS = 8
 MOST = 20  # sources; more of them are no table
 UNTOLD = "not told"
+_COUNTS = "counts.json"
+REBUILD_STEPS = 60  # that the moments of an optimiser remember: 0.95 ** 60 is 0.05
 
 
 @dataclass(frozen=True)
@@ -47,27 +49,41 @@ class Materials:
     calibration: list[Tensor]  # (rows, seq_len) token ids each
     sources: Sources | None = None  # of the held-out tokens
     heldout_bytes: int | None = None  # of the text of the held-out blocks
+    before: Blocks | None = None  # of a run that goes on: what the one before was trained on last
     heldout_in_train: int | None = None  # held-out documents that stand in the training text too
     without_text: tuple[int, int] = (0, 0)  # rows passed over in the training and the held-out text
 
 
-def gather(recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path) -> Materials:
+@dataclass(frozen=True)
+class Trained:
+    """What a run that goes on was trained on: its `stages`, tokens from the start, and the hash of the last one."""
+
+    stages: tuple[int, ...]
+    sha256: str
+
+
+def gather(
+    recipe: Recipe, tokenizer: Any, commits: dict[str, str], cache: Path, trained: Trained | None = None
+) -> Materials:
     """Tokenize what the recipe names; `commits` pin Hub data sets, `cache` keeps the training tokens as they are made.
 
-    Afterwards no text stays in memory. Raises P2Error where nothing is held out, or there is too little text.
+    Where it goes on with what was `trained`, the training blocks are fresh ones. Afterwards no text stays in memory.
+    Raises P2Error where nothing is held out, or there is too little text.
     """
     tally = Tally()
     heldout, sha256, sources, texts = _heldout(recipe, tokenizer, commits["heldout"], tally)
-    train, shared, without_text = _train(recipe, tokenizer, commits["train"], cache, texts)
-    refuse_known(shared, texts, recipe)
+    train, before = _train(recipe, tokenizer, commits["train"], cache, texts, trained)
+    known, without_text = json.loads((cache / _COUNTS).read_text(encoding="utf-8"))
+    refuse_known(known, texts, recipe)
     materials = Materials(
         heldout=heldout,
         heldout_sha256=sha256,
         train=train,
+        before=before,
         calibration=_calibration(recipe, tokenizer, commits["train"]) if recipe.prune.needs_calibration else [],
         sources=sources,
         heldout_bytes=text_bytes(heldout, tokenizer),
-        heldout_in_train=shared,
+        heldout_in_train=known,
         without_text=(without_text, tally.without_text),
     )
     forget()
@@ -124,31 +140,55 @@ def heldout_sources(recipe: Recipe, told: Sequence[str | None], lengths: Sequenc
     return Sources(tuple(names), blocks.spread(max(1, recipe.evaluate.tokens // train.seq_len)).ids)
 
 
-def _train(recipe: Recipe, tokenizer: Any, commit: str, cache: Path, heldout: Sequence[str]) -> tuple[Blocks, int, int]:
-    """The training blocks; how many of the `heldout` documents their text holds; its rows without text.
+def _train(
+    recipe: Recipe, tokenizer: Any, commit: str, cache: Path, heldout: Sequence[str], trained: Trained | None
+) -> tuple[Blocks, Blocks | None]:
+    """The blocks to train on, and of a run that goes on the last that it was trained on.
 
-    Of files the whole text is looked at, of a data set what was read to fill the blocks.
+    `cache` gets them, and how many of the `heldout` documents their text holds and how many rows without text: of
+    files the whole text is looked at, of a data set what was read to fill the blocks.
     """
-    counts = cache / "counts.json"
-    if (blocks := load_blocks(cache)) is not None and counts.is_file():
-        return blocks, *json.loads(counts.read_text())
+    before = cache.with_name("before")
+    if (blocks := load_blocks(cache)) is not None and (cache / _COUNTS).is_file():
+        return blocks, None if trained is None else load_blocks(before)
     train, tally, known = recipe.train, Tally(), Known(heldout)
     texts = documents(recipe.data.train, recipe.folder, "data.train", train.seed, commit, tally)
-    pool = pool_tokens(train.planned_tokens)
-    blocks = pack(spooled(known.watch(texts), tokenizer, cache), train.seq_len, train.packing, pool, cache)
-    rows = blocks.draw(train.planned_tokens, train.batch_tokens // train.seq_len, train.seed)
-    if (tokens := int(blocks.lengths[rows].sum())) < train.planned_tokens:
+    stages = (*(trained.stages if trained else ()), train.planned_tokens)
+    ids, pools = spooled(known.watch(texts), tokenizer, cache), (pool_tokens(stages[-1]), pool_tokens(stages[0]))
+    blocks = pack(ids, train.seq_len, train.packing, *pools, folder=cache)
+    rows = _drawn(blocks, stages, train)
+    if (tokens := sum(int(blocks.lengths[drawn].sum()) for drawn in rows)) < train.planned_tokens:
         raise _too_short("train", recipe.data.train, tokens, train.planned_tokens, "train.tokens")
+    last = None
+    if trained is not None:
+        if blocks.select(rows[-2]).sha256 != trained.sha256:
+            raise P2Error(
+                f"data.train: {recipe.data.train.label} no longer gives the tokens that this run was trained on, so "
+                "which text is fresh cannot be told; choose another --out and train anew."
+            )
+        last = blocks.select(rows[-2][-REBUILD_STEPS * (train.batch_tokens // train.seq_len) :])
+        save_blocks(last, before)
     if recipe.data.train.file is not None:
         texts = documents(replace(recipe.data.train, noise=None), recipe.folder, "data.train", tally=(tally := Tally()))
         collections.deque((known := Known(heldout)).watch(texts), maxlen=0)
-    with disk(cache):
-        counts.write_text(json.dumps([known.found, tally.without_text]))
-    save_blocks(blocks, cache, rows)
+    write_atomic(cache / _COUNTS, json.dumps([known.found, tally.without_text]))
+    save_blocks(blocks, cache, rows[-1])
     clear(cache)
-    loaded = load_blocks(cache)
-    assert loaded is not None
-    return loaded, known.found, tally.without_text
+    saved = load_blocks(cache)
+    assert saved is not None
+    return saved, last
+
+
+def _drawn(blocks: Blocks, stages: Sequence[int], train: TrainSpec) -> list[np.ndarray]:
+    """Which blocks each stage draws, from its pool less what the stages before it drew."""
+    drawn: list[np.ndarray] = []
+    for number, until in enumerate(stages):
+        used = np.concatenate([np.zeros(0, int), *drawn])
+        rows = np.setdiff1d(np.arange(blocks.holding(pool_tokens(until))), used)
+        wanted = until - int(blocks.lengths[used].sum())
+        seed: int | list[int] = train.seed if number == 0 else [train.seed, number]
+        drawn.append(blocks.drawn(rows, wanted, train.batch_tokens // train.seq_len, seed))
+    return drawn
 
 
 def _calibration(recipe: Recipe, tokenizer: Any, commit: str) -> list[Tensor]:

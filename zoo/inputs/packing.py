@@ -73,19 +73,27 @@ class Blocks:
         """Share of the places in the blocks that hold no token."""
         return 1 - self.tokens / max(self.ids.size, 1)
 
-    def draw(self, tokens: int, step: int, seed: int) -> np.ndarray:
-        """Numbers of blocks in random order, as many whole steps of `step` as `tokens` tokens take; all if too few."""
-        order = np.random.default_rng(seed).permutation(len(self))
+    def draw(self, tokens: int, step: int, seed: int) -> "Blocks":
+        """Blocks in random order, as many whole steps of `step` blocks as `tokens` tokens take; all if too few."""
+        return self.select(self.drawn(np.arange(len(self)), tokens, step, seed))
+
+    def drawn(self, rows: np.ndarray, tokens: int, step: int, seed: int | list[int]) -> np.ndarray:
+        """Which of `rows`, in which order, a draw takes."""
+        order = np.random.default_rng(seed).permutation(rows)
         enough = int(np.searchsorted(np.cumsum(self.lengths[order]), tokens)) + 1
-        return order[: min(-(-enough // step), len(self) // step) * step]
+        return order[: min(-(-enough // step), len(rows) // step) * step]
+
+    def holding(self, tokens: int) -> int:
+        """How many blocks, in their order, hold so many tokens; all if too few."""
+        return min(int(np.searchsorted(np.cumsum(self.lengths), tokens)) + 1, len(self))
 
     def spread(self, blocks: int) -> "Blocks":
         """`blocks` of them, evenly spaced over the whole text."""
         rows = np.linspace(0, len(self) - 1, blocks).round().astype(int)
         return self.select(rows)
 
-    def select(self, rows: np.ndarray) -> "Blocks":
-        """The blocks with those numbers, in that order."""
+    def select(self, rows: np.ndarray | slice) -> "Blocks":
+        """Some of the blocks."""
         return Blocks(self.ids[rows], self.positions[rows], self.seen, self.packed)
 
 
@@ -95,11 +103,17 @@ def pool_tokens(planned: int) -> int:
 
 
 def pack(
-    documents: Iterable[Sequence[int]], seq_len: int, packing: str, tokens: int, folder: Path | None = None
+    documents: Iterable[Sequence[int]],
+    seq_len: int,
+    packing: str,
+    tokens: int,
+    together: int | None = None,
+    folder: Path | None = None,
 ) -> Blocks:
     """Blocks in the order of the text that hold at least `tokens` tokens; fewer if the text ends before.
 
-    With a `folder` the blocks stand in files there, and not in memory.
+    With `together`, a smaller number, the blocks begin with those that hold so many. With a `folder` the blocks stand
+    in files there, and not in memory.
     """
     counter = _Counter(documents)
     have = blocks = 0
@@ -108,7 +122,7 @@ def pack(
             opened.enter_context(disk(folder))
             folder.mkdir(parents=True, exist_ok=True)
         files = [opened.enter_context((folder / name).open("wb") if folder else io.BytesIO()) for name in POOL_FILES]
-        for pair in _PACKERS[packing](counter, seq_len, tokens):
+        for pair in _PACKERS[packing](counter, seq_len, together or tokens):
             for file, array in zip(files, pair, strict=True):
                 file.write(array.data)
             have, blocks = have + int((pair[1] != PADDING).sum()), blocks + 1

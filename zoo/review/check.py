@@ -125,7 +125,7 @@ def _together(
     heads = {row["file"]: row for row in checked.frame.drop_duplicates("file").to_dict("records")}
     found: dict[str, tuple[Finding, ...]] = {}
     for i, report in enumerate(checked.reports[len(ours) :], start=len(ours)):
-        claims = _claims(report.path, submission.author, heads[i]) if report.ok else ()
+        claims = _claims(report.path, submission.author, heads[i]) if report.ok and i in heads else ()
         found[report.path] = (*report.findings, *claims)
     out = [replace(r, findings=(*r.findings, *found.get(r.path, ()))) for r in reports]
     return before, checked.frame, out

@@ -15,10 +15,11 @@ from zoo.estimate.dry_run import Estimate
 from zoo.estimate.memory import check_fits, this_machine
 from zoo.inputs import base_model, text
 from zoo.inputs.base_model import Source
-from zoo.inputs.gather import gather
+from zoo.inputs.gather import Trained, gather
 from zoo.inputs.scratch import initial_model
 from zoo.pruning.plan import Plan, plan
 from zoo.recipe.spec import ModelSpec, Recipe, TextSpec
+from zoo.run.extension import extension_of
 from zoo.run.folder import RunFolder
 from zoo.run.job import Inputs, Job
 
@@ -40,7 +41,9 @@ def read_inputs(job: Job) -> Inputs:
     tokenizer = base_model.load_tokenizer(source.folder)
     job.stop.kept = True  # tokens are kept as they are made
     with job.stage("tokenizing the text"):
-        materials = gather(recipe, tokenizer, commits, folder.work / "train")
+        extension = extension_of(folder.state)
+        trained = None if extension is None else Trained(extension.stages, extension.text_sha256)
+        materials = gather(recipe, tokenizer, commits, folder.work / "train", trained)
     _pin(folder, {"heldout_sha256": materials.heldout_sha256})
     train = materials.train
     job.say(

@@ -215,7 +215,7 @@ def test_a_tokenization_that_was_stopped_goes_on_where_it_was(bench_folder, tmp_
 @pytest.mark.parametrize("packing", ["wrapped", "bfd_split"])
 def test_blocks_on_disk_are_those_in_memory(tmp_path, packing):
     texts = [list(range(1, 2 + i % 40)) for i in range(200)]
-    in_memory, on_disk = (pack(texts, 16, packing, 1_500, folder) for folder in (None, tmp_path))
+    in_memory, on_disk = (pack(texts, 16, packing, 1_500, folder=folder) for folder in (None, tmp_path))
     assert in_memory.sha256 == on_disk.sha256
     assert (in_memory.seen, in_memory.packed) == (on_disk.seen, on_disk.packed)
     assert in_memory.packed == np.count_nonzero(on_disk.positions != PADDING)

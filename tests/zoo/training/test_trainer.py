@@ -170,8 +170,7 @@ def test_bfd_split_trains_and_counts_only_real_tokens(small, tmp_path):
     model, tokenizer, spec, _ = small
     draw = np.random.default_rng(1)
     texts = [draw.integers(0, 256, draw.integers(5, 60)).tolist() for _ in range(60)]
-    packed = pack(texts, 32, "bfd_split", 10**9)
-    blocks = packed.select(packed.draw(600, 4, seed=0))
+    blocks = pack(texts, 32, "bfd_split", 10**9).draw(600, 4, seed=0)
     assert blocks.padding > 0
     rows = []
     post_train(Training(model, blocks, spec, tokenizer, tmp_path), [curve(blocks, spec, rows, grid=[])])
