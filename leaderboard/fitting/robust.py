@@ -27,11 +27,11 @@ from leaderboard.fitting.pooled import SharedFit, fit_group, marked
 from leaderboard.fitting.resample import run_leverage
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
-from leaderboard.logs.contract import GROUP, curve_numbers
-from leaderboard.logs.neighbours import MOST_RATE, climbed
+from leaderboard.logs.contract import GROUP, curve_numbers, usable
 from leaderboard.once import Once
 
 CLIMB = 0.1  # nats above what a run had reached: two seeds wander by .01, the seed's runs by less than .02
+MOST_RATE = 0.9  # the laws know the capacity left, (1 - rate) ** 2
 LEAST_MISS = 0.06  # nats that no run is discounted for
 FAR = 6.0  # times what the law misses the median run by
 LONE_MISS = 0.2  # nats that a fit without the run may miss it by, where nothing else is measured near it
@@ -134,6 +134,22 @@ def _judge(text: pd.DataFrame) -> _Judged:
     heads = text.iloc[np.unique(run, return_index=True)[1]]
     factor, lowered = _caps(heads, np.isnan(off), text.attrs.get(OWNER))
     return run, off, weight * factor, why, lowered
+
+
+def climbed(frame: pd.DataFrame, run: NDArray[np.int64]) -> Array:
+    """How far each run's loss is, at worst, above the lowest it had before, shape (runs,), in nats; `run` (n,) numbers
+    the run of each row. After the warm-up, and from `l_pruned` on, where it was measured."""
+    worst = np.zeros(int(run.max()) + 1 if len(run) else 0)
+    frame = frame.assign(run_number=run)
+    frame = usable(frame.drop(columns="method", errors="ignore"))
+    run = frame["run_number"].to_numpy()
+    order = np.lexsort((frame["tokens"].to_numpy(dtype=float), run))
+    loss = frame["loss"].to_numpy(dtype=float)
+    lowest = pd.Series(loss[order]).groupby(run[order]).cummin().to_numpy()
+    if "l_pruned" in frame:
+        lowest = np.fmin(lowest, frame["l_pruned"].to_numpy(dtype=float)[order])
+    np.maximum.at(worst, run[order], np.nan_to_num(loss[order] - lowest))
+    return worst
 
 
 def _rates(text: pd.DataFrame, run: NDArray[np.int64]) -> Array:

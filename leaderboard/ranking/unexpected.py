@@ -8,8 +8,8 @@ from leaderboard.fitting.robust import Doubt, trusted
 from leaderboard.logs.check import Checked
 from leaderboard.logs.contract import GROUP, usable
 from leaderboard.logs.findings import UNUSUAL, Finding
-from leaderboard.logs.neighbours import apart_from
 from leaderboard.logs.origin import standard
+from leaderboard.ranking.neighbours import apart_from
 from leaderboard.ranking.tracks import groups
 
 FIX = "Answers leave it out. Look at rate, l0, the learning rate and the held-out text once more."

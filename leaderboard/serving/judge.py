@@ -7,7 +7,7 @@ import pandas as pd
 
 from leaderboard.logs.check import check_files
 from leaderboard.logs.findings import Report
-from leaderboard.logs.neighbours import beside
+from leaderboard.ranking.neighbours import beside
 from leaderboard.ranking.unexpected import unexpected
 
 

@@ -25,7 +25,7 @@ from leaderboard.studies.crossval import Fold, folds
 
 LEVELS = (0.8, 0.95)
 TARGETS = (0.25, 0.5, 1.0)  # shares of a curve's evaluations at which its loss is asked for
-LATER = {"second half": 0.5, "last three quarters": 0.25}  # shares of the tokens that are left to the fit
+LATER = {"second half": 0.5, "last three quarters": 0.25, "last seven eighths": 0.125}  # shares left to the fit
 NO_GROWTH = dict.fromkeys(AXES, 0.0)
 GROWTHS = np.linspace(0.0, 0.6, 61)  # tried
 COVERED = ("loss_80", "loss_95", "tokens_80", "tokens_95")

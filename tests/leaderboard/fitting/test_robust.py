@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 
 from leaderboard import LAWS, fit
-from leaderboard.fitting.robust import CLIMB, trusted
+from leaderboard.fitting.robust import CLIMB, climbed, trusted
 from leaderboard.logs.contract import curve_numbers, usable
-from leaderboard.logs.neighbours import climbed
 
 DEPTH = {"family": "llama-3", "method": "depth"}
 

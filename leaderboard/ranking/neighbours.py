@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from leaderboard.fitting.robust import MOST_RATE, climbed
 from leaderboard.logs.check import Checked
-from leaderboard.logs.contract import IMPORTED, WRAPPED, curve_numbers, usable
-from leaderboard.logs.findings import UNUSUAL, Finding
+from leaderboard.logs.contract import IMPORTED, WRAPPED, curve_numbers
+from leaderboard.logs.findings import UNUSUAL, WARNING, Finding
 from leaderboard.logs.methods import CONTROL
+from leaderboard.logs.origin import protocol
 from leaderboard.shapes import bundled_config, layer_parameters, parameters, shape_of
 
 Array = NDArray[np.float64]
@@ -29,7 +31,6 @@ NEAR_SIZE = 3.0  # times: bases whose l0 should be alike
 CLIMBS = 0.05  # nats above what a run had reached; the seed's runs wander by less than .01
 NO_GAIN = 0.001  # nats that any training of a damaged model wins
 DAMAGE = 0.1  # nats of damage, from which a run that wins nothing is odd
-MOST_RATE = 0.9  # what no law speaks of
 RATE_STEP = 0.15  # beyond the highest rate of the method on the text
 SIZE_STEP = 10.0  # times beyond the sizes on the text
 TOKENS_STEP = 30.0  # times beyond the tokens on the text
@@ -99,7 +100,7 @@ def unusual(frame: pd.DataFrame, new: NDArray[np.bool_]) -> Iterator[tuple[tuple
         own = frame[run == i].sort_values("tokens")
         name = (int(own["file"].iloc[0]) if "file" in own else -1, str(own["contributor"].iloc[0]))
         run_id = str(own["run_id"].iloc[0])
-        one = _Beside(own, own.iloc[0], heads[heads.index != i])
+        one = _Beside(own, heads.loc[i], heads[heads.index != i])
         for rule in RULES:
             for finding in rule(one):
                 yield (*name, run_id), finding
@@ -112,22 +113,6 @@ def unusual(frame: pd.DataFrame, new: NDArray[np.bool_]) -> Iterator[tuple[tuple
     yield from ((key, finding) for key, finding in _copies(frame, run, new))
 
 
-def climbed(frame: pd.DataFrame, run: NDArray[np.int64]) -> Array:
-    """How far each run's loss is, at worst, above the lowest it had before, shape (runs,), in nats; `run` (n,) numbers
-    the run of each row. After the warm-up, and from `l_pruned` on, where it was measured."""
-    worst = np.zeros(int(run.max()) + 1 if len(run) else 0)
-    frame = frame.assign(run_number=run)
-    frame = usable(frame.drop(columns="method", errors="ignore"))
-    run = frame["run_number"].to_numpy()
-    order = np.lexsort((frame["tokens"].to_numpy(dtype=float), run))
-    loss = frame["loss"].to_numpy(dtype=float)
-    lowest = pd.Series(loss[order]).groupby(run[order]).cummin().to_numpy()
-    if "l_pruned" in frame:
-        lowest = np.fmin(lowest, frame["l_pruned"].to_numpy(dtype=float)[order])
-    np.maximum.at(worst, run[order], np.nan_to_num(loss[order] - lowest))
-    return worst
-
-
 def _heads(frame: pd.DataFrame, run: NDArray[np.int64]) -> pd.DataFrame:
     """A row for each run, by its number, texts as texts; with `rows` and `last`, the most tokens."""
     first = np.unique(run, return_index=True)[1]
@@ -136,7 +121,7 @@ def _heads(frame: pd.DataFrame, run: NDArray[np.int64]) -> pd.DataFrame:
     heads = heads.assign(**{name: [_text(value) for value in heads[name].astype(object)] for name in texts})
     last = np.zeros(len(first))
     np.maximum.at(last, run, frame["tokens"].to_numpy(dtype=float))
-    return heads.assign(rows=np.bincount(run), last=last)
+    return heads.assign(rows=np.bincount(run), last=last, way=protocol(heads))
 
 
 def _text(value: object) -> str:
@@ -155,13 +140,19 @@ def _l0(one: _Beside) -> Iterator[Finding]:
     if l0 < LEAST_L0:
         fix = "No language model is as sure of text it has not seen: is this the mean cross-entropy of held-out tokens?"
         yield _odd("l0_low", "l0", f"{l0:.3g}", f"{LEAST_L0} nats or more", fix)
-    same = one.like("base_model", "base_revision", "eval_data").dropna(subset=["l0"])
+    anyhow = one.like("base_model", "base_revision", "eval_data").dropna(subset=["l0"])
+    same = anyhow[[way == one.head["way"] for way in anyhow["way"]]]
+    if len(anyhow) and not len(same):
+        fix = "Losses that were measured otherwise share no fit with theirs."
+        got, allowed = one.head["way"], " or ".join(sorted(set(anyhow["way"]))[:2])
+        yield replace(_odd("other_protocol", "eval_data", got, allowed, fix), severity=WARNING)
+        return
     if len(same):
         usual = float(same["l0"].median())
         scatter = 1.4826 * float((same["l0"] - usual).abs().median())
         if abs(l0 - usual) > (most := max(SAME_L0, SPREADS * scatter)):
             got, allowed = f"{l0:.4f}", f"{usual:.4f} within {most:.2g}, as {len(same)} logs of this base and text have"
-            yield _odd("l0_differs", "l0", got, allowed, _l0_fix(one, same, l0 / usual))
+            yield _odd("l0_differs", "l0", got, allowed, _l0_fix(l0 / usual))
         return
     text = one.like("eval_data").dropna(subset=["l0"])
     near = text[abs(np.log(text["n0"].astype(float) / one.number("n0"))) <= np.log(NEAR_SIZE)]
@@ -169,17 +160,15 @@ def _l0(one: _Beside) -> Iterator[Finding]:
     if len(bases) and abs(bases - l0).min() > BASE_APART:
         closest = float(bases.iloc[int(np.argmin(abs(bases - l0).to_numpy()))])
         allowed = f"within {BASE_APART} of {closest:.3f}, a base of near size on this text"
-        yield _odd("l0_far", "l0", f"{l0:.4f}", allowed, _l0_fix(one, near, l0 / closest))
+        yield _odd("l0_far", "l0", f"{l0:.4f}", allowed, _l0_fix(l0 / closest))
 
 
-def _l0_fix(one: _Beside, same: pd.DataFrame, ratio: float) -> str:
+def _l0_fix(ratio: float) -> str:
     """What may be the matter with an l0 that is not what others have."""
     for unit, factor in (("bits", BITS), ("nats, and the others in bits", 1 / BITS)):
         if abs(ratio / factor - 1) < LIKE_BITS:
             return f"It looks like {unit}: write nats, 0.6931 of a loss in bits."
-    apart = [name for name in ("seq_len", "eval_tokens", "vocab_size") if _unlike(same[name], one.head[name])]
-    reason = f"Its {' and '.join(apart)} differ from theirs" if apart else "Same base, text and protocol give one l0"
-    return f"{reason}: losses share a fit only where they are measured alike."
+    return "The same base, text and protocol give the same loss, whoever measures it."
 
 
 def _unlike(others: "pd.Series[Any]", value: Any) -> bool:
