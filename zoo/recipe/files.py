@@ -18,7 +18,13 @@ from zoo.recipe.strict import build, kind_of
 
 Data = dict[str, Any]
 _WAYS = ("rate", "layers")  # of saying what pruning takes: one named later stands in place of one named before
-_PATHS = (("model", "name"), ("model", "scratch", "tokenizer"), ("data", "train", "file"), ("data", "heldout", "file"))
+_PATHS = (
+    ("model", "name"),
+    ("model", "scratch", "tokenizer"),
+    ("data", "train", "file"),
+    ("data", "heldout", "file"),
+    ("train", "distill", "logits"),
+)
 
 
 def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), corpus: Path | None = None) -> Recipe:
