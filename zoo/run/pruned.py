@@ -7,6 +7,7 @@ from typing import Any
 
 from leaderboard.logs.methods import CONTROL
 from zoo.evaluation.heldout import heldout_loss, loss_by_source
+from zoo.evaluation.yardstick import Yardstick
 from zoo.files import new_folder
 from zoo.inputs import base_model
 from zoo.inputs.gather import Materials
@@ -24,6 +25,8 @@ def prune_base(job: Job, inputs: Inputs) -> Any:
         model = base_model.load_model(source.folder, recipe.train.precision)
         l0 = heldout_loss(model, heldout)
         l0_by_source = by_source(model, inputs.materials)
+        yardstick = Yardstick.of(inputs.tokenizer)
+        yardstick_l0 = yardstick.loss(model)
     job.say(f"before {'pruning  ' if pruning else 'training '} held-out {l0:.4f}")
     with job.stage("pruning" if pruning else "checking its parameters"):
         key = f"{source.label}@{source.revision}"
@@ -41,6 +44,9 @@ def prune_base(job: Job, inputs: Inputs) -> Any:
         l0=l0,
         l0_by_source=l0_by_source,
         l_pruned=l_pruned,
+        tokenizer_sha256=yardstick.tokenizer_sha256,
+        yardstick_l0=yardstick_l0,
+        yardstick_l_pruned=yardstick.loss(pruned.model),
         removed=pruned.removed,
         calibration_sha256=pruned.calibration_sha256,
         gate_pruned=asdict(report),

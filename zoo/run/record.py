@@ -158,6 +158,7 @@ def log_columns(
         "vocab_size": source.shape.vocab,
         "l0": state["l0"],
         "l_pruned": state["l_pruned"],
+        **{name: state.get(name) for name in ("tokenizer_sha256", "yardstick_l0", "yardstick_l_pruned")},
         "extends": extension.run_id if (extension := extension_of(state)) else None,
     }
 
