@@ -134,6 +134,8 @@ COLUMNS: tuple[Column, ...] = (
     _c("provenance", _P, "text", "null for a run of p2zoo, imported for one read from another log", "", *_LATER),
     _c("import_sha256", _P, "text", "hash of an imported curve, which its few facts do not tell apart", "", *_LATER),
     _c("trainable_params", _T, "int", "parameters trained where not all were (LoRA)", "parameters", 1, *_LATER[1:]),
+    _c("pruned_from", _R, "text", "the model pruned elsewhere that was taken as it is, and its hash", "", *_LATER),
+    _c("base_run", _P, "text", "run_id of the run that pruned the base before: staged pruning", "", *_LATER[:3], "later"),
     _c("extends", _P, "text", "run_id of the shorter run that this one goes on from, and replaces", "", *_LATER),
 )
 # fmt: on
