@@ -13,7 +13,7 @@ from zoo.estimate.disk import disk_bytes
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.inputs.base_model import Source, describe, describe_ready
 from zoo.inputs.enough import check_enough
-from zoo.inputs.text import check_text
+from zoo.inputs.text import check_apart, check_text
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.ready import Ready, examine
 from zoo.pruning.ready import planned as plan_of_ready
@@ -36,7 +36,7 @@ class Estimate:
     tokens: int
     evaluations: int
     text_tokens: int | None  # about as many hold the training text, where text and tokenizer are at hand
-
+    heldout_in_train: int | None = None  # held-out documents that stand in the training text too, where both are files
     ready: Source | None = None  # the pruned model that the recipe takes
     examined: Ready | None = None  # and what it was found to be, where its weights are here
 
@@ -57,6 +57,7 @@ class Estimate:
             "tokens": self.tokens,
             "evaluations": self.evaluations,
             "text_tokens": self.text_tokens,
+            "heldout_in_train": self.heldout_in_train,
         }
 
 
@@ -86,6 +87,7 @@ def estimate(recipe: Recipe) -> Estimate:
         text_tokens=check_enough(recipe, source.folder if source else None),
         ready=ready,
         examined=examined,
+        heldout_in_train=check_apart(recipe),
     )
 
 
@@ -132,6 +134,8 @@ def report(planned: Estimate, more: Sequence[str] = ()) -> str:
         times = planned.text_tokens / planned.tokens
         held = words.count(planned.text_tokens)
         lines.append(f"text          holds about {held} tokens, {times:,.1f} times as many (by a sample)")
+    if planned.heldout_in_train:
+        lines.append(f"held-out      {planned.heldout_in_train:,} of its documents stand in the training text too")
     lines.append(f"evaluations   {planned.evaluations} on {planned.recipe.evaluate.tokens:,} held-out tokens each")
     lines += more
     lines.append("Dry run: nothing was downloaded, pruned or trained.")

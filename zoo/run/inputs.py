@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from leaderboard.errors import P2Error
+from leaderboard.logs.hub_errors import offline
 from leaderboard.shapes import parameters
 from zoo.distributed import Team
 from zoo.estimate.disk import check_room, disk_bytes
@@ -31,11 +32,16 @@ def read_inputs(job: Job) -> Inputs:
     """Everything that a run reads. Raises P2Error for what cannot be had, or changed since the run began."""
     recipe, folder = job.recipe, job.folder
     source, commits, planned, ready = _sources(job)
+    if offline() and not all(_local(recipe).values()):
+        pins = {"model": source.revision, **commits}
+        told = ", ".join(f"{part} at {str(pins[part])[:12]}" for part, local in _local(recipe).items() if not local)
+        job.say(f"offline, as asked: from the cache of this machine come {told}")
     check_room(folder.path, disk_bytes(planned.target, recipe.train))
     job.say(f"{recipe.name}: {planned.summary}")
     _pin(folder, {"model": source.revision, **({"from": ready[0].revision} if ready else {}), **commits})
     assert source.folder is not None
     tokenizer = base_model.load_tokenizer(source.folder)
+    job.stop.kept = True  # tokens are kept as they are made
     with job.stage("tokenizing the text"):
         extension = extension_of(folder.state)
         trained = None if extension is None else Trained(extension.stages, extension.text_sha256)
@@ -46,6 +52,14 @@ def read_inputs(job: Job) -> Inputs:
         f"text: {train.tokens:,} training tokens ({recipe.train.packing} keeps {train.kept:.1%} of the text, "
         f"{train.padding:.1%} padding), {materials.heldout.tokens:,} held-out tokens"
     )
+    for part, rows in zip(("train", "heldout"), materials.without_text, strict=True):
+        if rows:
+            job.say(f"text: data.{part}: {rows:,} rows without text were passed over")
+    if materials.heldout_in_train:
+        job.say(
+            f"text: {materials.heldout_in_train:,} held-out documents stand in the training text too: the held-out "
+            "loss will be too low by what they teach; the log says so"
+        )
     where, examined = ready or (None, None)
     return Inputs(source=source, ready=where, examined=examined, plan=planned, tokenizer=tokenizer, materials=materials)
 
@@ -111,6 +125,11 @@ def _plan(estimate: Estimate, source: Source) -> Plan:
 def _at(spec: Spec, commit: str | None) -> Spec:
     """A model or text of the Hub at a commit; what lies on this machine has none."""
     return spec if spec.local or commit is None else replace(spec, revision=commit)
+
+
+def _local(recipe: Recipe) -> dict[str, bool]:
+    """Which inputs lie on this machine; the others are the Hub's."""
+    return {"model": recipe.model.local, "train": recipe.data.train.local, "heldout": recipe.data.heldout.local}
 
 
 def _pin(folder: RunFolder, inputs: Mapping[str, Any]) -> None:

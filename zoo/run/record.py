@@ -68,7 +68,7 @@ def finish(job: Job, inputs: Inputs) -> dict[str, Any]:
             columns["l_pruned"],
             f"{recipe.name}, {columns['base_model']}",
         )
-    (report,) = check_files([log]).reports
+    (report,) = check_files([log], own=True).reports
     if not report.ok:
         raise RunFailed(f"{log}: does not pass the check of the leaderboard: " + "; ".join(map(str, report.findings)))
     write_atomic(folder.path / "recipe.yaml", to_yaml(recipe, folder.path))
@@ -157,6 +157,7 @@ def log_columns(
         "eval_data_revision": inputs["heldout"],
         "eval_tokens": materials.heldout.tokens,
         "eval_bytes": materials.heldout_bytes,
+        "heldout_in_train": materials.heldout_in_train,
         "vocab_size": source.shape.vocab,
         "l0": state["l0"],
         "l_pruned": state["l_pruned"],
