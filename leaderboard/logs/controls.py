@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from leaderboard.errors import P2Error
-from leaderboard.logs.contract import require
+from leaderboard.logs.contract import is_steady, require
 from leaderboard.logs.methods import CONTROL
 
 Array = npt.NDArray[np.float64]
@@ -20,7 +20,6 @@ SAME = (  # what a run shares with its control; seed and contributor may differ
     "base_model", "base_revision", "eval_data", "eval_tokens", "objective", "train_data", "seq_len", "batch_tokens",
     "lr_peak", "schedule", "optimizer", "precision", "packing", "warmup_tokens",
 )  # fmt: skip
-STEADY = ("constant", "constant-with-warmup")  # a row midway is that of a run that ended there
 NEEDED = ("run_id", "method", "l0", "tokens", "tokens_planned", "loss", "schedule")
 COLUMNS = ("base_model", "eval_data", "train_data", "runs", "controls", "tokens", "drift")
 
@@ -89,7 +88,7 @@ def controls_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _recipes(frame: pd.DataFrame) -> "list[tuple[object, pd.DataFrame]]":
     """The rows of each base, text and recipe; runs on a decaying schedule only with those of their own length."""
-    length = frame["tokens_planned"].where(~frame["schedule"].astype(str).isin(STEADY), 0)
+    length = frame["tokens_planned"].where(~is_steady(frame["schedule"]), 0)
     keys = [frame[name].astype(object) for name in SAME if name in frame]
     return list(frame.groupby([*keys, length], sort=False, dropna=False))
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import CLM, COLUMNS, GROUP, UNKNOWN, nats_per_byte
-from leaderboard.logs.origin import ORIGIN, origin
+from leaderboard.logs.origin import ORIGIN, PROTOCOL, origin, protocol
 
 FACETS = ("family", "method", "base_model", "contributor", "eval_data")  # columns that a filter may name a value of
 RANGE = "rate"  # the column that a filter may bound
@@ -109,10 +109,15 @@ MOST_CURVES = 9  # in a panel: more cannot be told apart
 
 
 def group_name(group: Mapping[Any, Any], text: bool = True) -> str:
-    """Family, method, held-out text, objective and origin in words; the usual ones are not said."""
+    """Family, method, held-out text, objective, origin and protocol in words; the usual ones are not said."""
     named = [group["family"], group["method"], *([group["eval_data"]] if text else [])]
     named += [group["objective"]] * (group["objective"] not in (CLM, UNKNOWN))
-    return " · ".join(map(str, [*named, *filter(None, [group.get(ORIGIN)])]))
+    return " · ".join(map(str, [*named, *_apart(group)]))
+
+
+def _apart(group: Mapping[Any, Any]) -> list[str]:
+    named = (group.get(name) for name in (ORIGIN, PROTOCOL))
+    return [str(name) for name in named if name and name == name]
 
 
 def panels(frame: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -121,8 +126,8 @@ def panels(frame: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     A panel is a group; at most MOST_CURVES of its runs, evenly spread over sizes and rates.
     """
     picked = []
-    runs = runs.assign(**{ORIGIN: origin(runs)})
-    for _, own in runs.sort_values(["n0", "rate", "name"]).groupby([*GROUP, ORIGIN], sort=True):
+    runs = runs.assign(**{ORIGIN: origin(runs), PROTOCOL: protocol(runs)})
+    for _, own in runs.sort_values(["n0", "rate", "name"]).groupby([*GROUP, ORIGIN, PROTOCOL], sort=True):
         step = max(1.0, len(own) / MOST_CURVES)
         picked.append(own.iloc[[int(i * step) for i in range(min(len(own), MOST_CURVES))]])
     chosen = pd.concat(picked)

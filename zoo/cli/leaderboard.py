@@ -48,6 +48,9 @@ def check(
         raise typer.Exit(check_pull(path.as_posix(), pr, comment, merge_if_clean, endpoint, as_json))
     if comment or merge_if_clean:
         raise P2Error("check: --comment and --merge-if-clean need --pr N.")
+    from leaderboard import child
+
+    child.prepare()  # while this process imports
     from leaderboard.logs.check import check_files, log_files
 
     if not path.exists():
@@ -81,6 +84,7 @@ def fit(
     from leaderboard.errors import FitError
     from leaderboard.fitting.pooled import fit_group
     from leaderboard.laws.user import find_law
+    from leaderboard.planning.recipe import recipe_differences, usual_recipe
     from leaderboard.ranking.tracks import groups, on_text
 
     chosen = find_law(law, "fit")
@@ -93,16 +97,17 @@ def fit(
         raise P2Error(
             f"fit: {read.source} holds no run that can be fitted; `p2zoo check` says what is wrong with a log."
         )
-    for key, _ in groups(pruned):
+    for key, own in groups(pruned):
+        told: dict[str, Any] = {"group": key, "recipe": usual_recipe(own)}
         try:
             f = fit_group(chosen, on_text(pruned, key), key, loss, delta).fit
         except FitError as error:
-            rows.append({"group": key, "status": error.code, "message": str(error)})
+            rows.append(told | {"status": error.code, "message": str(error)})
             continue
         rows.append(
-            {"group": key, "status": str(f.status), "params": f.params, "objective": f.objective, "rmse": f.rmse}
-            | {"runs": f.n_runs, "pinned": f.pinned, "notes": list(f.notes)}
-        )
+            told | {"status": str(f.status), "params": f.params, "objective": f.objective, "rmse": f.rmse}
+            | {"runs": f.n_runs, "pinned": f.pinned, "notes": [*f.notes, *recipe_differences(own)]}
+        )  # fmt: skip
     if as_json:
         _print_json(
             {"data": _data(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows} | controls
@@ -340,9 +345,11 @@ def _show_findings(reports: "tuple[Report, ...]") -> None:
 
 
 def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
-    """A row a group; held parameters in brackets."""
+    """A row a group; held parameters in brackets. Then the recipes behind, and in what they differ."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+
+    from leaderboard.planning.recipe import recipe_words
 
     print(f"{law}: L = {latex}")
     table = Table(box=SIMPLE_HEAD)
@@ -358,6 +365,10 @@ def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
         table.add_row(*(group[n] for n in which), str(row.get("runs", "")), rmse, row["status"], parameters)
     _console().print(table)
     print("For parameters and tokens in billions; (held) ones cannot be told apart by these runs.")
+    for recipe in dict.fromkeys(recipe_words(row["recipe"]) for row in rows):
+        print(f"Trained with {recipe}.")
+    for note in dict.fromkeys(note for row in rows for note in row.get("notes", []) if " " in note):
+        print(note)
 
 
 def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
@@ -380,6 +391,8 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
 
 def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
     """The answer for people, the state of distance first; one that is too far has no number."""
+    from leaderboard.planning.recipe import recipe_words
+
     if answer.state == "too_far" and answer.status is None:
         print(f"too far to say: {answer.goal}.")
         print("\n".join(f"  {line}" for line in answer.why))
@@ -392,10 +405,7 @@ def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
         print("".join(f"  {line}\n" for line in answer.why), end="")
         return
     print(f"  predicted loss {answer.loss:.4f} nats/token, by {laws}; from {source}")
-    recipe = ", ".join(
-        f"{name.replace('_', ' ')} {value}" for name, value in answer.recipe.items() if value is not None
-    )
-    print(f"  trained like the runs: {recipe}")
+    print(f"  trained like the runs: {recipe_words(answer.recipe)}")
     if answer.intervals:
         print(f"  a new run: {', '.join(f'{answer.interval_words(e)} ({p} %)' for e, p in answer.intervals)}")
     for line in answer.why:

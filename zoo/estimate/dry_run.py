@@ -4,6 +4,7 @@ Needs the model's config only: from a local folder, or one that ships with p2zoo
 of the pruned model: the least that a training needs, and what it takes at the micro-batch a GPU would begin with.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from zoo.estimate.disk import disk_bytes
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.inputs.base_model import Source, describe
 from zoo.inputs.enough import check_enough
-from zoo.inputs.text import check_text
+from zoo.inputs.text import check_apart, check_text
 from zoo.pruning.plan import Plan, plan
 from zoo.recipe.files import to_yaml
 from zoo.recipe.grid import GRIDS
@@ -33,6 +34,7 @@ class Estimate:
     tokens: int
     evaluations: int
     text_tokens: int | None  # about as many hold the training text, where text and tokenizer are at hand
+    heldout_in_train: int | None = None  # held-out documents that stand in the training text too, where both are files
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers for programs."""
@@ -51,6 +53,7 @@ class Estimate:
             "tokens": self.tokens,
             "evaluations": self.evaluations,
             "text_tokens": self.text_tokens,
+            "heldout_in_train": self.heldout_in_train,
         }
 
 
@@ -77,6 +80,7 @@ def estimate(recipe: Recipe) -> Estimate:
         tokens=train.planned_tokens,
         evaluations=len(grid_steps(recipe, train.steps)) + 2,  # l0 and l_pruned
         text_tokens=check_enough(recipe, source.folder if source else None),
+        heldout_in_train=check_apart(recipe),
     )
 
 
@@ -86,25 +90,35 @@ def grid_steps(recipe: Recipe, steps: int) -> list[int]:
     return GRIDS[at.grid](steps, at.log_points, at.linear_points, at.linear_from)
 
 
-def report(found: Estimate) -> str:
-    """The estimate for people: the resolved recipe, then what it costs."""
-    lines = [to_yaml(found.recipe).rstrip(), "", f"# recipe {found.recipe.sha256[:16]}: what it costs"]
-    if found.plan is None or found.memory_bytes is None or found.least_bytes is None or found.disk_bytes is None:
+def report(planned: Estimate, more: Sequence[str] = ()) -> str:
+    """The estimate for people: the resolved recipe, what it costs, and `more` lines."""
+    lines = [to_yaml(planned.recipe).rstrip(), "", f"# recipe {planned.recipe.sha256[:16]}: what it costs"]
+    if (
+        planned.plan is None
+        or planned.memory_bytes is None
+        or planned.least_bytes is None
+        or planned.disk_bytes is None
+    ):
         lines.append(
-            f"pruning       known once {found.recipe.model.name} is downloaded; its config does not ship with p2zoo"
+            f"pruning       known once {planned.recipe.model.name} is downloaded; its config does not ship with p2zoo"
         )
     else:
-        lines.append(f"pruning       {found.plan.summary}")
+        lines.append(f"pruning       {planned.plan.summary}")
         lines.append(
-            f"memory        {found.memory_bytes / GIB:.2f} GiB while training, {found.least_bytes / GIB:.2f} GiB at "
-            "least (estimates)"
+            f"memory        {planned.memory_bytes / GIB:.2f} GiB while training, {planned.least_bytes / GIB:.2f} GiB "
+            "at least (estimates)"
         )
-        lines.append(f"disk          {found.disk_bytes / 1e9:.2f} GB for the run folder (estimate)")
-    lines.append(f"tokens        {found.tokens:,} in {found.steps:,} steps of {found.recipe.train.batch_tokens:,}")
-    if found.text_tokens is not None:
-        times = found.text_tokens / found.tokens
-        held = words.count(found.text_tokens)
+        lines.append(f"disk          {planned.disk_bytes / 1e9:.2f} GB for the run folder (estimate)")
+    lines.append(
+        f"tokens        {planned.tokens:,} in {planned.steps:,} steps of {planned.recipe.train.batch_tokens:,}"
+    )
+    if planned.text_tokens is not None:
+        times = planned.text_tokens / planned.tokens
+        held = words.count(planned.text_tokens)
         lines.append(f"text          holds about {held} tokens, {times:,.1f} times as many (by a sample)")
-    lines.append(f"evaluations   {found.evaluations} on {found.recipe.evaluate.tokens:,} held-out tokens each")
+    if planned.heldout_in_train:
+        lines.append(f"held-out      {planned.heldout_in_train:,} of its documents stand in the training text too")
+    lines.append(f"evaluations   {planned.evaluations} on {planned.recipe.evaluate.tokens:,} held-out tokens each")
+    lines += more
     lines.append("Dry run: nothing was downloaded, pruned or trained.")
     return "\n".join(lines)

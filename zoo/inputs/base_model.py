@@ -6,6 +6,7 @@ architectures are loaded, never code from a repository. Every way a download can
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.logs.hub_errors import OF_THE_HUB, unreadable
+from leaderboard.logs.hub_errors import OF_THE_HUB, Patience, link, offline, unreadable
 from leaderboard.shapes import ARCHITECTURES, Shape, bundled_config, shape_of
 from zoo.models import sizes
 from zoo.recipe.files import load_recipe
@@ -90,10 +91,12 @@ def resolve(
         return found
     found = _on_hub(spec)
     accept(found)  # refuses before the weights are fetched
-    try:
-        folder = Path(snapshot_download(spec.name, revision=found.revision, allow_patterns=_FILES))
-    except _FAILURES as error:
-        raise hub_error(error, spec) from error
+    folder = _fetch(spec, found.revision, _FILES)
+    if not any(folder.glob("*.safetensors")):
+        raise P2Error(
+            f"model.name: {spec.name} has no *.safetensors weights {'in the cache' if offline() else 'on the Hub'}; "
+            + (f"fetch them with `hf download {spec.name}`." if offline() else "name one that has.")
+        )
     return replace(found, folder=folder)
 
 
@@ -103,11 +106,21 @@ def look_up(spec: ModelSpec, beside: Path) -> Source:
 
 
 def _on_hub(spec: ModelSpec) -> Source:
+    folder = _fetch(spec, spec.revision, ["config.json"])
+    config = _read_config(folder / "config.json", f"model.name: {spec.name}")
+    return _source(spec, config, folder.name, None)  # a snapshot is named by its commit
+
+
+def _fetch(spec: ModelSpec, revision: str | None, files: list[str]) -> Path:
+    """The snapshot of a model in the cache, those files of it fetched; offline whatever of them is there."""
+
+    def download() -> str:
+        known = offline() or re.fullmatch(r"[0-9a-f]{40}", revision or "")
+        commit = revision if known else HfApi().model_info(spec.name, revision=revision).sha
+        return snapshot_download(spec.name, revision=commit, allow_patterns=files, local_files_only=offline())
+
     try:
-        commit = HfApi().model_info(spec.name, revision=spec.revision).sha
-        folder = Path(snapshot_download(spec.name, revision=commit, allow_patterns=["config.json"]))
-        config = _read_config(folder / "config.json", f"model.name: {spec.name}")
-        return _source(spec, config, commit, None)
+        return Path(Patience(attempts=4).insist(download))
     except _FAILURES as error:
         raise hub_error(error, spec) from error
 
@@ -116,7 +129,7 @@ def hub_error(error: Exception, spec: ModelSpec) -> P2Error:
     """What a failed download of a model means, and what to do."""
     if isinstance(error, P2Error):
         return error
-    page, instead = f"https://huggingface.co/{spec.name}", "or download the model to a folder and name it ./folder"
+    page, instead = link(spec.name), "or download the model to a folder and name it ./folder"
     return unreadable(error, f"model.name: {spec.name}", page, instead, spec.revision)
 
 

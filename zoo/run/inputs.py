@@ -8,16 +8,18 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from leaderboard.errors import P2Error
+from leaderboard.logs.hub_errors import offline
 from zoo.distributed import Team
 from zoo.estimate.disk import check_room, disk_bytes
 from zoo.estimate.dry_run import Estimate
 from zoo.estimate.memory import check_fits, this_machine
 from zoo.inputs import base_model, text
 from zoo.inputs.base_model import Source
-from zoo.inputs.gather import gather
+from zoo.inputs.gather import Trained, gather
 from zoo.inputs.scratch import initial_model
 from zoo.pruning.plan import Plan, plan
 from zoo.recipe.spec import ModelSpec, Recipe, TextSpec
+from zoo.run.extension import extension_of
 from zoo.run.folder import RunFolder
 from zoo.run.job import Inputs, Job
 
@@ -28,19 +30,34 @@ def read_inputs(job: Job) -> Inputs:
     """Everything that a run reads. Raises P2Error for what cannot be had, or changed since the run began."""
     recipe, folder = job.recipe, job.folder
     source, commits, planned = _found(job)
+    if offline() and not all(_local(recipe).values()):
+        pins = {"model": source.revision, **commits}
+        told = ", ".join(f"{part} at {str(pins[part])[:12]}" for part, local in _local(recipe).items() if not local)
+        job.say(f"offline, as asked: from the cache of this machine come {told}")
     check_room(folder.path, disk_bytes(planned.target, recipe.train))
     job.say(f"{recipe.name}: {planned.summary}")
     _pin(folder, {"model": source.revision, **commits})
     assert source.folder is not None
     tokenizer = base_model.load_tokenizer(source.folder)
+    job.stop.kept = True  # tokens are kept as they are made
     with job.stage("tokenizing the text"):
-        materials = gather(recipe, tokenizer, commits, folder.work / "train")
+        extension = extension_of(folder.state)
+        trained = None if extension is None else Trained(extension.stages, extension.text_sha256)
+        materials = gather(recipe, tokenizer, commits, folder.work / "train", trained)
     _pin(folder, {"heldout_sha256": materials.heldout_sha256})
     train = materials.train
     job.say(
         f"text: {train.tokens:,} training tokens ({recipe.train.packing} keeps {train.kept:.1%} of the text, "
         f"{train.padding:.1%} padding), {materials.heldout.tokens:,} held-out tokens"
     )
+    for part, rows in zip(("train", "heldout"), materials.without_text, strict=True):
+        if rows:
+            job.say(f"text: data.{part}: {rows:,} rows without text were passed over")
+    if materials.heldout_in_train:
+        job.say(
+            f"text: {materials.heldout_in_train:,} held-out documents stand in the training text too: the held-out "
+            "loss will be too low by what they teach; the log says so"
+        )
     return Inputs(source=source, plan=planned, tokenizer=tokenizer, materials=materials)
 
 
@@ -82,6 +99,11 @@ def _plan(estimate: Estimate, source: Source) -> Plan:
 def _at(spec: Spec, commit: str | None) -> Spec:
     """A model or text of the Hub at a commit; what lies on this machine has none."""
     return spec if spec.local or commit is None else replace(spec, revision=commit)
+
+
+def _local(recipe: Recipe) -> dict[str, bool]:
+    """Which inputs lie on this machine; the others are the Hub's."""
+    return {"model": recipe.model.local, "train": recipe.data.train.local, "heldout": recipe.data.heldout.local}
 
 
 def _pin(folder: RunFolder, inputs: Mapping[str, Any]) -> None:

@@ -23,7 +23,10 @@ _PROBE_ROWS = 2  # blocks that a saved model and the loaded one must agree on
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A run under way in this process; `saved` hears of each complete checkpoint."""
+    """A run under way in this process; `saved` hears of each complete checkpoint.
+
+    `keep`: the last one stays when the run is finished, so that an extension goes on with its optimiser.
+    """
 
     recipe: Recipe
     estimate: Estimate
@@ -32,6 +35,7 @@ class Job:
     stop: Stop
     console: Console
     saved: Callable[[], None]
+    keep: bool = False
 
     def say(self, message: str) -> None:
         """Tell the person who watches."""

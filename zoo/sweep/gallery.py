@@ -14,7 +14,7 @@ from leaderboard import LAWS, words
 from leaderboard.errors import FitError, P2Error
 from leaderboard.fitting.pooled import fit_group
 from leaderboard.logs.contract import CLM, UNKNOWN, curve_numbers
-from leaderboard.logs.origin import ORIGIN
+from leaderboard.logs.origin import ORIGIN, PROTOCOL
 from leaderboard.ranking.tracks import groups, on_text
 from zoo.run.plot import INK, QUIET
 
@@ -45,7 +45,8 @@ def gallery(frame: pd.DataFrame, law: str = "damage-drift", above: str = "l0") -
     grid = figure.subplots(rows, across, squeeze=False).ravel()
     norm = Normalize(frame["rate"].min(), frame["rate"].max())
     for axes, (key, group) in zip(grid, panels, strict=False):
-        apart = [key["objective"]] * (key["objective"] not in (CLM, UNKNOWN)) + [key.get(ORIGIN, "")]
+        apart = [key["objective"]] * (key["objective"] not in (CLM, UNKNOWN))
+        apart += [key.get(name, "") for name in (ORIGIN, PROTOCOL)]
         how = "".join(f", {words}" for words in apart if words)
         several = int(curve_numbers(group).max()) + 1 >= RUNS_FOR_A_LAW
         fitted = _predict(group, key, on_text(frame, key), law) if several else None
