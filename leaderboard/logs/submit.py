@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from leaderboard.errors import P2Error
-from leaderboard.logs.check import check_files, read_table
+from leaderboard.logs.check import check_files, read_log
 from leaderboard.logs.contract import schema
 from leaderboard.logs.findings import ERROR
 
@@ -71,7 +71,7 @@ def checked(path: Path) -> pa.Table:
         raise P2Error(
             "submit: the log is refused: " + "; ".join(str(f) for f in report.findings if f.severity == ERROR)
         )
-    table, _ = read_table(path)
+    table, _ = read_log(path)
     assert table is not None
     return _in_contract(table)
 
@@ -138,7 +138,7 @@ def stands(api: "HfApi", dataset: str, pull: Pull, user: str, run_id: str) -> pa
             )
         except RemoteEntryNotFoundError:
             return None
-        table, _ = read_table(Path(path))
+        table, _ = read_log(Path(path))
         return None if table is None else _in_contract(table)
 
 

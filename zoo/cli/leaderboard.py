@@ -48,6 +48,9 @@ def check(
         raise typer.Exit(check_pull(path.as_posix(), pr, comment, merge_if_clean, endpoint, as_json))
     if comment or merge_if_clean:
         raise P2Error("check: --comment and --merge-if-clean need --pr N.")
+    from leaderboard import child
+
+    child.prepare()  # while this process imports
     from leaderboard.logs.check import check_files, log_files
 
     if not path.exists():
@@ -406,10 +409,13 @@ def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
     print(f"{answer.state}{': ' + where if where else ' what was measured'}.")
     print(" ".join(answer.sentence()))
     laws = ", ".join(f"{name} {share:.0%}" for name, share in answer.weights.items() if share >= 0.005)
+    if answer.status == "already_met":
+        print("".join(f"  {line}\n" for line in answer.why), end="")
+        return
     print(f"  predicted loss {answer.loss:.4f} nats/token, by {laws}; from {source}")
     print(f"  trained like the runs: {recipe_words(answer.recipe)}")
-    if answer.tokens_80 and answer.tokens_95:
-        print(f"  a new run: {words.span(*answer.tokens_80)} tokens (80 %), {words.span(*answer.tokens_95)} (95 %)")
+    if answer.intervals:
+        print(f"  a new run: {', '.join(f'{answer.interval_words(e)} ({p} %)' for e, p in answer.intervals)}")
     for line in answer.why:
         print(f"  {line}")
     if answer.gpu_hours is not None and answer.cost is not None:

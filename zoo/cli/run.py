@@ -176,9 +176,9 @@ def _on_jobs(
         print(json.dumps(asked.as_dict(), indent=2) if as_json else describe(asked))
         print("Dry run: nothing was sent.", file=sys.stderr if as_json else sys.stdout)
         return
+    from leaderboard.logs.hub_errors import Patience
     from zoo.endpoint import hub
     from zoo.jobs.backup import RESULTS, download
-    from zoo.publish.client import Patience
 
     if out.exists():
         raise P2Error(f"{out}: exists; its log would be replaced by the job's. Choose a new folder with --out.")

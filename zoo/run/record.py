@@ -68,7 +68,7 @@ def finish(job: Job, inputs: Inputs) -> dict[str, Any]:
             columns["l_pruned"],
             f"{recipe.name}, {columns['base_model']}",
         )
-    (report,) = check_files([log]).reports
+    (report,) = check_files([log], own=True).reports
     if not report.ok:
         raise RunFailed(f"{log}: does not pass the check of the leaderboard: " + "; ".join(map(str, report.findings)))
     write_atomic(folder.path / "recipe.yaml", to_yaml(recipe, folder.path))
@@ -76,6 +76,8 @@ def finish(job: Job, inputs: Inputs) -> dict[str, Any]:
     folder.update(
         status=FINISHED,
         run_id=run_id(columns),
+        base_model=columns["base_model"],
+        method=columns["method"],
         rate=plan.rate,
         rate_nonembedding=plan.rate_nonembedding,
         n0=plan.n0,
@@ -155,10 +157,13 @@ def log_columns(
         "eval_data_revision": inputs["heldout"],
         "eval_tokens": materials.heldout.tokens,
         "eval_bytes": materials.heldout_bytes,
+        "heldout_in_train": materials.heldout_in_train,
         "vocab_size": source.shape.vocab,
         "l0": state["l0"],
         "l_pruned": state["l_pruned"],
         **{name: state.get(name) for name in ("tokenizer_sha256", "yardstick_l0", "yardstick_l_pruned")},
+        "pruned_from": f"{recipe.ready.label}@{inputs['from'][:12]}" if recipe.ready else None,
+        "base_run": (state.get("origin") or {}).get("run_id"),
         "extends": extension.run_id if (extension := extension_of(state)) else None,
     }
 
