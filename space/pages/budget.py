@@ -243,7 +243,7 @@ def answer_html(found: Budget, predictor: Mixture, asked: Asked) -> str:
         pairs.append(("Predicted loss" if found.tokens else "Floor", words.loss(found.loss)))
     for name, ends in (("80 % of new runs", found.tokens_80), ("95 % of new runs", found.tokens_95)):
         if ends is not None and found.tokens:
-            pairs.append((name, words.span(*ends)))
+            pairs.append((name, found.interval_words(ends).replace(" tokens", "")))
     if found.gpu_hours is not None and asked.gpu:
         pairs.append((f"On one {asked.gpu.upper()}", words.time(found.gpu_hours)))
         pairs.append(("Cost", words.price(found.cost)))

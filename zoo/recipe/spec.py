@@ -327,6 +327,11 @@ class Recipe:
             raise P2Error("prune.method: a model trained from scratch is not pruned and has no teacher: none and clm.")
 
     @property
+    def ready(self) -> ModelSpec | None:
+        """The ready pruned model that is taken as it is, where there is one."""
+        return None if self.prune.from_ is None else ModelSpec(name=self.prune.from_, revision=self.prune.revision)
+
+    @property
     def objective(self) -> str:
         """What the log calls it; losses under different objectives share no fit."""
         return PRETRAIN if self.model.scratch is not None else self.train.objective_words
@@ -341,6 +346,8 @@ class Recipe:
         data = as_data(self)
         data.pop("hardware", None)
         data["model"]["name"] = self.model.label
+        if (ready := self.ready) is not None:
+            data["prune"]["from"] = ready.label
         if self.model.scratch is not None and self.model.scratch.tokenizer is not None:
             data["model"]["scratch"]["tokenizer"] = PurePosixPath(self.model.scratch.tokenizer).name
         if self.train.distill is not None:

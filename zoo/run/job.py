@@ -15,6 +15,7 @@ from zoo.inputs.gather import Materials
 from zoo.preemption import Stop
 from zoo.progress import stage
 from zoo.pruning.plan import Plan
+from zoo.pruning.ready import Ready
 from zoo.recipe.spec import Recipe
 from zoo.run.folder import RunFolder
 
@@ -48,9 +49,11 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The base model with its files here, how it is pruned, and everything to read."""
+    """The base model with its files here, how it is pruned, and everything to read; `ready`: pruned elsewhere."""
 
     source: Source
+    ready: Source | None = None
+    examined: Ready | None = None
     plan: Plan
     tokenizer: Any
     materials: Materials

@@ -76,6 +76,8 @@ def finish(job: Job, inputs: Inputs) -> dict[str, Any]:
     folder.update(
         status=FINISHED,
         run_id=run_id(columns),
+        base_model=columns["base_model"],
+        method=columns["method"],
         rate=plan.rate,
         rate_nonembedding=plan.rate_nonembedding,
         n0=plan.n0,
@@ -159,6 +161,9 @@ def log_columns(
         "vocab_size": source.shape.vocab,
         "l0": state["l0"],
         "l_pruned": state["l_pruned"],
+        **{name: state.get(name) for name in ("tokenizer_sha256", "yardstick_l0", "yardstick_l_pruned")},
+        "pruned_from": f"{recipe.ready.label}@{inputs['from'][:12]}" if recipe.ready else None,
+        "base_run": (state.get("origin") or {}).get("run_id"),
         "extends": extension.run_id if (extension := extension_of(state)) else None,
     }
 
