@@ -12,6 +12,7 @@ from leaderboard.errors import P2Error
 from leaderboard.logs.contract import DISTILL
 from zoo.distributed import Team
 from zoo.estimate.dry_run import grid_steps
+from zoo.estimate.pilot import pilot_steps
 from zoo.evaluation.heldout import heldout_loss
 from zoo.inputs import base_model
 from zoo.preemption import preempted
@@ -28,7 +29,10 @@ from zoo.training.trainer import Training, post_train, tokens_after
 
 
 def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
-    """The model post-trained, from the last complete checkpoint if there is one. Raises Preempted when stopped."""
+    """The model post-trained, from the last complete checkpoint if there is one; None where a pilot ends before.
+
+    Raises Preempted when stopped.
+    """
     folder, spec, team = job.folder, job.recipe.train, job.team
     extension = extension_of(folder.state)
     if extension is not None:
@@ -45,6 +49,8 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
     else:
         folder.keep_rows(-1)
         folder.append({"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0})
+    if job.pilot is not None and start["tokens"] >= job.pilot:
+        return None
     tokens = tokens_after(inputs.materials.train, spec) + (extension.tokens if extension else 0)
     steps_before = extension.steps if extension else 0
     steps = steps_before + len(tokens) - 1
@@ -58,7 +64,7 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
 
         curve = Curve(
             tokens=tokens,
-            grid=[step - steps_before for step in grid_steps(job.recipe, steps) if step > steps_before],
+            grid=[step - steps_before for step in _grid(job, steps) if step > steps_before],
             checkpoint_tokens=spec.checkpoint_tokens,
             measure=lambda: heldout_loss(model, inputs.materials.heldout, team),
             write=write,
@@ -67,6 +73,7 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
             start=start,
             saved=job.saved,
             stop=lambda: job.stop.asked,
+            until=job.pilot,
             team=team,
         )
         known = folder.state.get("execution")
@@ -83,11 +90,20 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
                 teacher=_teacher(job, inputs),
             )
             post_train(training, [curve, *others], at)
+    if curve.stopped and curve.reached:
+        folder.update(train_s=curve.train_s, train_tokens=curve.saved)
+        return None
     if curve.stopped:
         raise preempted(f"after {curve.saved:,} tokens, which are saved")
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), train_steps=steps, peak_memory_bytes=peak)
     return _whole(job, model) if team.launched else model
+
+
+def _grid(job: Job, steps: int) -> list[int]:
+    """Steps to measure after; a pilot measures some more, so that there is something to forecast from."""
+    more = [] if job.pilot is None else pilot_steps(job.recipe, job.pilot)
+    return sorted({*grid_steps(job.recipe, steps), *more})
 
 
 def _go_on(
