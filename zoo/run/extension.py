@@ -29,6 +29,7 @@ FREE = ("train.tokens", "train.checkpoint_tokens", "train.micro_batch", "train.g
 _STAY = (
     "inputs", "l0", "l0_by_source", "l_pruned", "removed", "calibration_sha256", "gate_pruned", "train_s",
     "train_tokens", "execution", "notes", "peak_memory_bytes", "dtype", "origin", "yardstick_l0", "yardstick_l_pruned",
+    "tokenizer_sha256",
 )  # fmt: skip
 
 

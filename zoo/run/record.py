@@ -169,6 +169,7 @@ def log_columns(
         "vocab_size": source.shape.vocab,
         "l0": state["l0"],
         "l_pruned": state["l_pruned"],
+        **{name: state.get(name) for name in ("tokenizer_sha256", "yardstick_l0", "yardstick_l_pruned")},
         "pruned_from": f"{recipe.ready.label}@{inputs['from'][:12]}" if recipe.ready else None,
         "base_run": (state.get("origin") or {}).get("run_id"),
         "extends": extension.run_id if (extension := extension_of(state)) else None,

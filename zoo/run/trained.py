@@ -14,6 +14,7 @@ from zoo.distributed import Team
 from zoo.estimate.dry_run import grid_steps
 from zoo.estimate.pilot import pilot_steps
 from zoo.evaluation.heldout import heldout_loss
+from zoo.evaluation.yardstick import Yardstick, landmarks
 from zoo.inputs import base_model
 from zoo.preemption import preempted
 from zoo.progress import TrainingBar
@@ -48,12 +49,16 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
         at, start, others = _go_on(job, inputs, extension, model)
     else:
         folder.keep_rows(-1)
-        folder.append({"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0})
+        folder.append(
+            {"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0}
+            | {"yardstick_loss": folder.state.get("yardstick_l_pruned")}
+        )
     if job.pilot is not None and start["tokens"] >= job.pilot:
         return None
     tokens = tokens_after(inputs.materials.train, spec) + (extension.tokens if extension else 0)
     steps_before = extension.steps if extension else 0
     steps = steps_before + len(tokens) - 1
+    grid = [step - steps_before for step in _grid(job, steps) if step > steps_before]
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with TrainingBar(job.console, int(tokens[-1]), start["tokens"]) as bar:
@@ -64,13 +69,14 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
 
         curve = Curve(
             tokens=tokens,
-            grid=[step - steps_before for step in _grid(job, steps) if step > steps_before],
+            grid=grid,
             checkpoint_tokens=spec.checkpoint_tokens,
             measure=lambda: heldout_loss(model, inputs.materials.heldout, team),
             write=write,
             tick=bar.tick,
             masks=_masks(job, model),
             start=start,
+            beside=_yardstick(job, inputs, model, landmarks(grid, tokens)),
             saved=job.saved,
             stop=lambda: job.stop.asked,
             until=job.pilot,
@@ -127,6 +133,12 @@ def _go_on(
         job.say(f"model/ is saved in {folder.state.get('dtype')}: it goes on from {loss:.4f}, not {extension.loss:.4f}")
     assert before is not None
     return None, start, [Rebuild(before)]
+
+
+def _yardstick(job: Job, inputs: Inputs, model: Any, steps: set[int]) -> Callable[[int], dict[str, Any]]:
+    """What the yardstick adds to the row of a step."""
+    yardstick = Yardstick.of(inputs.tokenizer)
+    return lambda step: {"yardstick_loss": yardstick.loss(model, job.team) if step in steps else None}
 
 
 def _whole(job: Job, model: Any) -> Any:

@@ -31,10 +31,10 @@ LOOK_S = 1.0  # between two looks at the losses of the steps; each waits for the
 class Curve(TrainerCallback):
     """Writes the loss curve of one post-training and keeps its checkpoints.
 
-    `tokens[step]` are tokens trained, `measure` gives the held-out loss, `write` takes a finished row and
-    `tick` the progress of a step. `masks` makes the keeper of a 2:4 model once the trainer has put it in place; `saved`
-    hears of each complete checkpoint. After `stop` says so, or `until` tokens are `reached`, the step is
-    saved and training ends; `stopped` then.
+    `tokens[step]` are tokens trained, `measure` gives the held-out loss, `beside` more columns of a step's row, `write`
+    takes a finished row and `tick` the progress of a step. `masks` makes the keeper of a 2:4 model once the trainer has
+    put it in place; `saved` hears of each complete checkpoint. After `stop` says so, or `until` tokens are `reached`,
+    the step is saved and training ends; `stopped` then.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Curve(TrainerCallback):
         tick: Callable[[int, float, float], None],
         masks: Callable[[], MaskKeeper] | None,
         start: Mapping[str, Any],
+        beside: Callable[[int], dict[str, Any]] = lambda step: {},
         saved: Callable[[], None] = lambda: None,
         stop: Callable[[], bool] = lambda: False,
         until: int | None = None,
@@ -58,6 +59,7 @@ class Curve(TrainerCallback):
         self.masks: MaskKeeper | None = None
         self.stop, self.team, self.stopped = stop, team, False
         self.until, self.reached = until, False
+        self.beside = beside
         self.loss_sum, self.loss_steps = start["loss_sum"], start["loss_steps"]
         self.saved, self.train_s = start["tokens"], start["train_s"]
         self.tell = saved
@@ -145,6 +147,7 @@ class Curve(TrainerCallback):
                 "train_loss": self.loss_sum / self.loss_steps,
                 "lr": self.lr,
                 "wall_s": round(self.train_s, 3),
+                **self.beside(step),
             }
         )
         self.loss_sum, self.loss_steps = 0.0, 0
