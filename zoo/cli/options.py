@@ -37,6 +37,10 @@ Resume = Annotated[
 KeepOptimizer = Annotated[
     bool, typer.Option("--keep-optimizer", help="Leave the last checkpoint, so that an extension goes on exactly.")
 ]
+Pilot = Annotated[
+    str | None,
+    typer.Option(metavar="SHARE|COUNT", help="Run just the beginning, 2% or 10M tokens, and forecast the rest."),
+]
 Gpus = Annotated[
     int | None, typer.Option(min=1, help="GPUs to share the model and each step, by FSDP2; default: the recipe's.")
 ]

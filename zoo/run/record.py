@@ -72,6 +72,7 @@ def finish(job: Job, inputs: Inputs) -> dict[str, Any]:
     if not report.ok:
         raise RunFailed(f"{log}: does not pass the check of the leaderboard: " + "; ".join(map(str, report.findings)))
     write_atomic(folder.path / "recipe.yaml", to_yaml(recipe, folder.path))
+    folder.state.pop("columns", None)
     last, damage = rows[-1], columns["l_pruned"] - columns["l0"]
     folder.update(
         status=FINISHED,
@@ -111,12 +112,19 @@ def _leave_checkpoint(folder: RunFolder, keep: bool) -> None:
         shutil.rmtree(folder.path / KEPT, ignore_errors=True)
 
 
+def note_columns(job: Job, inputs: Inputs) -> None:
+    """Write what is known of the log before the training, so that a forecast of the rows so far knows the run."""
+    columns = log_columns(job.folder.state, job.recipe, inputs.source, inputs.plan, inputs.materials, job.team.size)
+    known = {name: value for name, value in columns.items() if isinstance(value, int | float | str)}
+    job.folder.update(columns=known)
+
+
 def log_columns(
     state: dict[str, Any], recipe: Recipe, source: Source, plan: Plan, materials: Materials, processes: int = 1
 ) -> dict[str, Any]:
     """The run-level columns of the log; `processes` trained, a GPU each."""
     train, inputs = recipe.train, state["inputs"]
-    speed = state["train_tokens"] / state["train_s"]
+    speed = state["train_tokens"] / state["train_s"] if "train_s" in state else None
     teacher = source.shape if train.teacher_in_memory else None
     executed = Execution(**state["execution"]).as_software() if "execution" in state else {}
     return {
@@ -152,7 +160,7 @@ def log_columns(
         "tokens_planned": train.planned_tokens,
         "seed": train.seed,
         "tokens_per_second": speed,
-        "mfu": mfu(plan.target, train.seq_len, speed, hardware(processes), processes, teacher),
+        "mfu": speed and mfu(plan.target, train.seq_len, speed, hardware(processes), processes, teacher),
         "eval_data": f"{recipe.data.heldout.label}@{inputs['heldout'][:12]}",
         "eval_data_revision": inputs["heldout"],
         "eval_tokens": materials.heldout.tokens,

@@ -12,6 +12,7 @@ from leaderboard.errors import P2Error
 from zoo.distributed import Team
 from zoo.estimate.dry_run import grid_steps
 from zoo.estimate.flops import forward_flops
+from zoo.estimate.pilot import pilot_steps
 from zoo.evaluation.heldout import heldout_loss
 from zoo.evaluation.yardstick import Yardstick, landmarks
 from zoo.inputs import base_model
@@ -31,7 +32,10 @@ from zoo.training.trainer import Training, post_train, tokens_after
 
 
 def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
-    """The model post-trained, from the last complete checkpoint if there is one. Raises Preempted when stopped."""
+    """The model post-trained, from the last complete checkpoint if there is one; None where a pilot ends before.
+
+    Raises Preempted when stopped.
+    """
     folder, spec, team = job.folder, job.recipe.train, job.team
     extension = extension_of(folder.state)
     if extension is not None:
@@ -51,10 +55,12 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
             {"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0}
             | {"yardstick_loss": folder.state.get("yardstick_l_pruned")}
         )
+    if job.pilot is not None and start["tokens"] >= job.pilot:
+        return None
     tokens = tokens_after(inputs.materials.train, spec) + (extension.tokens if extension else 0)
     steps_before = extension.steps if extension else 0
     steps = steps_before + len(tokens) - 1
-    grid = [step - steps_before for step in grid_steps(job.recipe, steps) if step > steps_before]
+    grid = [step - steps_before for step in _grid(job, steps) if step > steps_before]
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with TrainingBar(job.console, int(tokens[-1]), start["tokens"]) as bar:
@@ -75,6 +81,7 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
             beside=_yardstick(job, inputs, model, landmarks(grid, tokens)),
             saved=job.saved,
             stop=lambda: job.stop.asked,
+            until=job.pilot,
             team=team,
         )
         known = folder.state.get("execution")
@@ -93,11 +100,20 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
                 kept=kept,
             )
             post_train(training, [curve, *others], at)
+    if curve.stopped and curve.reached:
+        folder.update(train_s=curve.train_s, train_tokens=curve.saved)
+        return None
     if curve.stopped:
         raise preempted(f"after {curve.saved:,} tokens, which are saved")
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), train_steps=steps, peak_memory_bytes=peak)
     return _whole(job, model) if team.launched else model
+
+
+def _grid(job: Job, steps: int) -> list[int]:
+    """Steps to measure after; a pilot measures some more, so that there is something to forecast from."""
+    more = [] if job.pilot is None else pilot_steps(job.recipe, job.pilot)
+    return sorted({*grid_steps(job.recipe, steps), *more})
 
 
 def _go_on(
