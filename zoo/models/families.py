@@ -1,8 +1,13 @@
 """The model families: an architecture (its torch-free twin in leaderboard/shapes) and where its modules are."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from leaderboard.errors import unknown_name
 from leaderboard.shapes import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from zoo.recipe.spec import LoraSpec
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,15 @@ class Modules:
     def layer(self, index: int, name: str) -> str:
         """Full name of a module inside layer `index`."""
         return f"{self.layers}.{index}.{name}"
+
+
+def check_targets(lora: "LoraSpec", model_type: str) -> tuple[str, ...]:
+    """The linear maps that adapters go on, by the names that a layer has; P2Error for one that is not there."""
+    names = [linear.rpartition(".")[2] for linear in MODULES[model_type].linears if linear]
+    for target in lora.targets:
+        if target not in names:
+            raise unknown_name("module", target, names, "train.lora.targets")
+    return lora.targets or tuple(names)
 
 
 # Llama's names, unless a row says otherwise.
