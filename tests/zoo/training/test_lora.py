@@ -131,8 +131,12 @@ def test_resumed_to_the_bit(build, bench_folder, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["depth", "width", "2:4"])
 def test_a_run_with_adapters_is_a_plain_checkpoint_and_a_group_of_its_own(bench_folder, tmp_path, method):
-    settings = ["train.tokens=512", "evaluate.tokens=64", "train.lora.rank=4", f"prune={{method: '{method}'}}"]
-    settings += [] if method == "2:4" else ["prune.rate=0.197" if method == "depth" else "prune.rate=0.2"]
+    settings = ["train.tokens=512", "evaluate.tokens=64", "train.lora.rank=4"]
+    settings += {
+        "depth": [],
+        "width": ["prune.method=width", "prune.rate=0.2"],
+        "2:4": ["prune.method=2:4", "prune.rate=null"],
+    }[method]
     recipe = load_recipe(bench_folder / "recipe.yaml", settings)
     state = run(recipe, tmp_path / "run", console=Console(quiet=True))
     frame = load_logs(tmp_path / "run").frame
