@@ -74,7 +74,7 @@ def estimate(recipe: Recipe) -> Estimate:
     planned, examined = _plan(recipe, source, ready)
     train = recipe.train
     if source is not None and train.lora is not None:
-        check_targets(train.lora, source.config["model_type"])
+        check_targets(train.lora.targets, source.config["model_type"])
     if recipe.hardware and recipe.hardware.gpus > 1:
         check_shared(train, recipe.hardware.gpus)
     first = train.micro_batch or max(1, min(PASS_TOKENS["cuda"], train.batch_tokens) // train.seq_len)

@@ -1,13 +1,9 @@
 """The model families: an architecture (its torch-free twin in leaderboard/shapes) and where its modules are."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from leaderboard.errors import unknown_name
 from leaderboard.shapes import ARCHITECTURES
-
-if TYPE_CHECKING:
-    from zoo.recipe.spec import LoraSpec
 
 
 @dataclass(frozen=True)
@@ -39,13 +35,13 @@ class Modules:
         return f"{self.layers}.{index}.{name}"
 
 
-def check_targets(lora: "LoraSpec", model_type: str) -> tuple[str, ...]:
-    """The linear maps that adapters go on, by the names that a layer has; P2Error for one that is not there."""
+def check_targets(targets: tuple[str, ...], model_type: str) -> tuple[str, ...]:
+    """The linear maps of a layer that LoRA's adapters go on, all where none is named; P2Error for one not there."""
     names = [linear.rpartition(".")[2] for linear in MODULES[model_type].linears if linear]
-    for target in lora.targets:
+    for target in targets:
         if target not in names:
             raise unknown_name("module", target, names, "train.lora.targets")
-    return lora.targets or tuple(names)
+    return targets or tuple(names)
 
 
 # Llama's names, unless a row says otherwise.

@@ -92,7 +92,7 @@ def _sources(job: Job) -> tuple[Source, dict[str, str], Plan, tuple[Source, Read
         check_memory(recipe, plans[0], job.team)
         check_teacher(recipe, source)
         if recipe.train.lora is not None:
-            check_targets(recipe.train.lora, source.config["model_type"])
+            check_targets(recipe.train.lora.targets, source.config["model_type"])
 
     with job.stage("finding the model and the text, downloading what is not here"):
         if recipe.model.scratch is None:

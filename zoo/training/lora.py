@@ -33,7 +33,7 @@ def adapted(model: PreTrainedModel, lora: LoraSpec, seed: int, sparse: Sparse | 
         from peft.tuners.lora import Linear
     except ImportError as error:
         raise P2Error("train.lora: needs the package peft; `pip install peft`, or the extra `train`.") from error
-    targets = check_targets(lora, model.config.model_type)
+    targets = check_targets(lora.targets, model.config.model_type)
     config = LoraConfig(r=lora.rank, lora_alpha=lora.scaled, target_modules=list(targets))  # type: ignore[arg-type]
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name of before
