@@ -32,7 +32,7 @@ LATER = "tokens"  # the track of those
 UNTESTED = ("p2", "capacity", "damage", "capacity-damage")  # who answers where no law can be tested
 RECIPE = {
     "schedule": "schedule", "peak_rate": "lr_peak", "batch": "batch_tokens", "text": "eval_data",
-    "objective": "objective",
+    "objective": "objective", "vocabulary": "vocab_size",
 }  # fmt: skip
 _heldout = Once(KEPT)
 

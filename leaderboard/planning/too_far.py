@@ -22,18 +22,15 @@ SAME_SIZE = 0.1  # a base whose parameters differ by less than this share is tak
 USUAL_GPU = "h100"
 SHOWN = 3  # published recoveries beside an answer
 USUAL_TOKENS = 81.92e6  # of most of them
-UNIT = {"size": "parameters", "rate": "removed", "tokens": "tokens"}
 
 
 def missing_words(
     fitted: Mixture, question: "Question", evidence: Sequence[Mapping[str, Any]], gpu: str | None
 ) -> tuple[str, ...]:
     """Sentences: what the logs lack for the question, published recoveries near it, the pilot that would answer."""
-    lacking = [
-        f"{way.value:.3g} {UNIT[way.what]} is {way.factor:.3g} times outside what was measured, "
-        f"{way.low:.3g} to {way.high:.3g}"
-        for way in fitted.range.ways(question.n0, question.rate, None)
-    ] or ["the goal lies beyond ten times the tokens that any run was trained on"]
+    lacking = [way.sentence().removesuffix(".") for way in fitted.range.ways(question.n0, question.rate, None)] or [
+        "the goal lies beyond ten times the tokens that any run was trained on"
+    ]
     first = f"These logs cannot answer: {'; '.join(lacking)}. So far outside, laws that fit alike disagree."
     pilot = pilot_words(fitted, question, gpu or USUAL_GPU)
     return (first, *map(recovery_words, evidence), *expected_words(question), pilot)
