@@ -1,6 +1,6 @@
 """Other ways to the deployed size of a planned run: which are worth a look, and what each costs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -56,9 +56,8 @@ def with_own(rows: pd.DataFrame, question: Question, fitted: Mixture, tokens: fl
         "runs": fitted.n_runs, "note": "",
     }  # fmt: skip
     others = rows[(rows["base_model"] != name) | (rows["method"] != question.method)]
-    columns: Sequence[str] = list(rows.columns)
-    every = [{c: row.get(c, np.nan) for c in columns}, *others.to_dict("records")]
-    return pd.DataFrame(every, columns=columns).sort_values(["loss", "base_model", "method"], ignore_index=True)
+    every: pd.DataFrame = pd.DataFrame([row, *others.to_dict("records")], columns=rows.columns)
+    return every.sort_values(["loss", "base_model", "method"], ignore_index=True)
 
 
 def priced(rows: pd.DataFrame, question: Question, gpu: str | None = None, price: float | None = None) -> pd.DataFrame:

@@ -54,7 +54,8 @@ def changed(form: Form, before: Mapping[str, Any]) -> Form:
     stale = {follower for name in new for follower in FOLLOWS.get(name, ())} - new
     if form.base == OWN:
         stale -= {"l0"}
-    return replace(form, **{name: DEFAULTS[name] if name == "base" else None for name in stale})
+    blank: dict[str, Any] = {name: DEFAULTS[name] if name == "base" else None for name in stale}
+    return replace(form, **blank)
 
 
 def completed(form: Form, board: Board) -> Form:
@@ -133,7 +134,7 @@ def question(form: Form) -> Question:
         if getattr(form, name) is None:
             raise P2Error(f"Give {label} to get an answer.")
     known = {name: getattr(form, name) for name in ("family", "method", "rate", "n0", "l0", "l_pruned")}
-    return Question(**known, **{form.goal: form.value})
+    return Question(**known | {form.goal: form.value})
 
 
 def told(form: Form, board: Board) -> dict[str, Any]:
