@@ -18,7 +18,7 @@ from leaderboard.fitting.result import Fit, Status, require_inputs
 from leaderboard.fitting.solve import solve
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, usable
-from leaderboard.logs.origin import origins
+from leaderboard.logs.origin import origins, protocol
 
 SAME = 1e-6  # relative: objectives this near are one optimum
 FLAT = 1e7  # condition of the scaled Jacobian from which a direction is called flat
@@ -115,6 +115,11 @@ def _one_text(frame: pd.DataFrame) -> None:
     if len(apart := origins(frame)) > 1:
         names = " and ".join(name or "p2zoo's own" for name in apart)
         raise FitError("mixed_groups", f"fit: the frame mixes runs that are {names}; fit one at a time.")
+    if len(ways := set(protocol(frame))) > 1:
+        raise FitError(
+            "mixed_groups",
+            f"fit: the frame mixes runs measured with {' and with '.join(sorted(ways))}; fit one at a time.",
+        )
     if mixed := _mixed(frame, GROUP[2:]):
         raise FitError(
             "mixed_groups",

@@ -14,6 +14,7 @@ from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array, Columns, Law
 from leaderboard.logs.contract import GROUP, require
+from leaderboard.logs.methods import METHODS, takes_rate
 from leaderboard.planning.distance import WIDEST, State, within_reach
 from leaderboard.planning.gpus import check_offer, gpu_hours
 from leaderboard.planning.mixture import RUNS_FOR_AN_INTERVAL, Band, Mixture
@@ -85,6 +86,18 @@ class Budget:
         most = "At most " if self.at_most else ""
         return f"{most}{words.count(self.tokens, long=True)} tokens", f"reach the goal: {self.goal}."
 
+    @property
+    def intervals(self) -> list[tuple[tuple[float, float], int]]:
+        """The intervals there are, each with its percentage."""
+        return [(ends, level) for ends, level in ((self.tokens_80, 80), (self.tokens_95, 95)) if ends is not None]
+
+    def interval_words(self, ends: tuple[float, float]) -> str:
+        """An interval in words: an end that only bounds the answer is told as a bound."""
+        low, high = ends
+        if high >= MOST_TOKENS:
+            return f"{words.count(low)} tokens or more"
+        return f"{words.span(low, high)} tokens" if low < high else f"at most {words.count(high)} tokens"
+
     def as_dict(self) -> dict[str, object]:
         """JSON form, in the contract's keys."""
         keys = (
@@ -124,6 +137,8 @@ class Question:
         for name, fine, allowed in checks:
             if not fine:
                 raise P2Error(f"budget: {name} is {getattr(self, name)!r}; it must be {allowed}.")
+        if not takes_rate(self.method) and self.rate > (most := METHODS[self.method].zeros or 1.0):
+            raise P2Error(f"budget: rate is {self.rate}; {self.method} takes at most {most:g} of all parameters.")
         if sum(v is not None for v in (self.target_loss, self.excess, self.gain)) > 1:
             raise P2Error("budget: give one goal: a target loss, an excess over l0, or a marginal gain.")
 
@@ -233,7 +248,8 @@ def answer(
     evidence = tuple(nearest_recoveries(question))
     if budget.state is State.TOO_FAR:
         missing = missing_words(fitted, question, evidence, gpu)
-        return _without_numbers(replace(budget, evidence=evidence, warning=missing[0]), missing)
+        why = (*sense_words(question), *missing)
+        return _without_numbers(replace(budget, evidence=evidence, warning=missing[0]), why)
     budget = replace(budget, evidence=evidence, warning=_warning(budget, fitted, question))
     return _priced(replace(budget, why=(*budget.why, *_notes(budget, fitted, question))), question, gpu, price)
 
@@ -248,7 +264,7 @@ def _without_numbers(budget: Budget, why: tuple[str, ...]) -> Budget:
         tokens_80=None,
         tokens_95=None,
         at_most=False,
-        why=(*why, *budget.why),
+        why=why,
     )
 
 
@@ -261,9 +277,22 @@ def _warning(budget: Budget, fitted: Mixture, question: Question) -> str | None:
     return " ".join(said) or None
 
 
+def sense_words(question: Question) -> list[str]:
+    """What is odd about a question, for whoever mistyped it or took losses on two texts."""
+    odd = []
+    if question.l_pruned is not None and question.l_pruned < question.l0:
+        odd.append("l_pruned lies below l0: pruning does not improve a model. Were both measured on the same text?")
+    if question.target is not None and question.target < question.l0:
+        odd.append(
+            "The goal lies below the loss before pruning: what reaches it is training on this text, which a control, "
+            "the unpruned base trained alike, would show."
+        )
+    return odd
+
+
 def _notes(budget: Budget, fitted: Mixture, question: Question) -> list[str]:
     """What the figures alone do not say."""
-    notes = []
+    notes = sense_words(question)
     if budget.status is BudgetStatus.UNREACHABLE and budget.loss is not None:
         notes.append(_floor_words(question, budget.loss))
     if budget.at_most:

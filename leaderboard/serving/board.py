@@ -15,7 +15,7 @@ from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
 from leaderboard.logs.frame import Logs
-from leaderboard.logs.origin import ORIGIN, origin
+from leaderboard.logs.origin import ORIGIN, PROTOCOL, WORDS, origin, protocol
 from leaderboard.once import Once
 from leaderboard.planning.bases import BASES, Base, measured_bases, with_losses
 from leaderboard.planning.budget import NEEDED, Budget, Question, answer
@@ -80,7 +80,13 @@ class Board:
     @cached_property
     def _heads(self) -> pd.DataFrame:
         """A usable row for each run and group: enough to tell which group is meant."""
-        return usable(self.frame).drop_duplicates(["run_id", *GROUP])
+        return usable(self.frame).drop_duplicates(["run_id", *GROUP, *(name for name in WORDS if name in self.frame)])
+
+    @cached_property
+    def _protocols(self) -> dict[str, str]:
+        """How each run that can be fitted was measured, by its name; empty where its text was measured in one way."""
+        rows = usable(self.frame)
+        return dict(zip(_names(rows), protocol(rows), strict=True))
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -233,11 +239,12 @@ class Board:
         """
         said = pd.Series(float("nan"), index=rows.index)
         names = {name: rows[name].astype(str) for name in GROUP}
+        ways = _names(rows).map(self._protocols)
         for key, found in self.fits(law):
-            own = pd.Series(True, index=rows.index)
+            own = pd.Series(origin(rows) == key.get(ORIGIN, ""), index=rows.index)
             for name in GROUP:
                 own &= names[name] == key[name]
-            own &= origin(rows) == key.get(ORIGIN, "")
+            own &= ways == key.get(PROTOCOL, "")
             if isinstance(found, Fit) and own.any():
                 said[own] = found.predict(rows[own])
         return rows.assign(
@@ -256,3 +263,9 @@ class Board:
         own = own[(own["contributor"] == contributor).to_numpy()] if contributor else own
         first = curve_numbers(own) == 0 if len(own) else slice(0)
         return own[first].sort_values("tokens", ignore_index=True)
+
+
+def _names(rows: pd.DataFrame) -> pd.Series:
+    """The name of each row's run, contributor/run_id."""
+    names: pd.Series = rows["contributor"].astype(str) + "/" + rows["run_id"].astype(str)
+    return names

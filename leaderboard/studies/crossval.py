@@ -69,7 +69,7 @@ def cross_validate(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None) -
     rows = standard(usable(frame)).reset_index(drop=True)
     if rows.empty:
         raise P2Error("crossval: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
-    for _, text in rows.groupby(list(GROUP[2:]), observed=True):
+    for _, text in groups(rows, GROUP[2:]):
         text = text.reset_index(drop=True)
         for fold in folds(text):
             if fold.test.any() and not fold.held.all():

@@ -106,8 +106,8 @@ class Functions:
             goal is unreachable), at_most (the goal is met at the fewest tokens that any run measured), tokens_80 and
             tokens_95 (intervals for a new run), loss (nats per token), status (reached, already_met, unreachable), law
             (`mixture` of several), weights (their shares), group, extrapolation (factors beyond the measured range, 1
-            inside), recipe (schedule, peak_rate, batch, text of the runs), evidence (published recoveries near it),
-            gpu_hours, cost (US dollars) and why (sentences).
+            inside), recipe (schedule, peak_rate, batch, precision, text of the runs), evidence (published recoveries
+            near it), gpu_hours, cost (US dollars) and why (sentences).
 
         Example:
             budget(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, excess=0.05, gpu="h100")
@@ -202,9 +202,9 @@ class Functions:
             level: Share of new runs whose loss falls within low and high, e.g. 0.8.
 
         Returns:
-            law (`mixture` of several), weights (their shares), group, level, why (sentences) and `losses`: tokens,
-            loss, low, high, state; losses in nats per token. low and high are null where there are too few runs for an
-            interval, all three where the state is too_far.
+            law (`mixture` of several), weights (their shares), group, recipe (how the runs were trained), level, why
+            (sentences) and `losses`: tokens, loss, low, high, state; losses in nats per token. low and high are null
+            where there are too few runs for an interval, all three where the state is too_far.
 
         Example:
             predict(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, tokens=[1e6, 1e7])
@@ -224,6 +224,7 @@ class Functions:
             "law": found.law,
             "weights": found.named_weights(asked.curve(np.array(tokens[:1], dtype=float))),
             "group": found.group,
+            "recipe": as_json.plain(found.recipe),
             "level": level,
             "why": list(found.why),
             "losses": losses,

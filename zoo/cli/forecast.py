@@ -75,6 +75,8 @@ def _show(told: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from leaderboard.planning.recipe import recipe_words
+
     now = told["now"]
     print(OF_STATE[told["state"]])
     print(f"Now {now['loss']:.4f} nats/token at {words.count(now['tokens'])} tokens, from {now['rows']} rows.")
@@ -93,6 +95,8 @@ def _show(told: dict[str, Any]) -> None:
         f"Training as long again wins {twice['gain']:.4f} nats ({_between(twice['low_80'], twice['high_80'])}, 80 %)"
         f"{_cost_words(twice)}."
     )
+    if recipe := recipe_words(told["recipe"]):
+        print(f"  The run: {recipe}.")
     for line in told["why"]:
         print(f"  {line}")
 

@@ -136,7 +136,7 @@ def _refuse_repeats(logs: "list[Imported]") -> None:
         return
     with tempfile.TemporaryDirectory(prefix="p2zoo-") as work:
         paths = [write_imported(Path(work) / f"{i}.parquet", log) for i, log in enumerate(logs)]
-        reports = check_files(paths, [log.run for log in logs]).reports
+        reports = check_files(paths, [log.run for log in logs], own=True).reports
     if bad := next((report for report in reports if not report.ok), None):
         found = next(finding for finding in bad.findings if finding.severity == ERROR)
         raise P2Error(f"import: {printable(bad.path)}: {found} Name the run that is meant by --run.")

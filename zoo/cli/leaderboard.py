@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 Logs = Annotated[str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OverControl = Annotated[
+    bool, typer.Option("--over-control", help="Losses over those of each run's control; runs without one left out.")
+]
 
 
 def check(
@@ -44,6 +48,9 @@ def check(
         raise typer.Exit(check_pull(path.as_posix(), pr, comment, merge_if_clean, endpoint, as_json))
     if comment or merge_if_clean:
         raise P2Error("check: --comment and --merge-if-clean need --pr N.")
+    from leaderboard import child
+
+    child.prepare()  # while this process imports
     from leaderboard.logs.check import check_files, log_files
 
     if not path.exists():
@@ -64,6 +71,7 @@ def fit(
     law: Annotated[str, typer.Option(help="Name of the law, or FILE.py:NAME for one of your own.")] = "p2",
     loss: Annotated[str, typer.Option(help="ls, log-ls, huber or log-huber.")] = "ls",
     delta: Annotated[float, typer.Option(help="Width of the Huber loss.")] = 1e-3,
+    over_control: OverControl = False,
     as_json: Json = False,
 ) -> None:
     """Fit one law for every group and show its numbers (for parameters and tokens in billions).
@@ -76,31 +84,37 @@ def fit(
     from leaderboard.errors import FitError
     from leaderboard.fitting.pooled import fit_group
     from leaderboard.laws.user import find_law
+    from leaderboard.planning.recipe import recipe_differences, usual_recipe
     from leaderboard.ranking.tracks import groups, on_text
 
     chosen = find_law(law, "fit")
     read = load_logs(logs)
     _warn(read)
+    read, controls = _controlled(read, over_control)
     rows: list[dict[str, Any]] = []
     pruned = read.frame[read.frame["method"] != "none"]
     if pruned.empty:
         raise P2Error(
             f"fit: {read.source} holds no run that can be fitted; `p2zoo check` says what is wrong with a log."
         )
-    for key, _ in groups(pruned):
+    for key, own in groups(pruned):
+        told: dict[str, Any] = {"group": key, "recipe": usual_recipe(own)}
         try:
             f = fit_group(chosen, on_text(pruned, key), key, loss, delta).fit
         except FitError as error:
-            rows.append({"group": key, "status": error.code, "message": str(error)})
+            rows.append(told | {"status": error.code, "message": str(error)})
             continue
         rows.append(
-            {"group": key, "status": str(f.status), "params": f.params, "objective": f.objective, "rmse": f.rmse}
-            | {"runs": f.n_runs, "pinned": f.pinned, "notes": list(f.notes)}
-        )
+            told | {"status": str(f.status), "params": f.params, "objective": f.objective, "rmse": f.rmse}
+            | {"runs": f.n_runs, "pinned": f.pinned, "notes": [*f.notes, *recipe_differences(own)]}
+        )  # fmt: skip
     if as_json:
-        _print_json({"data": _data(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows})
+        _print_json(
+            {"data": _data(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows} | controls
+        )
     else:
         _show_fits(chosen.name, chosen.latex, rows)
+        print(*controls.values(), sep="\n", end="\n" * bool(controls))
 
 
 def rank(
@@ -114,6 +128,7 @@ def rank(
     calibration: Annotated[
         bool, typer.Option("--calibration", help="Instead: what the intervals of budgets cover, in minutes.")
     ] = False,
+    over_control: OverControl = False,
     as_json: Json = False,
 ) -> None:
     """Rank laws by how well they predict the slope of unseen curves (ASD).
@@ -131,6 +146,7 @@ def rank(
         raise P2Error("rank: --calibration judges the budgets of these logs; it goes with no other option.")
     read = load_logs(logs)
     _warn(read)
+    read, controls = _controlled(read, over_control)
     if calibration:
         _calibration(read, as_json)
         return
@@ -144,9 +160,20 @@ def rank(
     if as_json:
         from leaderboard.serving.as_json import ranking
 
-        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)})
+        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)} | controls)
     else:
         _show_rank(table, floor)
+        print(*controls.values(), sep="\n", end="\n" * bool(controls))
+
+
+def _controlled(read: "Read", over_control: bool) -> "tuple[Read, dict[str, str]]":
+    """The logs with losses over their controls where that is wanted, and the sentence to say of it."""
+    if not over_control:
+        return read, {}
+    from leaderboard.logs.controls import over_control as over
+
+    frame, controls = over(read.frame)
+    return replace(read, frame=frame), {"controls": controls}
 
 
 def _calibration(read: Any, as_json: bool) -> None:
@@ -318,9 +345,11 @@ def _show_findings(reports: "tuple[Report, ...]") -> None:
 
 
 def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
-    """A row a group; held parameters in brackets."""
+    """A row a group; held parameters in brackets. Then the recipes behind, and in what they differ."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+
+    from leaderboard.planning.recipe import recipe_words
 
     print(f"{law}: L = {latex}")
     table = Table(box=SIMPLE_HEAD)
@@ -336,6 +365,10 @@ def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
         table.add_row(*(group[n] for n in which), str(row.get("runs", "")), rmse, row["status"], parameters)
     _console().print(table)
     print("For parameters and tokens in billions; (held) ones cannot be told apart by these runs.")
+    for recipe in dict.fromkeys(recipe_words(row["recipe"]) for row in rows):
+        print(f"Trained with {recipe}.")
+    for note in dict.fromkeys(note for row in rows for note in row.get("notes", []) if " " in note):
+        print(note)
 
 
 def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
@@ -358,6 +391,8 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
 
 def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
     """The answer for people, the state of distance first; one that is too far has no number."""
+    from leaderboard.planning.recipe import recipe_words
+
     if answer.state == "too_far" and answer.status is None:
         print(f"too far to say: {answer.goal}.")
         print("\n".join(f"  {line}" for line in answer.why))
@@ -366,13 +401,13 @@ def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
     print(f"{answer.state}{': ' + where if where else ' what was measured'}.")
     print(" ".join(answer.sentence()))
     laws = ", ".join(f"{name} {share:.0%}" for name, share in answer.weights.items() if share >= 0.005)
+    if answer.status == "already_met":
+        print("".join(f"  {line}\n" for line in answer.why), end="")
+        return
     print(f"  predicted loss {answer.loss:.4f} nats/token, by {laws}; from {source}")
-    recipe = ", ".join(
-        f"{name.replace('_', ' ')} {value}" for name, value in answer.recipe.items() if value is not None
-    )
-    print(f"  trained like the runs: {recipe}")
-    if answer.tokens_80 and answer.tokens_95:
-        print(f"  a new run: {words.span(*answer.tokens_80)} tokens (80 %), {words.span(*answer.tokens_95)} (95 %)")
+    print(f"  trained like the runs: {recipe_words(answer.recipe)}")
+    if answer.intervals:
+        print(f"  a new run: {', '.join(f'{answer.interval_words(e)} ({p} %)' for e, p in answer.intervals)}")
     for line in answer.why:
         print(f"  {line}")
     if answer.gpu_hours is not None and answer.cost is not None:

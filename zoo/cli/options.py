@@ -21,7 +21,13 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be given several times."),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with a run that was cut off, or extend a finished one to more train.tokens."),
+]
+KeepOptimizer = Annotated[
+    bool, typer.Option("--keep-optimizer", help="Leave the last checkpoint, so that an extension goes on exactly.")
+]
 Gpus = Annotated[
     int | None, typer.Option(min=1, help="GPUs to share the model and each step, by FSDP2; default: the recipe's.")
 ]

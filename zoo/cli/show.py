@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from zoo.cli.leaderboard import OverControl
+
 
 def plot(
     logs: Annotated[
@@ -12,6 +14,7 @@ def plot(
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write.")] = Path("curves.png"),
     law: Annotated[str, typer.Option(help="Law to draw through groups of four runs or more.")] = "damage-drift",
+    over_control: OverControl = False,
 ) -> None:
     """Draw loss curves, a panel a group, with a fitted law through them.
 
@@ -30,8 +33,13 @@ def plot(
         raise P2Error(f"plot: {error.name} is missing; pip install 'p2zoo[train]'.") from error
     frame, repeats = join_logs([load_logs(None if source == "seed" else source) for source in logs])
     warn_left_out(repeats)
+    if over_control:
+        from leaderboard.logs.controls import over_control as over
+
+        frame, controls = over(frame)
+        print(controls)
     try:
-        titles = draw_gallery(out, frame, law)
+        titles = draw_gallery(out, frame, law, "control" if over_control else "l0")
     except OSError as error:
         raise P2Error(f"plot: {out} cannot be written: {error.strerror or error}; choose another --out.") from error
     runs = frame.loc[frame["method"] != "none", "run_id"].nunique()

@@ -20,9 +20,9 @@ from huggingface_hub.utils._validators import validate_repo_id
 from leaderboard.errors import P2Error
 from leaderboard.logs import submit
 from leaderboard.logs.contract import CLM, write_log
+from leaderboard.logs.hub_errors import Patience
 from leaderboard.logs.submit import Pull
 from zoo.publish.card import KEY, Numbers, eval_results, numbers, render
-from zoo.publish.client import Patience
 from zoo.publish.diff import Content, as_bytes, git_sha, hashes, missing, size_of
 from zoo.publish.licences import Licence, check_name, licence_of, travelling
 from zoo.run.finished import FinishedRun, read_run, refuse_tokens

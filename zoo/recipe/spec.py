@@ -28,6 +28,7 @@ SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
     "cosine-to-10%": ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
     "linear": ("linear", {}),
 }
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 PRETRAIN = "pretrain"  # what the log says of a model trained from random weights
 OPTIMIZERS = ("adamw", "adamw-8bit")
 PRECISIONS = ("fp32", "fp32-master-bf16-autocast", "bf16-master")
@@ -80,6 +81,8 @@ class ModelSpec:
                 f"model.base_tokens: got {self.base_tokens}, allowed is 1 or more, of a model that was trained before; "
                 "leave it out where it is not known."
             )
+        if not self.local:
+            _check_hub_id("model.name", self.name, "./folder")
         if self.local and self.revision is not None:
             raise P2Error("model.revision: a folder has none; remove it, or name a model on the Hub.")
 
@@ -104,7 +107,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSpec:
-    """Documents: a file beside the recipe (text, jsonl, parquet) or a data set on the Hub, one slice of it."""
+    """Documents: files beside the recipe (one, a folder or a pattern) or a data set on the Hub, one slice of them."""
 
     file: str | None = None
     dataset: str | None = None
@@ -121,6 +124,8 @@ class TextSpec:
             raise P2Error("data: give exactly one of `file` and `dataset` for each of train and heldout.")
         if self.file is not None and (self.subset or self.revision or self.split != "train"):
             raise P2Error("data: subset, split and revision are for a `dataset`; a `file` has none of them.")
+        if self.dataset is not None:
+            _check_hub_id("data: dataset", self.dataset, "`file: ./folder`")
         if self.skip < 0 or (self.take is not None and self.take < 1):
             raise P2Error(f"data: skip must be 0 or more and take 1 or more, got {self.skip} and {self.take}.")
         if self.noise is not None and not 0 < self.noise <= 1:
@@ -273,6 +278,11 @@ class Recipe:
             raise P2Error("prune.method: a model trained from scratch is not pruned and has no teacher: none and clm.")
 
     @property
+    def ready(self) -> ModelSpec | None:
+        """The ready pruned model that is taken as it is, where there is one."""
+        return None if self.prune.from_ is None else ModelSpec(name=self.prune.from_, revision=self.prune.revision)
+
+    @property
     def objective(self) -> str:
         """What the log calls it; losses under different objectives share no fit."""
         return PRETRAIN if self.model.scratch is not None else self.train.objective
@@ -287,6 +297,8 @@ class Recipe:
         data = as_data(self)
         data.pop("hardware", None)
         data["model"]["name"] = self.model.label
+        if (ready := self.ready) is not None:
+            data["prune"]["from"] = ready.label
         if self.model.scratch is not None and self.model.scratch.tokenizer is not None:
             data["model"]["scratch"]["tokenizer"] = PurePosixPath(self.model.scratch.tokenizer).name
         for part in data["data"].values():
@@ -298,6 +310,19 @@ class Recipe:
 def as_data(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain mappings, in reading order, ready for YAML."""
     return {key: value for key, value in plain(recipe).items() if key != "folder"}
+
+
+def _check_hub_id(where: str, name: str, local: str) -> None:
+    """Refuse what cannot be the name of a repository, and say what it looks like."""
+    if _HUB_ID.fullmatch(name):
+        return
+    if "://" in name or name.startswith("hf.co/"):
+        advice = "the last two parts of the address, without it"
+    elif name.startswith((".", "/", "~")):
+        advice = f"owner/name; what lies on this machine is {local}"
+    else:
+        advice = "owner/name with one slash; what stands deeper in a data set is its `subset` or `split`"
+    raise P2Error(f"{where}: {name!r} is no Hub id; write {advice}.")
 
 
 def _one_of(name: str, value: str, known: Collection[str]) -> None:

@@ -19,7 +19,7 @@ import pandas as pd
 from leaderboard.errors import P2Error, RunFailed
 from leaderboard.logs.check import check_files
 from leaderboard.logs.findings import ERROR, Finding, Report, printable
-from zoo.publish.client import Patience
+from leaderboard.logs.hub_errors import Patience
 from zoo.review.effects import Effect, effects, outliers
 from zoo.review.pull_request import DELETED, Submission, fetch, findings_about, findings_of, moved
 
@@ -125,7 +125,7 @@ def _together(
     heads = {row["file"]: row for row in checked.frame.drop_duplicates("file").to_dict("records")}
     found: dict[str, tuple[Finding, ...]] = {}
     for i, report in enumerate(checked.reports[len(ours) :], start=len(ours)):
-        claims = _claims(report.path, submission.author, heads[i]) if report.ok else ()
+        claims = _claims(report.path, submission.author, heads[i]) if report.ok and i in heads else ()
         found[report.path] = (*report.findings, *claims)
     out = [replace(r, findings=(*r.findings, *found.get(r.path, ()))) for r in reports]
     return before, checked.frame, out

@@ -1,9 +1,12 @@
 """The third station: post-train, measure on the token grid, keep checkpoints, go on from the last one."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 from leaderboard.errors import P2Error
 from leaderboard.logs.contract import DISTILL
@@ -13,28 +16,38 @@ from zoo.evaluation.heldout import heldout_loss
 from zoo.inputs import base_model
 from zoo.preemption import preempted
 from zoo.progress import TrainingBar
+from zoo.run.extension import KEPT, SAME_LOSS, Extension, extension_of, kept_marker
 from zoo.run.folder import RunFolder
 from zoo.run.job import Inputs, Job
 from zoo.run.pruned import load_pruned
-from zoo.training.callback import Curve, last_complete
+from zoo.training.callback import FRESH, Curve, last_complete
 from zoo.training.execution import Execution
 from zoo.training.masks import MaskKeeper
+from zoo.training.rebuild import Rebuild
 from zoo.training.trainer import Training, post_train, tokens_after
 
 
 def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
     """The model post-trained, from the last complete checkpoint if there is one. Raises Preempted when stopped."""
     folder, spec, team = job.folder, job.recipe.train, job.team
+    extension = extension_of(folder.state)
+    if extension is not None:
+        spec = replace(spec, warmup_tokens=0)  # it is over
     checkpoints = folder.work / "checkpoints"
     at, start = team.first(lambda: last_complete(checkpoints)) or last_complete(checkpoints)
-    if at is None:
-        folder.keep_rows(-1)
-        folder.append({"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0})
-    else:
+    others: list[TrainerCallback] = []
+    if at is not None:
         _check_same_launch(folder, start, team)
         folder.keep_rows(start["tokens"])
         job.say(f"resuming after {start['tokens']:,} tokens")
-    tokens = tokens_after(inputs.materials.train, spec)
+    elif extension is not None:
+        at, start, others = _go_on(job, inputs, extension, model)
+    else:
+        folder.keep_rows(-1)
+        folder.append({"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0})
+    tokens = tokens_after(inputs.materials.train, spec) + (extension.tokens if extension else 0)
+    steps_before = extension.steps if extension else 0
+    steps = steps_before + len(tokens) - 1
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with TrainingBar(job.console, int(tokens[-1]), start["tokens"]) as bar:
@@ -45,7 +58,7 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
 
         curve = Curve(
             tokens=tokens,
-            grid=grid_steps(job.recipe, len(tokens) - 1),
+            grid=[step - steps_before for step in grid_steps(job.recipe, steps) if step > steps_before],
             checkpoint_tokens=spec.checkpoint_tokens,
             measure=lambda: heldout_loss(model, inputs.materials.heldout, team),
             write=write,
@@ -69,12 +82,35 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
                 team=team,
                 teacher=_teacher(job, inputs),
             )
-            post_train(training, [curve], at)
+            post_train(training, [curve, *others], at)
     if curve.stopped:
         raise preempted(f"after {curve.saved:,} tokens, which are saved")
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), peak_memory_bytes=peak)
+    folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), train_steps=steps, peak_memory_bytes=peak)
     return _whole(job, model) if team.launched else model
+
+
+def _go_on(
+    job: Job, inputs: Inputs, extension: Extension, model: Any
+) -> tuple[Path | None, Mapping[str, Any], list[TrainerCallback]]:
+    """Where an extension starts: the kept checkpoint, if any, its marker, and what else it takes."""
+    folder, before = job.folder, inputs.materials.before
+    folder.keep_rows(extension.tokens)
+    start = {**FRESH, "tokens": extension.tokens, "train_s": folder.state["train_s"]}
+    job.say(extension.words)
+    if extension.optimizer == "kept":
+        _check_same_launch(folder, kept_marker(folder.path) or FRESH, job.team)
+        return folder.path / KEPT, start, []
+    loss = heldout_loss(model, inputs.materials.heldout)
+    if not abs(loss - extension.loss_saved) <= SAME_LOSS:
+        raise P2Error(
+            f"{folder.path}/model: has a held-out loss of {loss:.4f}, the run that is to go on ended with "
+            f"{extension.loss_saved:.4f}; put its weights back, or choose another --out and train anew."
+        )
+    if abs(loss - extension.loss) > SAME_LOSS:
+        job.say(f"model/ is saved in {folder.state.get('dtype')}: it goes on from {loss:.4f}, not {extension.loss:.4f}")
+    assert before is not None
+    return None, start, [Rebuild(before)]
 
 
 def _whole(job: Job, model: Any) -> Any:

@@ -31,6 +31,7 @@ from leaderboard.planning.forecasting.conditioning import (
 )
 from leaderboard.planning.forecasting.decay import Decay, Known, decay_of, number
 from leaderboard.planning.forecasting.prior import prior_of, without
+from leaderboard.planning.recipe import Recipe, recipe_of
 
 LEAST_ROWS = 2
 MOST_ROWS = 48  # more are averaged in bins of ln tokens
@@ -70,6 +71,7 @@ class Forecast:
     weights: dict[str, float]
     why: tuple[str, ...]
     run: dict[str, Any]  # what is known of it, by column
+    recipe: Recipe  # how it is trained
 
     def predict(self, tokens: ArrayLike) -> float | Array:
         """Expected held-out loss at token counts, nats per token; the shape of `tokens`."""
@@ -169,6 +171,7 @@ def forecast(frame: pd.DataFrame, own: pd.DataFrame) -> Forecast:
         weights=_weights(posterior, names),
         why=_why(decay, names, prior.far if prior is not None else None),
         run={name: value for name in RUN if (value := known(name)) is not None},
+        recipe=recipe_of(known),
     )
 
 

@@ -5,6 +5,7 @@
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from leaderboard import child
 from leaderboard.errors import P2Error
+from leaderboard.logs.apart import packed, unpacked
 from leaderboard.logs.contract import BY_NAME
 
 MOST_BYTES = 200_000_000
@@ -42,10 +45,20 @@ def _log_of(path: Path) -> Path:
 
 def _parquet(file: Path) -> pd.DataFrame:
     try:
-        frame: pd.DataFrame = pq.read_table(file).to_pandas()
+        _, tables = child.call("leaderboard.planning.forecasting.own:answer", str(file.absolute()))
+    except child.Died as died:
+        raise P2Error(f"forecast: {file} cannot be read ({died}); `p2zoo check` says what a log is.") from None
+    frame: pd.DataFrame = unpacked(tables[0]).to_pandas()
+    return frame
+
+
+def answer(file: str) -> Iterator[child.Answer]:
+    """What a child tells of a parquet file: the contract's columns in it."""
+    try:
+        known = [name for name in pq.read_schema(file).names if name in BY_NAME]
+        yield None, [packed(pq.read_table(file, columns=known))]
     except (pa.ArrowException, OSError) as error:
         raise P2Error(f"forecast: {file} is no parquet file: {str(error).splitlines()[0]}.") from error
-    return frame
 
 
 def _lines(file: Path) -> pd.DataFrame:

@@ -4,7 +4,6 @@ form.py holds what was said, answer.py what comes of it. An event has three step
 writes what follows into fields that nobody holds, and the answer to what the fields then say is shown, words first.
 """
 
-from dataclasses import asdict
 from typing import Any
 
 import gradio as gr

@@ -1,6 +1,8 @@
 """The answer of the budget page: one computation, told as a sentence, a picture and other ways to the same size."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -81,7 +83,7 @@ def _numbers(answer: Answer) -> str:
         pairs.append(("Predicted loss" if budget.tokens else "Floor", words.loss(budget.loss)))
     for name, ends in (("80 % of new runs", budget.tokens_80), ("95 % of new runs", budget.tokens_95)):
         if ends is not None and budget.tokens:
-            pairs.append((name, words.span(*ends)))
+            pairs.append((name, budget.interval_words(ends).replace(" tokens", "")))
     if budget.gpu_hours is not None and answer.gpu:
         pairs.append((f"On one {answer.gpu.upper()}", words.time(budget.gpu_hours)))
         pairs.append((f"Cost, prices of {PRICES_OF}", words.price(budget.cost)))
@@ -129,10 +131,10 @@ def _warning(answer: Answer) -> str:
 def _recipe(budget: Budget) -> str:
     """How the runs behind the answer were trained, in a line."""
     recipe = {name: value for name, value in budget.recipe.items() if not words.missing(value)}
-    write = {
+    write: dict[str, Callable[[Any], str]] = {
         "schedule": lambda v: f"{v} schedule", "peak_rate": lambda v: f"peak rate {v:g}",
         "batch": lambda v: f"batches of {words.count(v)} tokens", "vocabulary": lambda v: f"vocabulary of {v:,}",
-        "text": lambda v: f"losses on {v}",
+        "precision": str, "text": lambda v: f"losses on {v}",
     }  # fmt: skip
     said = ", ".join(write[name](recipe[name]) for name in write if name in recipe)
     return f'<p class="recipe">Trained like the runs: {words.text(said)}.</p>' if said else ""

@@ -158,6 +158,23 @@ def test_the_evidence_behind_a_ranking(p2zoo, group_folder):
     assert "--ablate takes" in err
 
 
+def test_fits_over_the_control_say_which_runs_have_none(p2zoo):
+    code, out, _ = p2zoo("fit", "--over-control", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["controls"].startswith("9 of 36 pruned runs have a control")
+    assert {(f["group"]["family"], f["runs"]) for f in told["fits"]} == {("llama-3", 1), ("llama-3", 4)}
+    _, out, _ = p2zoo("fit", "--over-control", "--law", "p2")
+    assert "9 of 36 pruned runs have a control" in out
+
+
+def test_without_any_control_nothing_is_fitted_over_it(p2zoo, group_folder):
+    for command in ("fit", "rank"):
+        code, _, err = p2zoo(command, group_folder, "--over-control")
+        assert code == 2
+        assert "has a control: a run of the method none" in err
+
+
 def test_rank_as_json_is_the_contracts(p2zoo, group_folder):
     code, out, _ = p2zoo("rank", group_folder, "--json")
     answer = json.loads(out, parse_constant=pytest.fail)  # no NaN, no Infinity
