@@ -79,7 +79,7 @@ def gpu_hours(
     """
     check_offer(gpu, price, where)
     parameters = n0 if is_masked(method) else n0 * (1 - rate)  # masked weights still cost dense compute
-    teacher = 2 * n0 if objective == DISTILL else 0.0
+    teacher = 2 * n0 if objective.startswith(DISTILL) else 0.0
     hours = tokens * (6 * parameters + teacher) / (GPUS[gpu].peak * MFU) / 3600
     return hours, hours * (GPUS[gpu].price if price is None else price)
 

@@ -26,7 +26,8 @@ _PROBE_ROWS = 2  # blocks that a saved model and the loaded one must agree on
 class Job:
     """A run under way in this process; `saved` hears of each complete checkpoint.
 
-    `keep`: the last one stays when the run is finished, so that an extension goes on with its optimiser.
+    `keep`: the last one stays when the run is finished, so that an extension goes on with its optimiser. A `pilot`
+    stops after that many tokens, with a checkpoint.
     """
 
     recipe: Recipe
@@ -37,6 +38,7 @@ class Job:
     console: Console
     saved: Callable[[], None]
     keep: bool = False
+    pilot: int | None = None
 
     def say(self, message: str) -> None:
         """Tell the person who watches."""

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 
 from leaderboard.logs.methods import CONTROL
 from zoo.evaluation.heldout import heldout_loss, loss_by_source
+from zoo.evaluation.yardstick import Yardstick
 from zoo.files import new_folder
 from zoo.inputs import base_model
 from zoo.inputs.gather import Materials
@@ -29,6 +30,8 @@ def prune_base(job: Job, inputs: Inputs) -> Any:
         model = base_model.load_model(source.folder, recipe.train.precision)
         l0 = heldout_loss(model, heldout)
         l0_by_source = by_source(model, inputs.materials)
+        yardstick = Yardstick.of(inputs.tokenizer)
+        yardstick_l0 = yardstick.loss(model)
     _tell_of_base(job, inputs, model)
     job.say(f"before {'pruning  ' if pruning else 'training '} held-out {l0:.4f}")
     words = "loading the pruned model" if inputs.ready else "pruning" if pruning else "checking its parameters"
@@ -54,6 +57,9 @@ def prune_base(job: Job, inputs: Inputs) -> Any:
         l0=l0,
         l0_by_source=l0_by_source,
         l_pruned=l_pruned,
+        tokenizer_sha256=yardstick.tokenizer_sha256,
+        yardstick_l0=yardstick_l0,
+        yardstick_l_pruned=yardstick.loss(pruned.model),
         removed=pruned.removed,
         calibration_sha256=pruned.calibration_sha256,
         gate_pruned=asdict(report),
