@@ -11,6 +11,7 @@ from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import CLM, DISTILL
 from leaderboard.logs.methods import is_masked
 
+PRICES_OF = "late 2026"
 MFU = 0.40  # TRL with compile and no gradient checkpointing: 39 % measured on an H100, 1.24 B parameters
 MOST_PRICE = 1_000_000  # US dollars a GPU-hour
 
@@ -78,7 +79,7 @@ def gpu_hours(
     """
     check_offer(gpu, price, where)
     parameters = n0 if is_masked(method) else n0 * (1 - rate)  # masked weights still cost dense compute
-    teacher = 2 * n0 if objective == DISTILL else 0.0
+    teacher = 2 * n0 if objective.startswith(DISTILL) else 0.0
     hours = tokens * (6 * parameters + teacher) / (GPUS[gpu].peak * MFU) / 3600
     return hours, hours * (GPUS[gpu].price if price is None else price)
 

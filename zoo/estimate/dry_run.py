@@ -13,6 +13,7 @@ from zoo.estimate.disk import disk_bytes
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.inputs.base_model import Source, describe, describe_ready
 from zoo.inputs.enough import check_enough
+from zoo.inputs.teacher import check_teacher
 from zoo.inputs.text import check_apart, check_text
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.ready import Ready, examine
@@ -36,6 +37,7 @@ class Estimate:
     tokens: int
     evaluations: int
     text_tokens: int | None  # about as many hold the training text, where text and tokenizer are at hand
+    teacher_bytes: int | None = None  # kept on disk of the teacher of a distillation
     heldout_in_train: int | None = None  # held-out documents that stand in the training text too, where both are files
     ready: Source | None = None  # the pruned model that the recipe takes
     examined: Ready | None = None  # and what it was found to be, where its weights are here
@@ -57,6 +59,7 @@ class Estimate:
             "tokens": self.tokens,
             "evaluations": self.evaluations,
             "text_tokens": self.text_tokens,
+            "teacher_bytes": self.teacher_bytes,
             "heldout_in_train": self.heldout_in_train,
         }
 
@@ -85,6 +88,7 @@ def estimate(recipe: Recipe) -> Estimate:
         tokens=train.planned_tokens,
         evaluations=len(grid_steps(recipe, train.steps)) + 2,  # l0 and l_pruned
         text_tokens=check_enough(recipe, source.folder if source else None),
+        teacher_bytes=check_teacher(recipe, source),
         ready=ready,
         examined=examined,
         heldout_in_train=check_apart(recipe),
@@ -134,6 +138,11 @@ def report(planned: Estimate, more: Sequence[str] = ()) -> str:
         times = planned.text_tokens / planned.tokens
         held = words.count(planned.text_tokens)
         lines.append(f"text          holds about {held} tokens, {times:,.1f} times as many (by a sample)")
+    if planned.teacher_bytes is not None:
+        lines.append(
+            "teacher       asked once for this text, a third of a training pass of the whole model a token; keeps "
+            f"{planned.teacher_bytes / 1e9:.2f} GB for this and other students"
+        )
     if planned.heldout_in_train:
         lines.append(f"held-out      {planned.heldout_in_train:,} of its documents stand in the training text too")
     lines.append(f"evaluations   {planned.evaluations} on {planned.recipe.evaluate.tokens:,} held-out tokens each")

@@ -57,9 +57,9 @@ def state_bytes(train: TrainSpec) -> float:
 def memory(shape: Shape, train: TrainSpec, n0: int, micro_batch: int, recomputed: bool, processes: int = 1) -> int:
     """Bytes on each device to train a model of this shape: its share of parameters and optimizer, and one micro-batch.
 
-    A distillation keeps the weights of the model before pruning beside it, `n0` parameters.
+    A distillation from memory keeps the weights of the model before pruning beside it, `n0` parameters.
     """
-    teacher = n0 * (2 if train.precision == "bf16-master" else 4) if train.objective == DISTILL else 0
+    teacher = n0 * (2 if train.precision == "bf16-master" else 4) if train.teacher_in_memory else 0
     held = parameter_bytes(train) * parameters(shape) / processes
     return round(held) + teacher + activations(shape, train, micro_batch, recomputed)
 

@@ -18,6 +18,7 @@ from zoo.inputs import base_model, text
 from zoo.inputs.base_model import Source
 from zoo.inputs.gather import Trained, gather
 from zoo.inputs.scratch import initial_model
+from zoo.inputs.teacher import check_kept, check_teacher, facts
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.ready import Ready, check_shapes, examine
 from zoo.recipe.spec import ModelSpec, Recipe, TextSpec
@@ -47,6 +48,9 @@ def read_inputs(job: Job) -> Inputs:
         trained = None if extension is None else Trained(extension.stages, extension.text_sha256)
         materials = gather(recipe, tokenizer, commits, folder.work / "train", trained)
     _pin(folder, {"heldout_sha256": materials.heldout_sha256})
+    if (spec := recipe.train.distill) and spec.logits is not None:  # refused before anything is trained
+        about = facts(recipe, source, commits["train"]) | {"tokens_sha256": materials.train.sha256}
+        check_kept(recipe.path(spec.logits), about)
     train = materials.train
     job.say(
         f"text: {train.tokens:,} training tokens ({recipe.train.packing} keeps {train.kept:.1%} of the text, "
@@ -85,6 +89,7 @@ def _sources(job: Job) -> tuple[Source, dict[str, str], Plan, tuple[Source, Read
             return
         plans.append(_plan(job.estimate, source))
         check_memory(recipe, plans[0], job.team)
+        check_teacher(recipe, source)
 
     with job.stage("finding the model and the text, downloading what is not here"):
         if recipe.model.scratch is None:

@@ -15,7 +15,7 @@ import torch
 
 from leaderboard.errors import RunFailed
 from leaderboard.logs.check import check_files
-from leaderboard.logs.contract import DISTILL, build_table, run_id, write_log
+from leaderboard.logs.contract import build_table, run_id, write_log
 from zoo.estimate.flops import mfu
 from zoo.evaluation.heldout import heldout_loss
 from zoo.files import disk, new_folder, write_atomic
@@ -125,7 +125,7 @@ def log_columns(
     """The run-level columns of the log; `processes` trained, a GPU each."""
     train, inputs = recipe.train, state["inputs"]
     speed = state["train_tokens"] / state["train_s"] if "train_s" in state else None
-    teacher = source.shape if train.objective == DISTILL else None
+    teacher = source.shape if train.teacher_in_memory else None
     executed = Execution(**state["execution"]).as_software() if "execution" in state else {}
     return {
         "contributor": recipe.contributor,

@@ -9,23 +9,25 @@ import torch
 from transformers import TrainerCallback
 
 from leaderboard.errors import P2Error
-from leaderboard.logs.contract import DISTILL
 from zoo.distributed import Team
 from zoo.estimate.dry_run import grid_steps
+from zoo.estimate.flops import forward_flops
 from zoo.estimate.pilot import pilot_steps
 from zoo.evaluation.heldout import heldout_loss
 from zoo.evaluation.yardstick import Yardstick, landmarks
 from zoo.inputs import base_model
+from zoo.inputs.teacher import facts
 from zoo.preemption import preempted
 from zoo.progress import TrainingBar
 from zoo.run.extension import KEPT, SAME_LOSS, Extension, extension_of, kept_marker
 from zoo.run.folder import RunFolder
 from zoo.run.job import Inputs, Job
-from zoo.run.pruned import load_pruned
+from zoo.run.pruned import cache_folder, load_pruned
 from zoo.training.callback import FRESH, Curve, last_complete
 from zoo.training.execution import Execution
 from zoo.training.masks import MaskKeeper
 from zoo.training.rebuild import Rebuild
+from zoo.training.teacher import Kept, keep
 from zoo.training.trainer import Training, post_train, tokens_after
 
 
@@ -83,6 +85,7 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
             team=team,
         )
         known = folder.state.get("execution")
+        kept = _kept(job, inputs)
         with job.stop.training():
             training = Training(
                 model,
@@ -93,7 +96,8 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
                 execution=None if known is None else Execution(**known),
                 note=lambda execution, why: _note(job, execution, why),
                 team=team,
-                teacher=_teacher(job, inputs),
+                teacher=_teacher(job, inputs) if spec.teacher_in_memory else None,
+                kept=kept,
             )
             post_train(training, [curve, *others], at)
     if curve.stopped and curve.reached:
@@ -153,10 +157,24 @@ def _whole(job: Job, model: Any) -> Any:
 
 def _teacher(job: Job, inputs: Inputs) -> Any:
     """The model before pruning, whose next-token distribution a distilled one learns."""
-    if job.recipe.train.objective != DISTILL:
-        return None
     assert inputs.source.folder is not None
     return base_model.load_model(inputs.source.folder, job.recipe.train.precision).eval().requires_grad_(False)
+
+
+def _kept(job: Job, inputs: Inputs) -> Kept | None:
+    """The teacher's likeliest next tokens on disk, where the recipe wants them there."""
+    recipe, spec = job.recipe, job.recipe.train.distill
+    if spec is None or spec.top_k is None:
+        return None
+    about = facts(recipe, inputs.source, job.folder.state["inputs"]["train"])
+    folder = None if spec.logits is None else recipe.path(spec.logits)
+    with job.stage("asking the teacher, once for this text"):
+        kept, took = keep(lambda: _teacher(job, inputs), inputs.materials.train, about, folder, cache_folder())
+    flops = forward_flops(inputs.source.shape, recipe.train.seq_len) * took["tokens"] if took["made"] else 0.0
+    before = job.folder.state.get("teacher", {"made": False, "s": 0.0, "flops": 0.0})
+    if took["made"] or not before["made"]:
+        job.folder.update(teacher={**took, "s": took["s"] + before["s"], "flops": flops})
+    return kept
 
 
 def _check_same_launch(folder: RunFolder, start: Mapping[str, Any], team: Team) -> None:
