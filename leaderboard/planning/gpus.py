@@ -11,6 +11,7 @@ from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import CLM, DISTILL
 from leaderboard.logs.methods import is_masked
 
+PRICES_OF = "late 2026"
 MFU = 0.40  # TRL with compile and no gradient checkpointing: 39 % measured on an H100, 1.24 B parameters
 MOST_PRICE = 1_000_000  # US dollars a GPU-hour
 
