@@ -28,7 +28,8 @@ SAME_LOSS = 1e-3  # nats: a model that was saved has the loss it had, but for ke
 FREE = ("train.tokens", "train.checkpoint_tokens", "train.micro_batch", "train.gradient_checkpointing", "hardware.gpus")
 _STAY = (
     "inputs", "l0", "l0_by_source", "l_pruned", "removed", "calibration_sha256", "gate_pruned", "train_s",
-    "train_tokens", "execution", "notes", "peak_memory_bytes", "dtype",
+    "train_tokens", "execution", "notes", "peak_memory_bytes", "dtype", "origin", "yardstick_l0", "yardstick_l_pruned",
+    "tokenizer_sha256",
 )  # fmt: skip
 
 
