@@ -19,6 +19,7 @@ from zoo.inputs.base_model import Source
 from zoo.inputs.gather import Trained, gather
 from zoo.inputs.scratch import initial_model
 from zoo.inputs.teacher import check_kept, check_teacher, facts
+from zoo.models.families import check_targets
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.ready import Ready, check_shapes, examine
 from zoo.recipe.spec import ModelSpec, Recipe, TextSpec
@@ -90,6 +91,8 @@ def _sources(job: Job) -> tuple[Source, dict[str, str], Plan, tuple[Source, Read
         plans.append(_plan(job.estimate, source))
         check_memory(recipe, plans[0], job.team)
         check_teacher(recipe, source)
+        if recipe.train.lora is not None:
+            check_targets(recipe.train.lora.targets, source.config["model_type"])
 
     with job.stage("finding the model and the text, downloading what is not here"):
         if recipe.model.scratch is None:
