@@ -419,8 +419,8 @@ def _check_batch(batch_tokens: int, seq_len: int, micro_batch: int | None) -> No
         raise P2Error(f"train.micro_batch: got {micro_batch}, allowed is 1 or more, or null to have it found out.")
     unit = seq_len * (micro_batch or 1)
     if batch_tokens < 1 or batch_tokens % unit:
-        told = f"seq_len x micro_batch = {seq_len} x {micro_batch}" if micro_batch else "seq_len"
-        raise P2Error(f"train.batch_tokens: got {batch_tokens:,}, allowed is a multiple of {told} = {unit:,}.")
+        unit_words = f"seq_len x micro_batch = {seq_len} x {micro_batch}" if micro_batch else "seq_len"
+        raise P2Error(f"train.batch_tokens: got {batch_tokens:,}, allowed is a multiple of {unit_words} = {unit:,}.")
 
 
 def _check_packing(packing: str) -> None:

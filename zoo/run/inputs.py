@@ -36,8 +36,8 @@ def read_inputs(job: Job) -> Inputs:
     source, commits, planned, ready = _sources(job)
     if offline() and not all(_local(recipe).values()):
         pins = {"model": source.revision, **commits}
-        told = ", ".join(f"{part} at {str(pins[part])[:12]}" for part, local in _local(recipe).items() if not local)
-        job.say(f"offline, as asked: from the cache of this machine come {told}")
+        pinned = ", ".join(f"{part} at {str(pins[part])[:12]}" for part, local in _local(recipe).items() if not local)
+        job.say(f"offline, as asked: from the cache of this machine come {pinned}")
     check_room(folder.path, disk_bytes(planned.target, recipe.train))
     job.say(f"{recipe.name}: {planned.summary}")
     _pin(folder, {"model": source.revision, **({"from": ready[0].revision} if ready else {}), **commits})
