@@ -136,6 +136,8 @@ COLUMNS: tuple[Column, ...] = (
     _c("provenance", _P, "text", "null for a run of p2zoo, imported for one read from another log", "", *_LATER),
     _c("import_sha256", _P, "text", "hash of an imported curve, which its few facts do not tell apart", "", *_LATER),
     _c("trainable_params", _T, "int", "parameters trained where not all were (LoRA)", "parameters", 1, *_LATER[1:]),
+    _c("pruned_from", _R, "text", "the model pruned elsewhere that was taken as it is, and its hash", "", *_LATER),
+    _c("base_run", _P, "text", "run_id of the run that pruned the base before: staged pruning", "", None, None, *_NEW),
     _c("tokenizer_sha256", _H, "text", "hash of the token ids of the yardstick", "", None, None, *_NEW),
     _c("yardstick_l0", _H, "float", "loss on the yardstick before pruning", "nats/byte", 0, None, *_NEW),
     _c("yardstick_l_pruned", _H, "float", "the same after pruning, before training", "nats/byte", 0, None, *_NEW),

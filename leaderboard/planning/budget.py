@@ -53,7 +53,8 @@ class Budget:
     intervals, loss, status and costs are None. `at_most`: the goal is met at the fewest tokens that any run measured.
     `weights` are the laws' shares, `extrapolation` factors beyond the measured range (1 = inside) for size, rate and
     tokens, and whether the family is new. `recipe` is how the runs behind it were trained, `evidence` the published
-    recoveries shown beside it. `why` is for people."""
+    recoveries shown beside it. `warning` says in a sentence how the question lies outside the runs, None inside. `why`
+    is for people."""
 
     tokens: int | None
     loss: float | None
@@ -72,6 +73,7 @@ class Budget:
     gpu_hours: float | None = None
     cost: float | None = None
     evidence: tuple[dict[str, Any], ...] = ()
+    warning: str | None = None
 
     def sentence(self) -> tuple[str, str]:
         """The answer in words: how many tokens, and what they do."""
@@ -104,6 +106,7 @@ class Budget:
         )  # fmt: skip
         status = None if self.status is None else str(self.status)
         said = {"status": status, "state": str(self.state), "why": list(self.why), "evidence": list(self.evidence)}
+        said |= {"sentence": " ".join(self.sentence()), "warning": self.warning}
         return {key: getattr(self, key) for key in keys} | said
 
 
@@ -242,10 +245,12 @@ def answer(
         tokens_95=sure[1],
         at_most=at_most,
     )
+    evidence = tuple(nearest_recoveries(question))
     if budget.state is State.TOO_FAR:
-        evidence = tuple(nearest_recoveries(question))
-        why = (*sense_words(question), *missing_words(fitted, question, evidence, gpu))
-        return _without_numbers(replace(budget, evidence=evidence), why)
+        missing = missing_words(fitted, question, evidence, gpu)
+        why = (*sense_words(question), *missing)
+        return _without_numbers(replace(budget, evidence=evidence, warning=missing[0]), why)
+    budget = replace(budget, evidence=evidence, warning=_warning(budget, fitted, question))
     return _priced(replace(budget, why=(*budget.why, *_notes(budget, fitted, question))), question, gpu, price)
 
 
@@ -261,6 +266,15 @@ def _without_numbers(budget: Budget, why: tuple[str, ...]) -> Budget:
         at_most=False,
         why=why,
     )
+
+
+def _warning(budget: Budget, fitted: Mixture, question: Question) -> str | None:
+    """How an answer lies outside what was measured; None where it does not."""
+    tokens = MOST_TOKENS if budget.tokens is None else budget.tokens
+    ways = fitted.range.ways(question.n0, question.rate, tokens)
+    said = [f"No run of the family {question.family} was measured."] * bool(budget.extrapolation["family"])
+    said += [way.sentence() for way in ways if budget.tokens is not None or way.what != "tokens"]
+    return " ".join(said) or None
 
 
 def sense_words(question: Question) -> list[str]:

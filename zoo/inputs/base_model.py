@@ -8,7 +8,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,18 @@ from leaderboard.logs.hub_errors import OF_THE_HUB, Patience, link, offline, unr
 from leaderboard.shapes import ARCHITECTURES, Shape, bundled_config, shape_of
 from zoo.models import sizes
 from zoo.recipe.files import load_recipe
-from zoo.recipe.spec import ModelSpec
+from zoo.recipe.spec import ModelSpec, Recipe
 
 _FAILURES = (*OF_THE_HUB, LocalEntryNotFoundError, OSError)
-_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "LICENSE*", "NOTICE*"]  # what loading and licences need
+_FILES = [
+    "*.json",
+    "*.safetensors",
+    "*.model",
+    "*.txt",
+    "LICENSE*",
+    "NOTICE*",
+    "README.md",
+]  # what loading and licences need
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,11 @@ class Source:
     config: dict[str, Any]
     shape: Shape
     folder: Path | None
+
+    @property
+    def weights(self) -> bool:
+        """Whether they are on this machine."""
+        return self.folder is not None and any(self.folder.glob("*.safetensors"))
 
     @property
     def family(self) -> str:
@@ -98,6 +112,31 @@ def resolve(
             + (f"fetch them with `hf download {spec.name}`." if offline() else "name one that has.")
         )
     return replace(found, folder=folder)
+
+
+def describe_ready(recipe: Recipe) -> Source | None:
+    """What can be known without a network of the pruned model that `prune.from` names; None without one."""
+    with _of_prune_from():
+        return None if recipe.ready is None else describe(recipe.ready, recipe.folder)
+
+
+def resolve_ready(
+    recipe: Recipe, commit: str | None, accept: Callable[[Source], None], described: Source | None
+) -> Source:
+    """That model with its files on this machine, as `resolve`; of the Hub at `commit`, where that is known."""
+    assert recipe.ready is not None
+    spec = recipe.ready if recipe.ready.local or commit is None else replace(recipe.ready, revision=commit)
+    with _of_prune_from():
+        return resolve(spec, recipe.folder, accept, described)
+
+
+@contextmanager
+def _of_prune_from() -> Iterator[None]:
+    """Messages name the key that named the model."""
+    try:
+        yield
+    except P2Error as error:
+        raise type(error)(str(error).replace("model.name:", "prune.from:", 1)) from error
 
 
 def look_up(spec: ModelSpec, beside: Path) -> Source:
