@@ -15,6 +15,7 @@ from zoo.inputs.base_model import Source, describe, describe_ready
 from zoo.inputs.enough import check_enough
 from zoo.inputs.teacher import check_teacher
 from zoo.inputs.text import check_apart, check_text
+from zoo.models.families import check_targets
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.ready import Ready, examine
 from zoo.pruning.ready import planned as plan_of_ready
@@ -72,6 +73,8 @@ def estimate(recipe: Recipe) -> Estimate:
     ready = describe_ready(recipe)
     planned, examined = _plan(recipe, source, ready)
     train = recipe.train
+    if source is not None and train.lora is not None:
+        check_targets(train.lora.targets, source.config["model_type"])
     if recipe.hardware and recipe.hardware.gpus > 1:
         check_shared(train, recipe.hardware.gpus)
     first = train.micro_batch or max(1, min(PASS_TOKENS["cuda"], train.batch_tokens) // train.seq_len)

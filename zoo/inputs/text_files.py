@@ -17,7 +17,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,15 @@ def sha256_of(files: Iterable[Path]) -> str:
     """The sha256 of a file's content; of several that of their hashes, in order."""
     hashes = []
     for path in files:
-        with path.open("rb") as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+        stat = path.stat()
+        hashes.append(_sha256(path.resolve(), stat.st_size, stat.st_mtime_ns))
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1_024)  # one file may be both to train and to measure on
+def _sha256(path: Path, size: int, changed_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_files(files: Iterable[Path], column: str, where: str) -> Texts:

@@ -197,16 +197,16 @@ def _check_named(spec: PruneSpec, held: str | None, share: float, lost: list[str
         raise P2Error(
             f"{where}: none of its weights is zero, so nothing was pruned by {sparse.name}; name the cut model."
         )
-    told = f"{share:.1%} of its attention and MLP matrices are zero" + (f", in the pattern {held}" if held else "")
+    zeros = f"{share:.1%} of its attention and MLP matrices are zero" + (f", in the pattern {held}" if held else "")
     if sparse is not None and lost:
         raise P2Error(
-            f"{where}: {len(lost)} of {total} matrices are not {sparse.name} (first: layer {lost[0]}); {told}. Name "
+            f"{where}: {len(lost)} of {total} matrices are not {sparse.name} (first: layer {lost[0]}); {zeros}. Name "
             "the method that it was pruned by."
         )
     if (held and (sparse is None or sparse.name != held)) or (sparse is None and share > FEW_ZEROS):
         rest = [part for part in parts_of(spec.method) if not isinstance(METHODS.get(part), Sparse)]
         better = "+".join([*rest, held or "unstructured"])
-        raise P2Error(f"{where}: {told}; training keeps them only where prune.method names them: {better!r}.")
+        raise P2Error(f"{where}: {zeros}; training keeps them only where prune.method names them: {better!r}.")
 
 
 def _layers(base: _Weights, cut: _Weights, shape: Shape, target: Shape, where: str) -> tuple[list[int], float]:

@@ -208,6 +208,36 @@ class DistillSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoraSpec:
+    """Low-rank adapters in place of all weights: W + alpha / rank x B A, B and A of that rank; merged at the end."""
+
+    rank: int
+    alpha: float | None = None  # None: twice the rank
+    targets: tuple[str, ...] = ()  # linear maps of a layer by their names, e.g. [q_proj, v_proj]; (): all of them
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise P2Error(f"train.lora.rank: got {self.rank}, allowed is 1 or more, e.g. 16.")
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
+            raise P2Error(
+                f"train.lora.alpha: got {self.alpha}, allowed is a number above 0, or null for twice the rank."
+            )
+        if len(set(self.targets)) < len(self.targets):
+            raise P2Error(f"train.lora.targets: names one twice: {', '.join(self.targets)}.")
+
+    @property
+    def scaled(self) -> float:
+        """Alpha, as it is."""
+        return 2.0 * self.rank if self.alpha is None else self.alpha
+
+    @property
+    def words(self) -> str:
+        """How an objective names it, e.g. `+lora(r=16)`."""
+        parts = [f"r={self.rank}"] + ([f"alpha={self.alpha:g}"] if self.alpha is not None else [])
+        return f"+lora({','.join([*parts, *sorted(self.targets)])})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSpec:
     """Continued pre-training on fresh tokens; every budget is in tokens."""
 
@@ -219,6 +249,7 @@ class TrainSpec:
     micro_batch: int | None = None  # sequences in one forward pass, at most; None: found out
     objective: str = CLM
     distill: DistillSpec | None = None  # of the objective distill; None: the plain divergence, teacher in memory
+    lora: LoraSpec | None = None  # what is trained in place of all weights
     schedule: str = "constant"
     warmup_tokens: int = 0
     packing: str = WRAPPED
@@ -254,7 +285,7 @@ class TrainSpec:
     @property
     def objective_words(self) -> str:
         """What the log calls the objective, settings and all: losses under unlike ones share no fit."""
-        return self.objective + (self.distill.words if self.distill else "")
+        return self.objective + (self.distill.words if self.distill else "") + (self.lora.words if self.lora else "")
 
     @property
     def teacher_in_memory(self) -> bool:
@@ -323,6 +354,8 @@ class Recipe:
                 raise P2Error(
                     f"{key}: got {value!r}, allowed are up to 96 of a-z, 0-9 and . _ - after a letter or digit."
                 )
+        if self.model.scratch is not None and self.train.lora is not None:
+            raise P2Error("train.lora: a model trained from scratch has nothing to adapt; remove it.")
         if self.model.scratch is not None and (self.prune.method != CONTROL or self.train.objective != CLM):
             raise P2Error("prune.method: a model trained from scratch is not pruned and has no teacher: none and clm.")
 
@@ -386,8 +419,8 @@ def _check_batch(batch_tokens: int, seq_len: int, micro_batch: int | None) -> No
         raise P2Error(f"train.micro_batch: got {micro_batch}, allowed is 1 or more, or null to have it found out.")
     unit = seq_len * (micro_batch or 1)
     if batch_tokens < 1 or batch_tokens % unit:
-        told = f"seq_len x micro_batch = {seq_len} x {micro_batch}" if micro_batch else "seq_len"
-        raise P2Error(f"train.batch_tokens: got {batch_tokens:,}, allowed is a multiple of {told} = {unit:,}.")
+        unit_words = f"seq_len x micro_batch = {seq_len} x {micro_batch}" if micro_batch else "seq_len"
+        raise P2Error(f"train.batch_tokens: got {batch_tokens:,}, allowed is a multiple of {unit_words} = {unit:,}.")
 
 
 def _check_packing(packing: str) -> None:

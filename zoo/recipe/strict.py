@@ -44,8 +44,8 @@ def kind_of(cls: Any, dotted: str) -> Any:
         if not dataclasses.is_dataclass(cls):
             return None
         hint = {_key(field): hint for field, hint in typing.get_type_hints(cls).items()}.get(name)
-        options = [option for option in typing.get_args(hint) or (hint,) if option is not type(None)]
-        cls = options[0] if options else None
+        union = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        cls = next((option for option in union if option is not type(None)), None)
     return cls
 
 

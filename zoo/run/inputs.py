@@ -19,6 +19,7 @@ from zoo.inputs.base_model import Source
 from zoo.inputs.gather import Trained, gather
 from zoo.inputs.scratch import initial_model
 from zoo.inputs.teacher import check_kept, check_teacher, facts
+from zoo.models.families import check_targets
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.ready import Ready, check_shapes, examine
 from zoo.recipe.spec import ModelSpec, Recipe, TextSpec
@@ -35,8 +36,8 @@ def read_inputs(job: Job) -> Inputs:
     source, commits, planned, ready = _sources(job)
     if offline() and not all(_local(recipe).values()):
         pins = {"model": source.revision, **commits}
-        told = ", ".join(f"{part} at {str(pins[part])[:12]}" for part, local in _local(recipe).items() if not local)
-        job.say(f"offline, as asked: from the cache of this machine come {told}")
+        pinned = ", ".join(f"{part} at {str(pins[part])[:12]}" for part, local in _local(recipe).items() if not local)
+        job.say(f"offline, as asked: from the cache of this machine come {pinned}")
     check_room(folder.path, disk_bytes(planned.target, recipe.train))
     job.say(f"{recipe.name}: {planned.summary}")
     _pin(folder, {"model": source.revision, **({"from": ready[0].revision} if ready else {}), **commits})
@@ -90,6 +91,8 @@ def _sources(job: Job) -> tuple[Source, dict[str, str], Plan, tuple[Source, Read
         plans.append(_plan(job.estimate, source))
         check_memory(recipe, plans[0], job.team)
         check_teacher(recipe, source)
+        if recipe.train.lora is not None:
+            check_targets(recipe.train.lora.targets, source.config["model_type"])
 
     with job.stage("finding the model and the text, downloading what is not here"):
         if recipe.model.scratch is None:

@@ -125,6 +125,7 @@ def log_columns(
     """The run-level columns of the log; `processes` trained, a GPU each."""
     train, inputs = recipe.train, state["inputs"]
     speed = state["train_tokens"] / state["train_s"] if "train_s" in state else None
+    computed = 2 / 3 if train.lora else 1  # of frozen weights no gradient is taken
     teacher = source.shape if train.teacher_in_memory else None
     executed = Execution(**state["execution"]).as_software() if "execution" in state else {}
     return {
@@ -147,6 +148,7 @@ def log_columns(
         "n_pruned": plan.n_pruned,
         "calibration_sha256": state["calibration_sha256"],
         "objective": recipe.objective,
+        "trainable_params": state.get("trainable_params"),
         "train_data": f"{recipe.data.train.label}@{inputs['train'][:12]}",
         "train_data_revision": inputs["train"],
         "seq_len": train.seq_len,
@@ -160,7 +162,7 @@ def log_columns(
         "tokens_planned": train.planned_tokens,
         "seed": train.seed,
         "tokens_per_second": speed,
-        "mfu": speed and mfu(plan.target, train.seq_len, speed, hardware(processes), processes, teacher),
+        "mfu": speed and mfu(plan.target, train.seq_len, speed * computed, hardware(processes), processes, teacher),
         "eval_data": f"{recipe.data.heldout.label}@{inputs['heldout'][:12]}",
         "eval_data_revision": inputs["heldout"],
         "eval_tokens": materials.heldout.tokens,

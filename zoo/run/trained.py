@@ -25,6 +25,7 @@ from zoo.run.job import Inputs, Job
 from zoo.run.pruned import cache_folder, load_pruned
 from zoo.training.callback import FRESH, Curve, last_complete
 from zoo.training.execution import Execution
+from zoo.training.lora import adapted, merged, trainable
 from zoo.training.masks import MaskKeeper
 from zoo.training.rebuild import Rebuild
 from zoo.training.teacher import Kept, keep
@@ -38,6 +39,8 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
     """
     folder, spec, team = job.folder, job.recipe.train, job.team
     extension = extension_of(folder.state)
+    if extension is not None and spec.lora is not None:
+        raise P2Error(f"{folder.path}: a LoRA run cannot be extended, its adapters are merged; choose another --out.")
     if extension is not None:
         spec = replace(spec, warmup_tokens=0)  # it is over
     checkpoints = folder.work / "checkpoints"
@@ -57,6 +60,10 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
         )
     if job.pilot is not None and start["tokens"] >= job.pilot:
         return None
+    if spec.lora is not None:
+        model = adapted(model, spec.lora, spec.seed, job.recipe.prune.sparse)
+        folder.update(trainable_params=trainable(model))
+        job.say(f"LoRA: {folder.state['trainable_params']:,} parameters are trained")
     tokens = tokens_after(inputs.materials.train, spec) + (extension.tokens if extension else 0)
     steps_before = extension.steps if extension else 0
     steps = steps_before + len(tokens) - 1
@@ -107,6 +114,8 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
         raise preempted(f"after {curve.saved:,} tokens, which are saved")
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), train_steps=steps, peak_memory_bytes=peak)
+    if spec.lora is not None:
+        return merged(model)
     return _whole(job, model) if team.launched else model
 
 
@@ -190,7 +199,7 @@ def _check_same_launch(folder: RunFolder, start: Mapping[str, Any], team: Team) 
 
 def _masks(job: Job, model: Any) -> Callable[[], MaskKeeper] | None:
     """Makes what keeps the zeros of the sparse part, from the pruned checkpoint; None where there is none."""
-    sparse = job.recipe.prune.sparse
+    sparse = job.recipe.prune.sparse if job.recipe.train.lora is None else None  # adapters keep them by themselves
     return (lambda: MaskKeeper(model, job.folder.pruned, sparse)) if sparse else None
 
 

@@ -38,6 +38,7 @@ from zoo.training import autotune
 from zoo.training.adam8bit import AdamW8bit
 from zoo.training.distill import PLAIN, next_token_kl
 from zoo.training.execution import Execution, apply, executed, expected_to_fit, ladder
+from zoo.training.lora import ADAPTER
 from zoo.training.teacher import Kept
 
 ADAM_BETA2 = 0.95  # weight decay is 0 and gradients are clipped to norm 1
@@ -93,7 +94,8 @@ class LeanTrainer(SFTTrainer):
         _check_master(model, spec)
         self.bare = model  # as it came, whatever the trainer puts around it
         self.team = team
-        optimizer = AdamW8bit(model.parameters(), spec.lr_peak, ADAM_BETA2) if spec.optimizer == "adamw-8bit" else None
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        optimizer = AdamW8bit(weights, spec.lr_peak, ADAM_BETA2) if spec.optimizer == "adamw-8bit" else None
         super().__init__(
             model=model,
             args=_arguments(spec, len(blocks), folder, team),
@@ -214,7 +216,7 @@ class LeanTrainer(SFTTrainer):
             finally:
                 model.zero_grad(set_to_none=True)
 
-        values = sum(p.numel() for p in self.bare.parameters())
+        values = sum(p.numel() for p in self.bare.parameters() if p.requires_grad)
         execution = autotune.first_that_fits(self.rungs, attempt, round(values * state_bytes(spec)), device)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         flops = flops_per_token(shape_of(self.bare.config.to_dict()), spec.seq_len) * spec.planned_tokens
@@ -337,7 +339,7 @@ def _arguments(spec: TrainSpec, blocks: int, folder: Path, team: Team) -> SFTCon
 def _check_master(model: PreTrainedModel, spec: TrainSpec) -> None:
     """Refuse weights that are not in the dtype the recipe says; bf16 masters lose small updates."""
     wanted = torch.bfloat16 if spec.precision == "bf16-master" else torch.float32
-    wrong = next((name for name, p in model.named_parameters() if p.dtype != wanted), None)
+    wrong = next((name for name, p in model.named_parameters() if p.dtype != wanted and ADAPTER not in name), None)
     if wrong is not None:
         raise P2Error(
             f"train.precision: {spec.precision} needs {wanted} weights, {wrong} is {model.get_parameter(wrong).dtype}; "
