@@ -108,7 +108,7 @@ class Functions:
             tokens_95 (intervals for a new run), loss (nats per token), status (reached, already_met, unreachable), law
             (`mixture` of several), weights (their shares), group, extrapolation (factors beyond the measured range, 1
             inside), recipe (schedule, peak_rate, batch, precision, text of the runs), evidence (published recoveries
-            near it), gpu_hours, cost (US dollars), sentence, warning (how it lies outside the data) and why (sentences).
+            near it), gpu_hours, cost (US dollars), sentence, warning (how far outside) and why (sentences).
 
         Example:
             budget(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, excess=0.05, gpu="h100")
