@@ -22,11 +22,12 @@ import gradio as gr
 import numpy as np
 
 from leaderboard.errors import P2Error
-from leaderboard.logs.check import MAX_BYTES, check_files
+from leaderboard.logs.check import MAX_BYTES
 from leaderboard.planning.budget import MOST_TOKENS, Question
 from leaderboard.planning.gpus import check_offer
 from leaderboard.planning.outlook import losses_at
 from leaderboard.serving import as_json
+from leaderboard.serving.judge import judged
 from leaderboard.serving.models import snippet
 from leaderboard.serving.runs import filter_runs
 from space.server.blocks import Refused
@@ -237,7 +238,8 @@ class Functions:
             parquet_base64: The log, one parquet file of at most 5 MB, in base64.
 
         Returns:
-            ok (whether it would be accepted) and findings: code, severity, where, got, allowed, fix.
+            ok (whether it would be accepted), verdict (clean; unusual, which waits for a person; wrong) and findings:
+            code, severity, where, got, allowed, fix.
 
         Example:
             check_log(base64.b64encode(open("log.parquet", "rb").read()).decode())
@@ -251,8 +253,8 @@ class Functions:
         with tempfile.TemporaryDirectory(prefix="p2zoo-") as folder:
             path = Path(folder) / "log.parquet"
             path.write_bytes(content)
-            (report,) = check_files([path], ["log.parquet"]).reports
-        return {"ok": report.ok, "findings": report.as_dict()["findings"]}
+            (report,) = judged([path], self.store.board.frame, ["log.parquet"])
+        return {name: value for name, value in report.as_dict().items() if name != "path"}
 
 
 def functions(store: Store) -> dict[str, Callable[..., Any]]:

@@ -10,7 +10,7 @@ import typer
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from leaderboard.logs.findings import ERROR, printable
+from leaderboard.logs.findings import ERROR, UNUSUAL, WRONG, printable
 from zoo.cli.options import Endpoint, Measured, On, Share, count_option
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def check(
     endpoint: Endpoint = None,
     as_json: Json = False,
 ) -> None:
-    """Judge run logs, or a pull request with run logs: exit 0 when clean, 1 when one has an error.
+    """Judge run logs beside the bundled runs, or a pull request with run logs: exit 1 when one is wrong, else 0, also
+    for what is unusual, which a person should look at.
 
     Examples: `p2zoo check runs/depth/log.parquet`, `p2zoo check org/p2-logs --pr 7 --comment`
     """
@@ -51,14 +52,16 @@ def check(
     from leaderboard import child
 
     child.prepare()  # while this process imports
-    from leaderboard.logs.check import check_files, log_files
+    from leaderboard import load_logs
+    from leaderboard.logs.check import log_files
+    from leaderboard.serving.judge import judged
 
     if not path.exists():
         raise P2Error(f"check: {path} does not exist; give a log file, a run folder or a folder of logs.")
     files = log_files(path)
     if not files:
         raise P2Error(f"check: no parquet file under {path}.")
-    reports = check_files(files).reports
+    reports = judged(files, load_logs().frame)
     if as_json:
         _print_json({"files": [r.as_dict() for r in reports]})
     else:
@@ -348,8 +351,9 @@ def _show_findings(reports: "tuple[Report, ...]") -> None:
     for report in reports:
         for finding in report.findings:
             print(f"{printable(report.path)}: {finding}")
-    bad = sum(not r.ok for r in reports)
-    print(f"{len(reports)} log(s) checked: {len(reports) - bad} clean, {bad} with errors")
+    bad, odd = (sum(r.verdict == verdict for r in reports) for verdict in (WRONG, UNUSUAL))
+    unusual = f", {odd} unusual: look at them" if odd else ""
+    print(f"{len(reports)} log(s) checked: {len(reports) - bad - odd} clean, {bad} with errors{unusual}")
 
 
 def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:

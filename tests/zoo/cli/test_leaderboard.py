@@ -84,7 +84,7 @@ def test_check_as_json(p2zoo, group_folder):
     answer = json.loads(out)
     assert code == 1
     assert set(answer) == {"files"}
-    assert all(set(f) == {"path", "ok", "findings"} for f in answer["files"])
+    assert all(set(f) == {"path", "ok", "verdict", "findings"} for f in answer["files"])
     (bad,) = [f for f in answer["files"] if not f["ok"]]
     assert bad["path"].endswith("broken.parquet")
     assert set(bad["findings"][0]) == {"code", "severity", "where", "got", "allowed", "fix"}
