@@ -13,7 +13,7 @@ that it has stopped is as likely as that it goes on; it widens the side of m tha
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -84,6 +84,7 @@ class Mixture:
     recipe: dict[str, object]
     why: tuple[str, ...]
     width: Width = WITHOUT_DAMAGE
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)  # what was measured in the group, discounted runs too
 
     @property
     def law(self) -> str:
