@@ -178,7 +178,7 @@ def test_a_log_is_judged_and_not_kept(call):
     good = next(iter(sorted(SEED.rglob("*.parquet")))).read_bytes()
     assert call("check_log", parquet_base64=base64.b64encode(good).decode()) == (
         "complete",
-        {"ok": True, "findings": []},
+        {"ok": True, "verdict": "clean", "findings": []},
     )
     broken = base64.b64encode(good[:-9]).decode()
     _, verdict = call("check_log", parquet_base64=broken)
