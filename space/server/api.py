@@ -24,7 +24,7 @@ import numpy as np
 from leaderboard.errors import P2Error
 from leaderboard.logs.check import MAX_BYTES
 from leaderboard.planning.budget import MOST_TOKENS, Question
-from leaderboard.planning.gpus import check_offer
+from leaderboard.planning.gpus import check_offer, gpu_key
 from leaderboard.planning.outlook import losses_at
 from leaderboard.serving import as_json
 from leaderboard.serving.judge import judged
@@ -108,12 +108,13 @@ class Functions:
             tokens_95 (intervals for a new run), loss (nats per token), status (reached, already_met, unreachable), law
             (`mixture` of several), weights (their shares), group, extrapolation (factors beyond the measured range, 1
             inside), recipe (schedule, peak_rate, batch, precision, text of the runs), evidence (published recoveries
-            near it), gpu_hours, cost (US dollars) and why (sentences).
+            near it), gpu_hours, cost (US dollars), sentence, warning (how far outside) and why (sentences).
 
         Example:
             budget(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, excess=0.05, gpu="h100")
         """
         asked = _question(family, method, rate, n0, l0, l_pruned, target_loss, excess, gain)
+        gpu = gpu_key(gpu)
         check_offer(gpu, price)
         answer, _ = self.store.board.budget(asked, eval_data=eval_data, law=law, gpu=gpu, price=price)
         return typing.cast(dict[str, Any], as_json.plain(answer.as_dict()))

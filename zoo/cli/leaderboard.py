@@ -214,6 +214,9 @@ def _evidence(read: Any, laws: Any, as_json: bool) -> None:
 def budget(
     logs: Logs = None,
     *,
+    model: Annotated[
+        str | None, typer.Option(help="Model whose config is at hand: a Hub id or a folder; gives --family and --n0.")
+    ] = None,
     family: Annotated[str | None, typer.Option(help="Model family, e.g. llama-3.")] = None,
     method: Annotated[str | None, typer.Option(help="Pruning method, e.g. depth or 2:4.")] = None,
     rate: Share = None,
@@ -238,19 +241,30 @@ def budget(
     """How many post-training tokens does this pruned model need?
 
     Example: `p2zoo budget --family llama-3 --method depth --rate 25% --n0 34M --l0 2.72 --excess 0.05 --gpu h100`,
-    or of a run that has begun `p2zoo budget --pilot runs/depth --excess 0.05`
+    of a known model `p2zoo budget --model meta-llama/Llama-3.1-8B --method 2:4 --l0 2.05`, or of a run that has begun
+    `p2zoo budget --pilot runs/depth --excess 0.05`
     """
     from leaderboard.laws.user import find_law
+    from leaderboard.logs.methods import least_rate, method_named, takes_rate
+    from leaderboard.planning.bases import base_at_hand
     from leaderboard.planning.budget import Question, answer
-    from leaderboard.planning.gpus import check_offer
+    from leaderboard.planning.gpus import check_offer, gpu_key
+    from leaderboard.planning.losses import check_losses
     from leaderboard.planning.outlook import beyond
     from leaderboard.planning.recommend import predictor
 
+    gpu = gpu_key(gpu)
+    method = method_named(method) if method else None
     if price is not None and gpu is None:
         raise P2Error("budget: --price is that of a --gpu; name it too.")
     if pilot is not None:
         _of_pilot(pilot, logs, target_loss, excess, gain, gpu, price, as_json, on)
         return
+    if model is not None:
+        base = base_at_hand(model)
+        family, n0 = family or base.family, n0 or float(base.n0)
+        if rate is None and method is not None and not takes_rate(method):
+            rate = least_rate(method, base.n0, base.n0_nonembedding)
     if family is None or method is None or rate is None or n0 is None or l0 is None:
         raise _lacking(family=family, method=method, rate=rate, n0=n0, l0=l0)
     chosen = find_law(law, "budget") if law else None
@@ -260,6 +274,7 @@ def budget(
         target_loss=target_loss, excess=excess, gain=gain,
     )  # fmt: skip
     read = read_logs(logs, on)
+    check_losses(asked, read.frame)
     with _status("ranking laws and fitting the best"):
         known = l_pruned is not None
         found = predictor(
