@@ -231,6 +231,12 @@ def answer(
     sure: list[Interval] = [None, None]
     if fitted.has_interval and open_question:
         sure = intervals(fitted, question)
+    least = too_little(fitted.curves, question)
+    contradicted = tokens is not None and open_question and tokens <= least
+    if contradicted:
+        tokens = math.floor(least) + 1
+        loss = float(fitted.predict(question.columns(np.array([tokens], dtype=float)))[0])
+        sure = [ends and (ends[0], max(ends[1], float(tokens))) for ends in sure]
     at_most = status is BudgetStatus.REACHED and tokens is not None and tokens <= fewest
     at = question.columns(np.array([tokens or fitted.range.tokens[1]], dtype=float))
     budget = Budget(
@@ -294,9 +300,30 @@ def sense_words(question: Question) -> list[str]:
     return odd
 
 
+def too_little(curves: pd.DataFrame, question: Question) -> float:
+    """The most tokens after which a run like the planned one was measured above the target loss; 0 where none was.
+
+    Such a run is of the question's family, within 1 % of its size, .005 of its rate and .01 nats of its losses.
+    """
+    if question.target is None or not len(curves):
+        return 0.0
+    alike = (curves["family"].astype(str) == question.family) & (abs(curves["n0"] / question.n0 - 1) <= 0.01)
+    alike &= abs(curves["rate"] - question.rate) <= 0.005
+    for name, value in (("l0", question.l0), ("l_pruned", question.l_pruned)):
+        if name in curves and value is not None:
+            alike &= abs(curves[name] - value) <= 0.01
+    above = curves.loc[alike & (curves["loss"] > question.target), "tokens"]
+    return float(above.max()) if len(above) else 0.0
+
+
 def _notes(budget: Budget, fitted: Mixture, question: Question) -> list[str]:
     """What the figures alone do not say."""
     notes = sense_words(question)
+    if budget.tokens and budget.tokens - 1 == math.floor(too_little(fitted.curves, question)):
+        notes.append(
+            f"A run like this one was still above the goal after {budget.tokens - 1:,} tokens, where the laws "
+            "expect it to be met earlier: so many are too few. `--pilot` answers from your own curve."
+        )
     if budget.status is BudgetStatus.UNREACHABLE and budget.loss is not None:
         notes.append(_floor_words(question, budget.loss))
     if budget.at_most:
