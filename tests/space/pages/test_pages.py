@@ -1,4 +1,4 @@
-"""The six pages in Chromium over the bundled runs: what they show, filter, link to, and say to those who cannot see."""
+"""The pages in Chromium over the bundled runs: what they show, filter, link to, and say to those who cannot see."""
 
 import html
 import re
@@ -24,6 +24,7 @@ pytestmark = [
 ]
 PAGES = {  # what is there once a page is whole
     "": "#rivals tbody tr",
+    "own": "#own-file",
     "laws": "#ablation tbody tr",
     "curves": "#curves-plot .main-svg >> nth=0",
     "models": "#models .empty",
