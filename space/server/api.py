@@ -249,7 +249,7 @@ class Functions:
     def import_log(
         self,
         file_base64: str,
-        name: str = "log",
+        file_name: str = "log",
         tokens_per_step: float | None = None,
         tokens_per_epoch: float | None = None,
         method: str | None = None,
@@ -272,7 +272,7 @@ class Functions:
         Args:
             file_base64: trainer_state.json, a log_history list, JSON lines, CSV, printed text, a trackio export; also
                 gzipped; at most 20 MB, in base64.
-            name: What messages call it.
+            file_name: What messages call it.
             tokens_per_step: Tokens of one optimiser step, without padding.
             tokens_per_epoch: Tokens of the training text, where only epochs are logged.
             method: How the model was pruned, e.g. depth; none for a control.
@@ -305,7 +305,7 @@ class Functions:
             "eval_data": eval_data, "unit": unit,
         }  # fmt: skip
         with decoded("file_base64", file_base64, UPLOAD_BYTES, "import_log") as path, place():
-            return as_dict(read_upload(path, name, facts, run, loss_column))
+            return as_dict(read_upload(path, file_name, facts, run, loss_column))
 
     def forecast(
         self,

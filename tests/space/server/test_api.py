@@ -342,7 +342,7 @@ def base64_of(content: bytes) -> str:
 def test_another_program_s_log_is_imported_and_forecast_in_two_calls(call, store):
     rows = [{"step": n, "eval_loss": 3.9 - 0.9 * n / (n + 200)} for n in range(50, 1001, 50)]
     file = base64_of(json.dumps({"log_history": rows}).encode())
-    _, asked = call("import_log", file_base64=file, name="mine.json")
+    _, asked = call("import_log", file_base64=file, file_name="mine.json")
     assert not asked["ok"]
     assert asked["missing"] == ["tokens_per_step", "method", "n0", "rate", "eval_data"]
     facts = {"tokens_per_step": 65536, "method": "depth", "base": "meta-llama/Llama-3.2-1B", "rate": 0.25}
