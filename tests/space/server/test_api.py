@@ -314,7 +314,7 @@ def test_the_documented_commands_work(url, tmp_path):
         ["bash", "-euo", "pipefail", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("event: complete") == 6
+    assert done.stdout.count("event: complete") == 7
     assert "event: error" not in done.stdout
     assert (tmp_path / "ranking.csv").read_text().startswith("law,")
 
