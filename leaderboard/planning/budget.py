@@ -14,6 +14,7 @@ from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array, Columns, Law
 from leaderboard.logs.contract import GROUP, require
+from leaderboard.logs.methods import METHODS, takes_rate
 from leaderboard.planning.distance import WIDEST, State, within_reach
 from leaderboard.planning.gpus import check_offer, gpu_hours
 from leaderboard.planning.mixture import RUNS_FOR_AN_INTERVAL, Band, Mixture
@@ -52,7 +53,8 @@ class Budget:
     intervals, loss, status and costs are None. `at_most`: the goal is met at the fewest tokens that any run measured.
     `weights` are the laws' shares, `extrapolation` factors beyond the measured range (1 = inside) for size, rate and
     tokens, and whether the family is new. `recipe` is how the runs behind it were trained, `evidence` the published
-    recoveries shown beside it. `why` is for people."""
+    recoveries shown beside it. `warning` says in a sentence how the question lies outside the runs, None inside. `why`
+    is for people."""
 
     tokens: int | None
     loss: float | None
@@ -71,6 +73,7 @@ class Budget:
     gpu_hours: float | None = None
     cost: float | None = None
     evidence: tuple[dict[str, Any], ...] = ()
+    warning: str | None = None
 
     def sentence(self) -> tuple[str, str]:
         """The answer in words: how many tokens, and what they do."""
@@ -83,6 +86,18 @@ class Budget:
         most = "At most " if self.at_most else ""
         return f"{most}{words.count(self.tokens, long=True)} tokens", f"reach the goal: {self.goal}."
 
+    @property
+    def intervals(self) -> list[tuple[tuple[float, float], int]]:
+        """The intervals there are, each with its percentage."""
+        return [(ends, level) for ends, level in ((self.tokens_80, 80), (self.tokens_95, 95)) if ends is not None]
+
+    def interval_words(self, ends: tuple[float, float]) -> str:
+        """An interval in words: an end that only bounds the answer is told as a bound."""
+        low, high = ends
+        if high >= MOST_TOKENS:
+            return f"{words.count(low)} tokens or more"
+        return f"{words.span(low, high)} tokens" if low < high else f"at most {words.count(high)} tokens"
+
     def as_dict(self) -> dict[str, object]:
         """JSON form, in the contract's keys."""
         keys = (
@@ -91,6 +106,7 @@ class Budget:
         )  # fmt: skip
         status = None if self.status is None else str(self.status)
         said = {"status": status, "state": str(self.state), "why": list(self.why), "evidence": list(self.evidence)}
+        said |= {"sentence": " ".join(self.sentence()), "warning": self.warning}
         return {key: getattr(self, key) for key in keys} | said
 
 
@@ -121,6 +137,8 @@ class Question:
         for name, fine, allowed in checks:
             if not fine:
                 raise P2Error(f"budget: {name} is {getattr(self, name)!r}; it must be {allowed}.")
+        if not takes_rate(self.method) and self.rate > (most := METHODS[self.method].zeros or 1.0):
+            raise P2Error(f"budget: rate is {self.rate}; {self.method} takes at most {most:g} of all parameters.")
         if sum(v is not None for v in (self.target_loss, self.excess, self.gain)) > 1:
             raise P2Error("budget: give one goal: a target loss, an excess over l0, or a marginal gain.")
 
@@ -227,9 +245,12 @@ def answer(
         tokens_95=sure[1],
         at_most=at_most,
     )
+    evidence = tuple(nearest_recoveries(question))
     if budget.state is State.TOO_FAR:
-        evidence = tuple(nearest_recoveries(question))
-        return _without_numbers(replace(budget, evidence=evidence), missing_words(fitted, question, evidence, gpu))
+        missing = missing_words(fitted, question, evidence, gpu)
+        why = (*sense_words(question), *missing)
+        return _without_numbers(replace(budget, evidence=evidence, warning=missing[0]), why)
+    budget = replace(budget, evidence=evidence, warning=_warning(budget, fitted, question))
     return _priced(replace(budget, why=(*budget.why, *_notes(budget, fitted, question))), question, gpu, price)
 
 
@@ -243,13 +264,35 @@ def _without_numbers(budget: Budget, why: tuple[str, ...]) -> Budget:
         tokens_80=None,
         tokens_95=None,
         at_most=False,
-        why=(*why, *budget.why),
+        why=why,
     )
+
+
+def _warning(budget: Budget, fitted: Mixture, question: Question) -> str | None:
+    """How an answer lies outside what was measured; None where it does not."""
+    tokens = MOST_TOKENS if budget.tokens is None else budget.tokens
+    ways = fitted.range.ways(question.n0, question.rate, tokens)
+    said = [f"No run of the family {question.family} was measured."] * bool(budget.extrapolation["family"])
+    said += [way.sentence() for way in ways if budget.tokens is not None or way.what != "tokens"]
+    return " ".join(said) or None
+
+
+def sense_words(question: Question) -> list[str]:
+    """What is odd about a question, for whoever mistyped it or took losses on two texts."""
+    odd = []
+    if question.l_pruned is not None and question.l_pruned < question.l0:
+        odd.append("l_pruned lies below l0: pruning does not improve a model. Were both measured on the same text?")
+    if question.target is not None and question.target < question.l0:
+        odd.append(
+            "The goal lies below the loss before pruning: what reaches it is training on this text, which a control, "
+            "the unpruned base trained alike, would show."
+        )
+    return odd
 
 
 def _notes(budget: Budget, fitted: Mixture, question: Question) -> list[str]:
     """What the figures alone do not say."""
-    notes = []
+    notes = sense_words(question)
     if budget.status is BudgetStatus.UNREACHABLE and budget.loss is not None:
         notes.append(_floor_words(question, budget.loss))
     if budget.at_most:

@@ -14,6 +14,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
+from leaderboard import words
 from leaderboard.laws.law import Array, Columns
 
 SLACK = 1.1  # a question this little outside counts as inside
@@ -43,6 +44,15 @@ class Beyond:
     def factor(self) -> float:
         """How many times outside; 1 inside."""
         return max(1.0, self.value / self.high, self.low / self.value) if self.value else 1.0
+
+    def sentence(self) -> str:
+        """The same in words."""
+        unit = {"size": "parameters", "rate": "removed", "tokens": "tokens"}[self.what]
+        write = words.share if self.what == "rate" else words.count
+        return (
+            f"{write(self.value)} {unit} is {words.digits(self.factor, 2)} times outside what was measured, "
+            f"{write(self.low)} to {write(self.high)}."
+        )
 
 
 @dataclass(frozen=True)

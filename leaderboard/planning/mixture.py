@@ -44,8 +44,8 @@ class Width:
     growth: Mapping[str, float]
 
 
-WITH_DAMAGE = Width(0.82, {"size": 0.04, "rate": 0.16, "tokens": 0.0, "family": 0.06})
-WITHOUT_DAMAGE = Width(0.80, {"size": 0.08, "rate": 0.0, "tokens": 0.0, "family": 0.20})
+WITH_DAMAGE = Width(0.84, {"size": 0.04, "rate": 0.20, "tokens": 0.06, "family": 0.06})
+WITHOUT_DAMAGE = Width(0.84, {"size": 0.08, "rate": 0.0, "tokens": 0.04, "family": 0.20})
 AXES = tuple(WITH_DAMAGE.growth)
 
 

@@ -15,7 +15,7 @@ from leaderboard.logs.methods import CONTROL
 Recipe = dict[str, Any]  # RECIPE keys; None where the logs do not say
 RECIPE = {
     "schedule": "schedule", "peak_rate": "lr_peak", "batch": "batch_tokens", "precision": "precision",
-    "text": "eval_data", "objective": "objective",
+    "text": "eval_data", "objective": "objective", "vocabulary": "vocab_size",
 }  # fmt: skip
 APART = {"schedule": "schedule", "lr_peak": "peak rate", "batch_tokens": "batch", "precision": "precision"}
 

@@ -22,7 +22,7 @@ from leaderboard.planning.budget import NEEDED, Budget, Question, answer
 from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.plan import plan
 from leaderboard.planning.recommend import fit_new_model, predictor, same_text
-from leaderboard.planning.rivals import deployed_size, near_bases, priced
+from leaderboard.planning.rivals import deployed_size, near_bases, priced, with_own
 from leaderboard.planning.wanted import wanted
 from leaderboard.ranking.asd import noise_floor
 from leaderboard.ranking.cells import CELL, score_cells
@@ -43,6 +43,7 @@ class Board:
         self.logs = logs
         self._tables = Once()
         self._answers = Once(MOST_KEPT)
+        self._budgets = Once(MOST_KEPT)
         self._texts = Once(MOST_KEPT)
 
     def ready(self) -> "Board":
@@ -172,7 +173,7 @@ class Board:
 
     def budget(
         self,
-        asked: Question,
+        question: Question,
         *,
         eval_data: str | None = None,
         objective: str | None = None,
@@ -181,25 +182,41 @@ class Board:
         price: float | None = None,
     ) -> tuple[Budget, Mixture]:
         """How many tokens, and the predictor that said so."""
-        found = self.predictor(
-            asked.family, asked.method, eval_data=eval_data, objective=objective, law=law,
-            l_pruned_known=asked.l_pruned is not None,
-        )  # fmt: skip
-        return answer(found, asked, gpu, price), found
+
+        def make() -> tuple[Budget, Mixture]:
+            fitted = self.predictor(
+                question.family, question.method, eval_data=eval_data, objective=objective, law=law,
+                l_pruned_known=question.l_pruned is not None,
+            )  # fmt: skip
+            return answer(fitted, question, gpu, price), fitted
+
+        return self._budgets.get((question, eval_data, objective, law, gpu, price), make)
 
     def rivals(
-        self, asked: Question, tokens: float, eval_data: str, gpu: str | None = None, price: float | None = None
+        self,
+        question: Question,
+        *,
+        eval_data: str,
+        base: Base | None = None,
+        gpu: str | None = None,
+        price: float | None = None,
     ) -> pd.DataFrame:
-        """Every way to the deployed size of `asked` after so many tokens, unpruned bases among them (rivals.py)."""
-        near, size = near_bases(self.bases(eval_data), asked), deployed_size(asked)
+        """Every way to the deployed size of `question` after the tokens of its budget, unpruned bases among them, its
+        own way as the budget answers it (rivals.py). `base` is the model that it is about, None for one unknown here.
+        """
+        budget, fitted = self.budget(question, eval_data=eval_data, gpu=gpu, price=price)
+        tokens = budget.tokens or float(self.frame["tokens"].max())
+        near = near_bases(self.bases(eval_data), question, "" if base is None else base.name)
+        size = deployed_size(question)
 
         def make() -> pd.DataFrame:
             return plan(
-                self.frame, deployed=size, tokens=tokens, family=asked.family, bases=near, eval_data=eval_data
+                self.frame, deployed=size, tokens=tokens, family=question.family, bases=near, eval_data=eval_data
             )  # fmt: skip
 
-        key = ("plan", round(size), round(tokens), asked.family, tuple(near), eval_data)
-        return priced(self._answers.get(key, make), asked, gpu, price)
+        key = ("plan", round(size), round(tokens), question.family, tuple(near), eval_data)
+        rows = with_own(self._answers.get(key, make), question, fitted, tokens, base)
+        return priced(rows, question, gpu, price)
 
     def fits(self, law: str) -> list[tuple[dict[str, str], Fit | FitError]]:
         """A law fitted in every group, or why it cannot be."""

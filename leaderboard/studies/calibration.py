@@ -27,6 +27,7 @@ LEVELS = (0.8, 0.95)
 TARGETS = (0.25, 0.5, 1.0)  # shares of a curve's evaluations at which its loss is asked for
 LATER = {"second half": 0.5, "last three quarters": 0.25, "last seven eighths": 0.125}  # shares left to the fit
 NO_GROWTH = dict.fromkeys(AXES, 0.0)
+ROUNDS = 2
 GROWTHS = np.linspace(0.0, 0.6, 61)  # tried
 COVERED = ("loss_80", "loss_95", "tokens_80", "tokens_95")
 COLUMNS = (
@@ -144,14 +145,18 @@ def _missed(trial: Trial) -> pd.DataFrame:
 
 def fit_width(missed: pd.DataFrame, known: bool) -> Width:
     """The width with which 80 % intervals cover 80 % of the held-out losses: on every axis the least growth that does
-    so for rows outside on it, then the scale for all; `known`: whether l_pruned is. Curves count alike."""
-    scale = _scale(missed, NO_GROWTH)
-    growth = dict((WITH_DAMAGE if known else WITHOUT_DAMAGE).growth)
-    for axis in AXES:
-        if len(outside := missed[missed[axis] > 0]):
-            fine = (g for g in GROWTHS if _scale(outside, NO_GROWTH | {axis: float(g)}) <= scale)
-            growth[axis] = float(next(fine, GROWTHS[-1]))
-    return Width(_scale(missed, growth), growth)
+    so for rows outside on it, then the scale for all, and so again; `known`: whether l_pruned is. Curves count alike.
+
+    More rounds move what is lent to the scale into growth, until intervals inside the data are too narrow.
+    """
+    scale, growth = _scale(missed, NO_GROWTH), dict((WITH_DAMAGE if known else WITHOUT_DAMAGE).growth)
+    for _ in range(ROUNDS):
+        for axis in AXES:
+            if len(outside := missed[missed[axis] > 0]):
+                fine = (g for g in GROWTHS if _scale(outside, NO_GROWTH | {axis: float(g)}) <= scale)
+                growth[axis] = float(next(fine, GROWTHS[-1]))
+        scale = _scale(missed, growth)
+    return Width(scale, growth)
 
 
 def _scale(missed: pd.DataFrame, growth: Mapping[str, float]) -> float:

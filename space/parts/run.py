@@ -1,6 +1,7 @@
 """One run as people see it: where it is from, what it says, and its curve against what a law predicts."""
 
 import json
+import os
 from typing import Any
 
 import plotly.graph_objects as go
@@ -12,7 +13,7 @@ from leaderboard.serving.board import Board
 from space.parts import figures
 from space.parts.table import facts
 
-HUB = "https://huggingface.co"
+HUB = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"  # a mirror's links lead to the mirror
 
 
 def told(board: Board, name: str) -> str:

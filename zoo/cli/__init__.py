@@ -23,7 +23,7 @@ from zoo.cli import (
     sweep,
 )
 from zoo.cli.options import Endpoint
-from zoo.endpoint import use_endpoint
+from zoo.endpoint import spare_loopback, use_endpoint
 
 app = typer.Typer(
     name="p2zoo",
@@ -37,6 +37,7 @@ app = typer.Typer(
 def root(endpoint: Endpoint = None) -> None:
     """How many post-training tokens does a pruned LLM need? Prune, post-train, log, fit, rank, ask for a budget."""
     use_endpoint(endpoint)
+    spare_loopback()
     if not sys.stderr.isatty():  # before the Hub's client is imported, which reads it then
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 

@@ -7,8 +7,8 @@ import typer
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from zoo.cli.leaderboard import Json, _console, _data, _print_json, _status, _warn
-from zoo.cli.options import count
+from zoo.cli.leaderboard import Json, _console, _data, _print_json, _status, read_logs
+from zoo.cli.options import Measured, On, count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,7 @@ def forecast(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the band into this PNG.")] = None,
     as_json: Json = False,
+    on: On = Measured.OWN,
 ) -> None:
     """Where is my run going? Its rows so far and the laws of other runs, as one curve with its band.
 
@@ -51,14 +52,13 @@ def forecast(
 
     - `p2zoo forecast runs/depth/log.jsonl --target-loss 2.9 --gpu h100 --json`
     """
-    from leaderboard import load_logs
+    from leaderboard.logs.frame import on_yardstick
     from leaderboard.planning.forecasting.answer import answer
     from leaderboard.planning.forecasting.forecast import forecast as look_ahead
     from leaderboard.planning.forecasting.own import read_own
 
     own = read_own(run)
-    read = load_logs(logs)
-    _warn(read)
+    own, read = (on_yardstick(own) if on == Measured.YARDSTICK else own), read_logs(logs, on)
     with _status("fitting laws without this run"):
         ahead = look_ahead(read.frame, own)
         told = answer(ahead, at or (), target_loss, excess, gain, gpu, price)

@@ -11,7 +11,7 @@ import typer
 from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.findings import ERROR, printable
-from zoo.cli.options import Endpoint, Share, count_option
+from zoo.cli.options import Endpoint, Measured, On, Share, count_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +72,7 @@ def fit(
     loss: Annotated[str, typer.Option(help="ls, log-ls, huber or log-huber.")] = "ls",
     delta: Annotated[float, typer.Option(help="Width of the Huber loss.")] = 1e-3,
     over_control: OverControl = False,
+    on: On = Measured.OWN,
     as_json: Json = False,
 ) -> None:
     """Fit one law for every group and show its numbers (for parameters and tokens in billions).
@@ -80,7 +81,6 @@ def fit(
 
     Examples: `p2zoo fit`, `p2zoo fit my-logs/ --law damage-drift --json`, `p2zoo fit --law my_laws.py:MY_LAW`
     """
-    from leaderboard import load_logs
     from leaderboard.errors import FitError
     from leaderboard.fitting.pooled import fit_group
     from leaderboard.laws.user import find_law
@@ -88,8 +88,7 @@ def fit(
     from leaderboard.ranking.tracks import groups, on_text
 
     chosen = find_law(law, "fit")
-    read = load_logs(logs)
-    _warn(read)
+    read = read_logs(logs, on)
     read, controls = _controlled(read, over_control)
     rows: list[dict[str, Any]] = []
     pruned = read.frame[read.frame["method"] != "none"]
@@ -129,13 +128,14 @@ def rank(
         bool, typer.Option("--calibration", help="Instead: what the intervals of budgets cover, in minutes.")
     ] = False,
     over_control: OverControl = False,
+    on: On = Measured.OWN,
     as_json: Json = False,
 ) -> None:
     """Rank laws by how well they predict the slope of unseen curves (ASD).
 
     Examples: `p2zoo rank`, `p2zoo rank my-logs/ --json`, `p2zoo rank --law my_laws.py:MY_LAW`
     """
-    from leaderboard import load_logs, noise_floor, score_cells
+    from leaderboard import noise_floor, score_cells
     from leaderboard import rank as rank_laws
     from leaderboard.laws.user import choose_laws
 
@@ -144,8 +144,7 @@ def rank(
         raise P2Error("rank: --ablate takes P² apart; it goes with neither --metrics nor --law.")
     if calibration and (ablate or metrics or law):
         raise P2Error("rank: --calibration judges the budgets of these logs; it goes with no other option.")
-    read = load_logs(logs)
-    _warn(read)
+    read = read_logs(logs, on)
     read, controls = _controlled(read, over_control)
     if calibration:
         _calibration(read, as_json)
@@ -230,6 +229,7 @@ def budget(
     pilot: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Answer for this run, from its rows so far; see `forecast`.")
     ] = None,
+    on: On = Measured.OWN,
     as_json: Json = False,
 ) -> None:
     """How many post-training tokens does this pruned model need?
@@ -237,7 +237,6 @@ def budget(
     Example: `p2zoo budget --family llama-3 --method depth --rate 25% --n0 34M --l0 2.72 --excess 0.05 --gpu h100`,
     or of a run that has begun `p2zoo budget --pilot runs/depth --excess 0.05`
     """
-    from leaderboard import load_logs
     from leaderboard.laws.user import find_law
     from leaderboard.planning.budget import Question, answer
     from leaderboard.planning.gpus import check_offer
@@ -247,7 +246,7 @@ def budget(
     if price is not None and gpu is None:
         raise P2Error("budget: --price is that of a --gpu; name it too.")
     if pilot is not None:
-        _of_pilot(pilot, logs, target_loss, excess, gain, gpu, price, as_json)
+        _of_pilot(pilot, logs, target_loss, excess, gain, gpu, price, as_json, on)
         return
     if family is None or method is None or rate is None or n0 is None or l0 is None:
         raise _lacking(family=family, method=method, rate=rate, n0=n0, l0=l0)
@@ -257,8 +256,7 @@ def budget(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
         target_loss=target_loss, excess=excess, gain=gain,
     )  # fmt: skip
-    read = load_logs(logs)
-    _warn(read)
+    read = read_logs(logs, on)
     with _status("ranking laws and fitting the best"):
         known = l_pruned is not None
         found = predictor(
@@ -285,13 +283,14 @@ def _of_pilot(
     gpu: str | None,
     price: float | None,
     as_json: bool,
+    on: Measured,
 ) -> None:
     """The budget of a run that has begun is its forecast, by default to where a doubling wins less than `GAIN`."""
     from leaderboard.planning.budget import GAIN
     from zoo.cli.forecast import forecast
 
     gain = GAIN if target_loss is None and excess is None and gain is None else gain
-    forecast(pilot, logs, None, target_loss, excess, gain, gpu, price, None, as_json)
+    forecast(pilot, logs, None, target_loss, excess, gain, gpu, price, None, as_json, on)
 
 
 def _data(read: "Read") -> dict[str, Any]:
@@ -324,6 +323,15 @@ def _warn(read: "Read") -> None:
     if read.note:
         print(f"note: {read.note}", file=sys.stderr)
     warn_left_out(read.quarantined)
+
+
+def read_logs(source: str | None, on: Measured = Measured.OWN) -> "Read":
+    """The logs, what is wrong with them said, by the losses that are meant."""
+    from leaderboard import load_logs
+
+    read = load_logs(source)
+    _warn(read)
+    return read.on_yardstick() if on == Measured.YARDSTICK else read
 
 
 def warn_left_out(reports: "tuple[Report, ...]") -> None:
@@ -401,10 +409,13 @@ def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
     print(f"{answer.state}{': ' + where if where else ' what was measured'}.")
     print(" ".join(answer.sentence()))
     laws = ", ".join(f"{name} {share:.0%}" for name, share in answer.weights.items() if share >= 0.005)
+    if answer.status == "already_met":
+        print("".join(f"  {line}\n" for line in answer.why), end="")
+        return
     print(f"  predicted loss {answer.loss:.4f} nats/token, by {laws}; from {source}")
     print(f"  trained like the runs: {recipe_words(answer.recipe)}")
-    if answer.tokens_80 and answer.tokens_95:
-        print(f"  a new run: {words.span(*answer.tokens_80)} tokens (80 %), {words.span(*answer.tokens_95)} (95 %)")
+    if answer.intervals:
+        print(f"  a new run: {', '.join(f'{answer.interval_words(e)} ({p} %)' for e, p in answer.intervals)}")
     for line in answer.why:
         print(f"  {line}")
     if answer.gpu_hours is not None and answer.cost is not None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from leaderboard.errors import unknown_name
 from leaderboard.shapes import ARCHITECTURES
 
 
@@ -32,6 +33,15 @@ class Modules:
     def layer(self, index: int, name: str) -> str:
         """Full name of a module inside layer `index`."""
         return f"{self.layers}.{index}.{name}"
+
+
+def check_targets(targets: tuple[str, ...], model_type: str) -> tuple[str, ...]:
+    """The linear maps of a layer that LoRA's adapters go on, all where none is named; P2Error for one not there."""
+    names = [linear.rpartition(".")[2] for linear in MODULES[model_type].linears if linear]
+    for target in targets:
+        if target not in names:
+            raise unknown_name("module", target, names, "train.lora.targets")
+    return targets or tuple(names)
 
 
 # Llama's names, unless a row says otherwise.

@@ -19,7 +19,7 @@ import pandas as pd
 from leaderboard.errors import P2Error, RunFailed
 from leaderboard.logs.check import check_files
 from leaderboard.logs.findings import ERROR, Finding, Report, printable
-from zoo.publish.client import Patience
+from leaderboard.logs.hub_errors import Patience
 from zoo.review.effects import Effect, effects, outliers
 from zoo.review.pull_request import DELETED, Submission, fetch, findings_about, findings_of, moved
 

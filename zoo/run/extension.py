@@ -28,7 +28,8 @@ SAME_LOSS = 1e-3  # nats: a model that was saved has the loss it had, but for ke
 FREE = ("train.tokens", "train.checkpoint_tokens", "train.micro_batch", "train.gradient_checkpointing", "hardware.gpus")
 _STAY = (
     "inputs", "l0", "l0_by_source", "l_pruned", "removed", "calibration_sha256", "gate_pruned", "train_s",
-    "train_tokens", "execution", "notes", "peak_memory_bytes", "dtype",
+    "train_tokens", "execution", "notes", "peak_memory_bytes", "dtype", "origin", "yardstick_l0", "yardstick_l_pruned",
+    "tokenizer_sha256",
 )  # fmt: skip
 
 
@@ -199,10 +200,10 @@ def _refuse(out: Path, before: Recipe, recipe: Recipe, changed: list[str], state
     old, new = before.train, recipe.train
     if changed:
         was, now = ({key: _at(as_data(r), key) for key in changed} for r in (before, recipe))
-        told = ", ".join(f"{key} was {was[key]}, is {now[key]}" for key in changed)
+        changes = ", ".join(f"{key} was {was[key]}, is {now[key]}" for key in changed)
         raise P2Error(
-            f"{out}: holds another run, which train.tokens alone would extend: {told}. Set that as it was, or choose "
-            "another --out for a run of its own."
+            f"{out}: holds another run, which train.tokens alone would extend: {changes}. Set that as it was, or "
+            "choose another --out for a run of its own."
         )
     if new.planned_tokens <= old.planned_tokens:
         raise P2Error(

@@ -27,7 +27,7 @@ from zoo.run.folder import RunFolder
 from zoo.run.inputs import check_memory, read_inputs
 from zoo.run.job import Job
 from zoo.run.pruned import load_pruned, prune_base
-from zoo.run.record import finish, save_final
+from zoo.run.record import finish, note_columns, save_final
 from zoo.run.trained import train_on
 
 
@@ -38,12 +38,14 @@ def run(
     console: Console | None = None,
     saved: Callable[[], None] = lambda: None,
     keep: bool = False,
+    pilot: int | None = None,
 ) -> dict[str, Any]:
     """Run a recipe into folder `out` and return its run.json; `saved` hears of each complete checkpoint.
 
-    `keep` leaves the last checkpoint there. A finished run is returned as it is, or extended, where `resume` is given
-    and the recipe asks for more tokens (extension.py). Raises P2Error for what cannot be done as asked and RunFailed
-    for a step that failed; what was complete by then is kept for `resume`.
+    `keep` leaves the last checkpoint there. A `pilot` stops after that many tokens, unfinished. A finished run is
+    returned as it is, or extended, where `resume` is given and the recipe asks for more tokens (extension.py). Raises
+    P2Error for what cannot be done as asked and RunFailed for a step that failed; what was complete by then is kept
+    for `resume`.
     """
     console = console or Console()
     quiet()
@@ -66,6 +68,7 @@ def run(
                 console=console,
                 saved=saved,
                 keep=keep,
+                pilot=pilot,
             )
             state = _stations(job)
         team.leave()
@@ -92,7 +95,11 @@ def _stations(job: Job) -> dict[str, Any]:
     inputs = folder.station("inputs", lambda: read_inputs(job))
     model = folder.station("l_pruned", lambda: prune_base(job, inputs), lambda: load_pruned(job))
     stop.kept = True
+    note_columns(job, inputs)
     model = train_on(job, inputs, model)
+    if model is None:
+        job.say(f"the pilot is over; without --pilot, --resume goes on to {job.recipe.train.planned_tokens:,} tokens")
+        return folder.state
 
     def record() -> dict[str, Any]:
         save_final(job, inputs, model)

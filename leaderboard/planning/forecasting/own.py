@@ -32,7 +32,8 @@ def read_own(path: str | Path) -> pd.DataFrame:
 
 def _log_of(path: Path) -> Path:
     if path.is_dir():
-        for name in ("log.parquet", "log.jsonl"):
+        going_on = _state(path).get("status") == "running"  # perhaps beyond a log.parquet
+        for name in ("log.jsonl", "log.parquet") if going_on else ("log.parquet", "log.jsonl"):
             if (path / name).is_file():
                 return path / name
         raise P2Error(f"forecast: {path} holds neither log.parquet nor log.jsonl; give {KINDS}.")
@@ -72,10 +73,17 @@ def json_rows(file: Path) -> pd.DataFrame:
         rows.append({name: value for name, value in row.items() if name in BY_NAME})
     if not rows:
         raise P2Error(f"forecast: {file} holds no rows yet; let the run go on until it has evaluated.")
-    beside = file.parent / "run.json"
-    state = _object(beside.read_text(encoding="utf-8", errors="replace")) if beside.is_file() else {}
+    state = _state(file.parent)
+    columns = state.get("columns")  # of a run under way: what its log will say
+    state = {**columns, **state} if isinstance(columns, dict) else state
     known = {n: v for n, v in state.items() if n in BY_NAME and n not in ("tokens", "loss") and _single(v)}
     return pd.DataFrame(rows).assign(**known)
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """run.json of a folder; empty without one."""
+    beside = folder / "run.json"
+    return _object(beside.read_text(encoding="utf-8", errors="replace")) if beside.is_file() else {}
 
 
 def _object(text: str) -> dict[str, Any]:

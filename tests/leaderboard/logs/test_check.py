@@ -65,6 +65,7 @@ CASES = {
     ("zero_row_loss", "loss"): put(0, loss=3.51),
     **{("loss_not_positive", c): put_all(**{c: 0.0}) for c in ("loss", "l0", "l_pruned")},
     **{("loss_too_high", c): put_all(**{c: 14.56}) for c in ("loss", "l0")},  # 1.5 ln 16384 = 14.556
+    ("measured_on_training_text", "eval_data"): put_all(train_data_revision="f" * 64, eval_data_revision="f" * 64),
     ("software_not_json", "software"): put_all(software="torch 2.13"),
     ("odd_time", "created_at"): put_all(created_at=0),
     ("foreign_run_id", "run_id"): put_all(run_id="0123456789abcdef"),
@@ -169,6 +170,35 @@ SCHEMA_CASES = {
 
 
 LATER = [c.name for c in COLUMNS if c.later]
+
+
+FILE, COMMIT = "f" * 64, "c" * 40
+
+
+@pytest.mark.parametrize(
+    ("train", "heldout", "revision", "same"),
+    [
+        ("a.jsonl", "renamed.jsonl", FILE, True),
+        ("a.jsonl+noise=0.5", "a.jsonl", FILE, True),
+        ("a.jsonl[10:]", "a.jsonl[:10]", FILE, True),  # no label is written so; read as one without a slice
+        ("a.jsonl[10:]", "a.jsonl[0:10]", FILE, False),
+        ("a.jsonl[10:20]", "b.jsonl[15:]", FILE, True),
+        ("me/text/train", "me/text/test", COMMIT, False),
+        ("me/text/train", "me/text/train[0:10]", COMMIT, True),
+        ("me/text/train[10:]", "me/text/train[0:10]", COMMIT, False),
+        ("a.jsonl", "a.jsonl", None, False),
+    ],
+)
+def test_what_was_trained_on_is_not_held_out(log_file, train, heldout, revision, same):
+    mark = f"@{revision[:12]}" if revision else ""
+    path = log_file(
+        "a.parquet",
+        train_data=train + mark,
+        eval_data=heldout + mark,
+        train_data_revision=revision,
+        eval_data_revision=revision,
+    )
+    assert (("measured_on_training_text", "eval_data") in codes(path)) == same
 
 
 @pytest.mark.parametrize("name", [name for name in schema().names if name not in LATER])

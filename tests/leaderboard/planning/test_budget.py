@@ -14,7 +14,7 @@ from leaderboard.planning.gpus import GPUS, MFU, gpu_hours
 ASKED = {"family": "llama-3", "method": "depth", "rate": 0.25, "n0": 34e6, "l0": 2.72}
 KEYS = {
     "tokens", "tokens_80", "tokens_95", "at_most", "loss", "status", "state", "law", "weights", "group",
-    "extrapolation", "recipe", "evidence", "gpu_hours", "cost", "why",
+    "extrapolation", "recipe", "evidence", "gpu_hours", "cost", "why", "sentence", "warning",
 }  # fmt: skip
 
 
