@@ -59,7 +59,6 @@ def test_a_trainer_state_is_asked_about_and_forecast(url, visit, trainer_state):
     expect(page.locator("#own-log")).to_have_attribute("download", "log.parquet")
     page.locator("#own-plot .main-svg").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE
-    page.wait_for_load_state("networkidle")
 
 
 def test_bad_files_are_told_and_none_is_kept(url, visit, tmp_path, few_runs, log_file, trainer_state):
