@@ -44,7 +44,7 @@ class Width:
     growth: Mapping[str, float]
 
 
-WITH_DAMAGE = Width(0.84, {"size": 0.04, "rate": 0.20, "tokens": 0.06, "family": 0.06})
+WITH_DAMAGE = Width(0.89, {"size": 0.03, "rate": 0.18, "tokens": 0.04, "family": 0.05})
 WITHOUT_DAMAGE = Width(0.84, {"size": 0.08, "rate": 0.0, "tokens": 0.04, "family": 0.20})
 AXES = tuple(WITH_DAMAGE.growth)
 
