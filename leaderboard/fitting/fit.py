@@ -28,6 +28,7 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3, *,
     """Fit `law` to the usable rows of `frame` (run-log columns, counts and nats).
 
     `loss`: `ls` 0.5 sum r^2, `huber` sum Huber_delta(r), or the same of log residuals (`log-ls`, `log-huber`).
+    A column `weight` weighs whole runs (robust.py sets it); without one every row counts alike.
     `curves`, where many laws are fitted to one frame, is `compress(usable(frame)).designs()`, made once.
     Raises FitError when nothing can be fitted and P2Error on a column that is missing.
     """
@@ -63,7 +64,7 @@ def _result(
     best, law = solutions[0], problem.law
     params = {q.name: float(v) for q, v in zip(law.parameters, best.z, strict=True)}
     n = problem.curves.evaluations
-    rmse = np.sqrt(2 * best.objective / n)
+    rmse = np.sqrt(2 * best.objective / problem.curves.weight)
     if loss != "ls":
         rows = fitted_rows(law, frame)[0]
         error = law.value(params, law.read(rows)) - rows["loss"].to_numpy(dtype=float)

@@ -86,6 +86,11 @@ def gpu_hours(
     return hours, hours * (GPUS[gpu].price if price is None else price)
 
 
+def gpu_key(name: str | None) -> str | None:
+    """Key of GPUS as people write it: H100, RTX 4090; what is not there stays as it is."""
+    return None if name is None else next((k for k in GPUS if k == re.sub(r"[ _]+", "-", name.strip().lower())), name)
+
+
 def check_offer(gpu: str | None, price: float | None, where: str = "budget") -> None:
     """Raise P2Error on a GPU that is not in the table, or a price that is none; `where` begins it."""
     if gpu is not None and gpu not in GPUS:

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
+from leaderboard.fitting.compressed import WEIGHT
 from leaderboard.fitting.pooled import SharedFit, fit_group
+from leaderboard.fitting.robust import trusted
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
@@ -26,7 +28,7 @@ from leaderboard.ranking.rank import NEW_MODEL, rank
 from leaderboard.ranking.tracks import HELD_OUT
 
 MEASURED = "l_pruned"  # an input that is known only after pruning
-KEY = ("run_id", *GROUP, "base_model", "n0", "n_pruned", "rate", "l0", "l_pruned", "tokens", "loss")
+KEY = ("run_id", *GROUP, "base_model", "n0", "n_pruned", "rate", "l0", "l_pruned", "tokens", "loss", WEIGHT)
 KEPT = 8
 RULED_OUT = 4.0  # a law that errs this many times the best one, on new models or on later tokens, has no say
 LATER = "tokens"  # the track of those
@@ -56,7 +58,9 @@ def predictor(
 def mixture(
     text: pd.DataFrame, group: dict[str, str], law: str | Law | None, l_pruned_known: bool, where: str = "budget"
 ) -> Mixture:
-    """The laws that answer about a group of the usable rows on its text."""
+    """The laws that answer about a group of the usable rows on its text, runs weighed and bad ones out (robust.py)."""
+    judged = trusted(text)
+    text = judged.rows
     errors, why = choose_laws(text, law, l_pruned_known, where)
     members, refused = [], []
     for chosen, error in errors.values():
@@ -78,9 +82,15 @@ def mixture(
         range=Range.of(rows, text),
         group=group,
         recipe=usual_recipe(rows),
-        why=tuple(why),
+        why=(*why, *judged.words),
+        curves=_of_group(judged.curves, group),
         width=WITH_DAMAGE if know_damage else WITHOUT_DAMAGE,
     )
+
+
+def _of_group(rows: pd.DataFrame, group: dict[str, str]) -> pd.DataFrame:
+    own = (rows["family"] == group["family"]) & (rows["method"] == group["method"])
+    return rows.loc[own, [c for c in KEY if c in rows]]
 
 
 def recommended_fit(

@@ -17,6 +17,7 @@ from leaderboard.fitting.fit import fit
 from leaderboard.fitting.one_step_draws import parameter_draws
 from leaderboard.fitting.pooled import joint_law, lent_rows, marked
 from leaderboard.fitting.result import Fit
+from leaderboard.fitting.robust import trusted
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
@@ -55,6 +56,7 @@ def score_cells(
         raise P2Error("rank: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
     scored: list[dict[str, object]] = []
     for key, text in groups(rows, GROUP[2:]):  # rows that a pooled law may share
+        text = trusted(text).rows
         text = text.drop(columns=["contributor", *WORDS], errors="ignore").assign(curve=curve_numbers(text))
         weight = np.random.default_rng(0).exponential(size=(draws, int(text["curve"].max()) + 1))
         for track in tracks:

@@ -53,7 +53,7 @@ def hold_outs(frame: pd.DataFrame) -> list[Trial]:
     for _, text in groups(rows, GROUP[2:]) if len(rows) else []:
         text = text.reset_index(drop=True).assign(curve=curve_numbers(text))
         for fold in ordered(text):
-            trials += list(_trials(text, fold))
+            trials += list(trials_of(text, fold))
     if not trials:
         raise P2Error("calibration: no run of these logs can be held out; two sizes or two rates a base are needed.")
     return trials
@@ -104,7 +104,7 @@ def ordered(text: pd.DataFrame) -> Iterator[Fold]:
                 yield Fold(f"{fold.kind} and tokens", f"{fold.name}, {name}", fold.held | late, fold.test & late)
 
 
-def _trials(text: pd.DataFrame, fold: Fold) -> Iterator[Trial]:
+def trials_of(text: pd.DataFrame, fold: Fold) -> Iterator[Trial]:
     """Every group of a fold with and without l_pruned, where what is left can be fitted."""
     if not fold.test.any() or fold.held.all():
         return
@@ -201,21 +201,27 @@ def covered(fitted: Mixture, curve: pd.DataFrame, known: bool) -> dict[str, floa
 
 def tokens_covered(fitted: Mixture, curve: pd.DataFrame, known: bool) -> tuple[float, float]:
     """Shares of a curve's targets whose tokens lie in the 80 and 95 % intervals of a budget asked for that loss."""
-    curve = curve.sort_values("tokens")
-    first = curve.iloc[0]
-    inside: list[list[bool]] = []
-    for share in TARGETS:
-        row = curve.iloc[max(round(share * len(curve)) - 1, 0)]
-        asked = Question(
-            family=str(first["family"]), method=str(first["method"]), rate=float(first["rate"]), n0=float(first["n0"]),
-            l0=float(first["l0"]), l_pruned=float(first["l_pruned"]) if known else None,
-            target_loss=float(row["loss"]),
-        )  # fmt: skip
-        ends = intervals(fitted, asked)
-        tokens = float(row["tokens"])
+    inside = []
+    for question, tokens in targets(curve, known):
+        ends = intervals(fitted, question)
         inside.append([end is not None and end[0] <= tokens <= end[1] for end in ends])
     share_80, share_95 = np.mean(inside, axis=0)
     return float(share_80), float(share_95)
+
+
+def targets(rows: pd.DataFrame, known: bool) -> Iterator[tuple[Question, float]]:
+    """The losses of every curve at TARGETS as questions, told l_pruned or not, and the tokens at which it had them."""
+    for _, curve in rows.groupby("curve", sort=False):
+        curve = curve.sort_values("tokens")
+        first = curve.iloc[0]
+        for share in TARGETS:
+            row = curve.iloc[max(round(share * len(curve)) - 1, 0)]
+            question = Question(
+                family=str(first["family"]), method=str(first["method"]), rate=float(first["rate"]),
+                n0=float(first["n0"]), l0=float(first["l0"]), l_pruned=float(first["l_pruned"]) if known else None,
+                target_loss=float(row["loss"]),
+            )  # fmt: skip
+            yield question, float(row["tokens"])
 
 
 def summary(judged: pd.DataFrame) -> pd.DataFrame:

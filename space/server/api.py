@@ -17,13 +17,14 @@ import gradio as gr
 import numpy as np
 
 from leaderboard.errors import P2Error
-from leaderboard.logs.check import MAX_BYTES, check_files
+from leaderboard.logs.check import MAX_BYTES
 from leaderboard.planning.budget import MOST_TOKENS, Question
 from leaderboard.planning.forecasting.answer import answer as forecast_answer
 from leaderboard.planning.forecasting.forecast import forecast as look_ahead
-from leaderboard.planning.gpus import check_offer
+from leaderboard.planning.gpus import check_offer, gpu_key
 from leaderboard.planning.outlook import losses_at
 from leaderboard.serving import as_json
+from leaderboard.serving.judge import judged
 from leaderboard.serving.models import snippet
 from leaderboard.serving.runs import filter_runs
 from leaderboard.serving.upload import MAX_BYTES as UPLOAD_BYTES
@@ -107,12 +108,13 @@ class Functions:
             tokens_95 (intervals for a new run), loss (nats per token), status (reached, already_met, unreachable), law
             (`mixture` of several), weights (their shares), group, extrapolation (factors beyond the measured range, 1
             inside), recipe (schedule, peak_rate, batch, precision, text of the runs), evidence (published recoveries
-            near it), gpu_hours, cost (US dollars) and why (sentences).
+            near it), gpu_hours, cost (US dollars), sentence, warning (how far outside) and why (sentences).
 
         Example:
             budget(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, excess=0.05, gpu="h100")
         """
         asked = _question(family, method, rate, n0, l0, l_pruned, target_loss, excess, gain)
+        gpu = gpu_key(gpu)
         check_offer(gpu, price)
         answer, _ = self.store.board.budget(asked, eval_data=eval_data, law=law, gpu=gpu, price=price)
         return typing.cast(dict[str, Any], as_json.plain(answer.as_dict()))
@@ -237,14 +239,15 @@ class Functions:
             parquet_base64: The log, one parquet file of at most 5 MB, in base64.
 
         Returns:
-            ok (whether it would be accepted) and findings: code, severity, where, got, allowed, fix.
+            ok (whether it would be accepted), verdict (clean; unusual, which waits for a person; wrong) and findings:
+            code, severity, where, got, allowed, fix.
 
         Example:
             check_log(base64.b64encode(open("log.parquet", "rb").read()).decode())
         """
         with decoded("parquet_base64", parquet_base64, MAX_BYTES, "check_log") as path, place():
-            (report,) = check_files([path], ["log.parquet"]).reports
-        return {"ok": report.ok, "findings": report.as_dict()["findings"]}
+            (report,) = judged([path], self.store.board.frame, ["log.parquet"])
+        return {name: value for name, value in report.as_dict().items() if name != "path"}
 
     def import_log(
         self,

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -33,8 +35,17 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"p2zoo {version('p2zoo')}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which p2zoo this is.")]
+
+
 @app.callback()
-def root(endpoint: Endpoint = None) -> None:
+def root(endpoint: Endpoint = None, version: Version = False) -> None:
     """How many post-training tokens does a pruned LLM need? Prune, post-train, log, fit, rank, ask for a budget."""
     use_endpoint(endpoint)
     spare_loopback()

@@ -43,6 +43,13 @@ def forecast(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the band into this PNG.")] = None,
     as_json: Json = False,
     on: On = Measured.OWN,
+    schedule: Annotated[
+        str | None, typer.Option(help="Learning rate, where the log does not say: constant, cosine, linear, wsd.")
+    ] = None,
+    planned: Annotated[
+        float | None, typer.Option(parser=count, metavar="COUNT", help="Tokens at which the schedule ends.")
+    ] = None,
+    lr_peak: Annotated[float | None, typer.Option(help="Its peak.")] = None,
 ) -> None:
     """Where is my run going? Its rows so far and the laws of other runs, as one curve with its band.
 
@@ -58,6 +65,8 @@ def forecast(
     from leaderboard.planning.forecasting.own import read_own
 
     own = read_own(run)
+    said = {"schedule": schedule, "tokens_planned": planned, "lr_peak": lr_peak}
+    own = own.assign(**{name: value for name, value in said.items() if value is not None})
     own, read = (on_yardstick(own) if on == Measured.YARDSTICK else own), read_logs(logs, on)
     with _status("fitting laws without this run"):
         ahead = look_ahead(read.frame, own)

@@ -10,7 +10,7 @@ import typer
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from leaderboard.logs.findings import ERROR, printable
+from leaderboard.logs.findings import ERROR, UNUSUAL, WRONG, printable
 from zoo.cli.options import Endpoint, Measured, On, Share, count_option
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def check(
     endpoint: Endpoint = None,
     as_json: Json = False,
 ) -> None:
-    """Judge run logs, or a pull request with run logs: exit 0 when clean, 1 when one has an error.
+    """Judge run logs beside the bundled runs, or a pull request with run logs: exit 1 when one is wrong, else 0, also
+    for what is unusual, which a person should look at.
 
     Examples: `p2zoo check runs/depth/log.parquet`, `p2zoo check org/p2-logs --pr 7 --comment`
     """
@@ -51,14 +52,16 @@ def check(
     from leaderboard import child
 
     child.prepare()  # while this process imports
-    from leaderboard.logs.check import check_files, log_files
+    from leaderboard import load_logs
+    from leaderboard.logs.check import log_files
+    from leaderboard.serving.judge import judged
 
     if not path.exists():
         raise P2Error(f"check: {path} does not exist; give a log file, a run folder or a folder of logs.")
     files = log_files(path)
     if not files:
         raise P2Error(f"check: no parquet file under {path}.")
-    reports = check_files(files).reports
+    reports = judged(files, load_logs().frame)
     if as_json:
         _print_json({"files": [r.as_dict() for r in reports]})
     else:
@@ -211,6 +214,9 @@ def _evidence(read: Any, laws: Any, as_json: bool) -> None:
 def budget(
     logs: Logs = None,
     *,
+    model: Annotated[
+        str | None, typer.Option(help="Model whose config is at hand: a Hub id or a folder; gives --family and --n0.")
+    ] = None,
     family: Annotated[str | None, typer.Option(help="Model family, e.g. llama-3.")] = None,
     method: Annotated[str | None, typer.Option(help="Pruning method, e.g. depth or 2:4.")] = None,
     rate: Share = None,
@@ -235,19 +241,30 @@ def budget(
     """How many post-training tokens does this pruned model need?
 
     Example: `p2zoo budget --family llama-3 --method depth --rate 25% --n0 34M --l0 2.72 --excess 0.05 --gpu h100`,
-    or of a run that has begun `p2zoo budget --pilot runs/depth --excess 0.05`
+    of a known model `p2zoo budget --model meta-llama/Llama-3.1-8B --method 2:4 --l0 2.05`, or of a run that has begun
+    `p2zoo budget --pilot runs/depth --excess 0.05`
     """
     from leaderboard.laws.user import find_law
+    from leaderboard.logs.methods import least_rate, method_named, takes_rate
+    from leaderboard.planning.bases import base_at_hand
     from leaderboard.planning.budget import Question, answer
-    from leaderboard.planning.gpus import check_offer
+    from leaderboard.planning.gpus import check_offer, gpu_key
+    from leaderboard.planning.losses import check_losses
     from leaderboard.planning.outlook import beyond
     from leaderboard.planning.recommend import predictor
 
+    gpu = gpu_key(gpu)
+    method = method_named(method) if method else None
     if price is not None and gpu is None:
         raise P2Error("budget: --price is that of a --gpu; name it too.")
     if pilot is not None:
         _of_pilot(pilot, logs, target_loss, excess, gain, gpu, price, as_json, on)
         return
+    if model is not None:
+        base = base_at_hand(model)
+        family, n0 = family or base.family, n0 or float(base.n0)
+        if rate is None and method is not None and not takes_rate(method):
+            rate = least_rate(method, base.n0, base.n0_nonembedding)
     if family is None or method is None or rate is None or n0 is None or l0 is None:
         raise _lacking(family=family, method=method, rate=rate, n0=n0, l0=l0)
     chosen = find_law(law, "budget") if law else None
@@ -257,6 +274,7 @@ def budget(
         target_loss=target_loss, excess=excess, gain=gain,
     )  # fmt: skip
     read = read_logs(logs, on)
+    check_losses(asked, read.frame)
     with _status("ranking laws and fitting the best"):
         known = l_pruned is not None
         found = predictor(
@@ -348,8 +366,9 @@ def _show_findings(reports: "tuple[Report, ...]") -> None:
     for report in reports:
         for finding in report.findings:
             print(f"{printable(report.path)}: {finding}")
-    bad = sum(not r.ok for r in reports)
-    print(f"{len(reports)} log(s) checked: {len(reports) - bad} clean, {bad} with errors")
+    bad, odd = (sum(r.verdict == verdict for r in reports) for verdict in (WRONG, UNUSUAL))
+    unusual = f", {odd} unusual: look at them" if odd else ""
+    print(f"{len(reports)} log(s) checked: {len(reports) - bad - odd} clean, {bad} with errors{unusual}")
 
 
 def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:

