@@ -160,10 +160,14 @@ def _may_pass(error: Exception) -> bool:
 
 def _refused(spec: TextSpec, where: str, error: Exception, done: int = 0) -> P2Error:
     """What an error of the Hub, of the library or of the data means; addresses and signatures are not repeated."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     from leaderboard.logs.hub_errors import cause_of, link, unreadable
 
     name, cause = f"{where}.dataset: {spec.dataset}", cause_of(error)
     instead = f"or use {SUGGESTED}, or a local `file`"
+    if cause is None and isinstance(error, LocalEntryNotFoundError):
+        cause = error
     if cause is not None:
         return unreadable(cause, name, link(f"datasets/{spec.dataset}"), instead, spec.revision)
     from datasets.exceptions import DatasetNotFoundError

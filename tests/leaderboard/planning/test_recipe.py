@@ -12,7 +12,7 @@ OF_THE_SEED = {
     "schedule": "constant-with-warmup", "peak_rate": 2e-4, "batch": 16_384, "precision": "fp32-master-bf16-autocast",
     "text": "p2lab/docs-heldout", "objective": "clm", "vocabulary": 16_384,
 }  # fmt: skip
-ASKED = {"family": "llama-3", "method": "depth", "rate": 0.25, "n0": 34e6, "l0": 2.72, "law": "p2"}
+ASKED = {"family": "llama-3", "method": "depth", "rate": 0.25, "n0": 34e6, "l0": 2.72, "excess": 0.1, "law": "p2"}
 
 
 @pytest.fixture(scope="module")
