@@ -16,6 +16,7 @@ from leaderboard.serving.board import Board
 from leaderboard.serving.judge import judged as whole_verdict
 from space.parts import look
 from space.parts.table import Column, number, records, table
+from space.server import uploads
 from space.server.store import Store
 
 SHOWN = 8  # wanted runs
@@ -75,9 +76,18 @@ def judge(path: str | None, board: Board) -> tuple[str, bool]:
     """Findings of an uploaded log as HTML, and whether it may be sent. What a log says is shown as text only."""
     if not path:
         return "", False
+    if not Path(path).is_file():
+        return '<p class="warning" role="alert">The file is no longer here; drop it again.</p>', False
     if Path(path).stat().st_size > MAX_BYTES:
+        uploads.delete(path)
         return f'<p class="warning" role="alert">The file is larger than {MAX_BYTES // 1_000_000} MB.</p>', False
-    (report,) = whole_verdict([Path(path)], board.frame, ["log.parquet"])
+    try:
+        with uploads.place():
+            (report,) = whole_verdict([Path(path)], board.frame, ["log.parquet"])
+    except P2Error as error:
+        return f'<p class="warning" role="alert">{words.text(error)}</p>', False
+    if not report.ok:
+        uploads.delete(path)
     columns = (
         Column("", "severity"), Column("What", "code"), Column("Where", "where"), Column("Got", "got"),
         Column("Allowed", "allowed"), Column("What to do", "fix"),

@@ -27,7 +27,7 @@ def read_own(path: str | Path) -> pd.DataFrame:
     file = _log_of(Path(path))
     if file.stat().st_size > MOST_BYTES:
         raise P2Error(f"forecast: {file} has {file.stat().st_size:,} bytes; a log has at most {MOST_BYTES:,}.")
-    return _parquet(file) if file.suffix == ".parquet" else _lines(file)
+    return _parquet(file) if file.suffix == ".parquet" else json_rows(file)
 
 
 def _log_of(path: Path) -> Path:
@@ -62,7 +62,8 @@ def answer(file: str) -> Iterator[child.Answer]:
         raise P2Error(f"forecast: {file} is no parquet file: {str(error).splitlines()[0]}.") from error
 
 
-def _lines(file: Path) -> pd.DataFrame:
+def json_rows(file: Path) -> pd.DataFrame:
+    """The rows of a log.jsonl, and what the run.json beside it knows of the run."""
     rows: list[dict[str, Any]] = []
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     for number, line in enumerate((line for line in lines if line.endswith("\n")), 1):
