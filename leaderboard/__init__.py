@@ -15,7 +15,7 @@ from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Law, Linear, Nonlinear, Pin, Powers
 from leaderboard.laws.user import load_law
-from leaderboard.logs.frame import Logs
+from leaderboard.logs.frame import Logs, on_yardstick
 from leaderboard.logs.load import load_logs
 from leaderboard.planning.budget import Budget, recommend_tokens
 from leaderboard.planning.forecasting.forecast import Forecast, forecast
@@ -48,6 +48,7 @@ __all__ = [
     "load_law",
     "load_logs",
     "noise_floor",
+    "on_yardstick",
     "plan",
     "pruned_loss",
     "rank",

@@ -1,4 +1,4 @@
-"""The app: six pages with a link each, the same functions for REST and MCP, and a few plain downloads."""
+"""The app: pages with a link each, the same functions for REST and MCP, and a few plain downloads."""
 
 import warnings
 from pathlib import Path
@@ -8,10 +8,11 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
-from leaderboard.logs.check import MAX_BYTES
+from leaderboard import child
+from leaderboard.serving.upload import MAX_BYTES
 from space.pages import PAGES
 from space.parts import look
-from space.server import api, routes
+from space.server import api, routes, uploads
 from space.server.blocks import Blocks
 from space.server.shell import Shell
 from space.server.store import Store
@@ -22,6 +23,9 @@ THREADS = 4  # at work at once: more only take turns on the cores, and each keep
 
 def build(store: Store, webhook_secret: str | None = None) -> FastAPI:
     """The whole app as ASGI, over whatever state `store` holds."""
+    uploads.folder()
+    uploads.keep_swept()
+    child.prepare()  # before a stranger's file comes
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Shell, pages=PAGES)
     app.add_middleware(GZipMiddleware, minimum_size=10_000)

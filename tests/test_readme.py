@@ -19,7 +19,13 @@ from tests.pages import PAGES, ROOT, blocks, text, unlike
 from zoo.devhub import client_env, serve
 
 INTERPRETER = {"sh": ["bash", "-euc"], "python": [sys.executable, "-W", "error", "-c"]}
-HOW = {"sh": {"", "slow", "make", "install"}, "python": {"", "slow", "example"}, "text": {"", "printed"}, "json": {""}}
+HOW = {
+    "sh": {"", "slow", "make", "install"},
+    "python": {"", "slow", "example"},
+    "text": {"", "printed"},
+    "json": {""},
+    "yaml": {""},
+}
 RUN = [page for page in PAGES if page != "space/README.md" and any(b.language in INTERPRETER for b in blocks(page))]
 SLOW = [page for page in RUN if any(b.how == "slow" for b in blocks(page))]
 

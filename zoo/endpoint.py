@@ -9,6 +9,8 @@ from leaderboard.errors import P2Error
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+PROXIES = ("http", "https", "all")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TIMEOUT_S = 120.0  # without any byte from the Hub; it takes its time over large commits
 
 
@@ -22,6 +24,14 @@ def use_endpoint(url: str | None) -> None:
     os.environ["HF_ENDPOINT"] = url.rstrip("/")
     if not parts.hostname.endswith("huggingface.co"):
         os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # other servers take plain uploads
+
+
+def spare_loopback() -> None:
+    """Let no proxy stand between this machine and a Hub or a Space on it."""
+    names = [name for name in (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",") if name]
+    if any(os.environ.get(f"{kind}_proxy") or os.environ.get(f"{kind.upper()}_PROXY") for kind in PROXIES):
+        own = ",".join([*names, *(name for name in LOOPBACK if name not in names)])
+        os.environ.update(no_proxy=own, NO_PROXY=own)
 
 
 def hub(url: str | None) -> "HfApi":

@@ -20,6 +20,7 @@ from leaderboard.laws.law import Array, Inputs, Law
 from leaderboard.logs.contract import curve_numbers
 
 LAW_INPUTS = ("n0", "n0_nonembedding", "n_pruned", "rate", "l0", "l_pruned", "tokens")  # what bundled laws may read
+WEIGHT = "weight"  # column of a run's weight in a fit, the same in all its rows; absent: 1
 STEEPEST = 3.0  # exponent of tokens that the nodes resolve
 LOST = 1e-6  # of the largest singular value: a node that too few evaluations fix
 LEAST_LOSS = 1e-9  # nats: the interpolant may dip below
@@ -48,7 +49,8 @@ class Curves:
 
     Predicted losses f of shape (..., rows) are first mapped by `operator` (grids, m, m) where there is one, each run by
     the grid that `grid[run]` names; then they stand beside `loss` or `log_loss`, shape (rows,). `rest` and `log_rest`
-    are the parts of the sums of squares that no law can change. `run` (rows,) numbers the runs from 0.
+    are the parts of the sums of squares that no law can change. `run` (rows,) numbers the runs from 0. `scale` (runs,),
+    the root of each run's weight where they are weighed (a column `weight`), is in all of these already.
     """
 
     frame: pd.DataFrame
@@ -61,6 +63,7 @@ class Curves:
     rest: Array | None = None  # (runs,)
     log_rest: Array | None = None
     members: Members | None = None  # where runs were merged
+    scale: Array | None = None
 
     @cached_property
     def runs(self) -> int:
@@ -77,14 +80,20 @@ class Curves:
         """How many losses were measured."""
         return int(self.lengths.sum())
 
+    @property
+    def weight(self) -> float:
+        """How much all evaluations weigh: their number, where runs are not weighed."""
+        return float(self.evaluations if self.scale is None else self.lengths @ self.scale**2)
+
     @cached_property
     def losses(self) -> Array:
         """Losses at the rows; at nodes those of the least-squares interpolant, kept positive."""
+        loss = self.loss if self.scale is None else self.loss / self.scale[self.run]
         if self.operator is None or self.grid is None:
-            return self.loss
+            return loss
         m = self.operator.shape[1]
         inverse = np.linalg.pinv(self.operator, rcond=LOST)[self.grid]
-        return np.maximum((inverse @ self.loss.reshape(-1, m, 1)).ravel(), LEAST_LOSS)
+        return np.maximum((inverse @ loss.reshape(-1, m, 1)).ravel(), LEAST_LOSS)
 
     def thin(self, most: int) -> "Curves":
         """At most `most` of the runs, evenly spread in their order."""
@@ -107,6 +116,7 @@ class Curves:
         return Curves(
             self.frame[rows], np.searchsorted(runs, self.run[rows]), self.loss[rows], self.log_loss[rows],
             self.lengths[runs], self.operator, grid, rest, log_rest, self.members and self.members.pick(runs),
+            None if self.scale is None else self.scale[runs],
         )  # fmt: skip
 
     def designs(self) -> "Curves":
@@ -123,6 +133,7 @@ class Curves:
         m = self.operator.shape[1]
         first = self.frame.iloc[::m]
         keys = [self.grid, *(first[c].to_numpy() for c in inputs if c != "tokens")]
+        keys += [] if self.scale is None else [self.scale]
         lot = pd.DataFrame(dict(enumerate(keys))).groupby(list(range(len(keys))), sort=False).ngroup().to_numpy()
         lots = int(lot.max()) + 1
         if lots > self.runs / 2:
@@ -148,7 +159,7 @@ class Curves:
             self.frame.iloc[rows], np.repeat(np.arange(lots), m), targets[0], targets[1],
             np.bincount(lot, self.lengths).astype(np.int64),
             self.operator[self.grid[opens]] * np.sqrt(count)[:, None, None], np.arange(lots), rests[0], rests[1],
-            members,
+            members, None if self.scale is None else self.scale[opens],
         )  # fmt: skip
 
     def read(self, law: Law) -> Inputs:
@@ -157,6 +168,8 @@ class Curves:
 
     def apply(self, values: Array) -> Array:
         """Map values (..., rows) at nodes to what is compared with the targets; the identity on plain rows."""
+        if self.scale is not None:
+            values = values * self.scale[self.run]
         if self.operator is None or self.grid is None:
             return values
         m = self.operator.shape[1]
@@ -177,13 +190,17 @@ class Curves:
 
 
 def plain(rows: pd.DataFrame) -> Curves:
-    """Rows as they are, by run and tokens (a column `run_id`; absent: one run)."""
+    """Rows as they are, by run and tokens (a column `run_id`; absent: one run); a column `weight` weighs whole runs."""
     code = curve_numbers(rows)
     order = np.lexsort((rows["tokens"].to_numpy(), code)) if "tokens" in rows else np.argsort(code, kind="stable")
     if (np.diff(order) != 1).any():
         rows, code = rows.iloc[order], code[order]
     loss = rows["loss"].to_numpy(dtype=float)
-    return Curves(rows, code, loss, np.log(loss), np.bincount(code))
+    log_loss, lengths, scale = np.log(loss), np.bincount(code), None
+    if WEIGHT in rows:
+        scale = np.sqrt(rows[WEIGHT].to_numpy(dtype=float)[np.flatnonzero(np.diff(code, prepend=-1))])
+        loss, log_loss = loss * scale[code], log_loss * scale[code]
+    return Curves(rows, code, loss, log_loss, lengths, scale=scale)
 
 
 def compress(rows: pd.DataFrame, inputs: tuple[str, ...] = LAW_INPUTS, nodes: int | None = None) -> Curves:
@@ -192,7 +209,7 @@ def compress(rows: pd.DataFrame, inputs: tuple[str, ...] = LAW_INPUTS, nodes: in
     `nodes` a run; by default as many as make the interpolation exact to about 1e-12.
     """
     inputs = tuple(dict.fromkeys(inputs))
-    needed = ("tokens", "loss", "run_id", "contributor", "base_model", "curve", *inputs)
+    needed = ("tokens", "loss", "run_id", "contributor", "base_model", "curve", WEIGHT, *inputs)
     curves = plain(rows[[c for c in dict.fromkeys(needed) if c in rows]])
     lengths = curves.lengths
     tokens = curves.frame["tokens"].to_numpy(dtype=float)
@@ -232,7 +249,7 @@ def _compressed(
     frame = fixed.iloc[np.repeat(np.arange(len(starts)), m)].assign(tokens=np.stack(nodes)[grid].ravel())
     return Curves(
         frame, np.repeat(np.arange(len(starts)), m), targets[0].ravel(), targets[1].ravel(), lengths,
-        np.stack(operators), grid, rests[0], rests[1],
+        np.stack(operators), grid, rests[0], rests[1], scale=curves.scale,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from leaderboard.fitting.result import Fit, Status, require_inputs
 from leaderboard.fitting.solve import solve
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, usable
-from leaderboard.logs.origin import origins
+from leaderboard.logs.origin import origins, protocol
 
 SAME = 1e-6  # relative: objectives this near are one optimum
 FLAT = 1e7  # condition of the scaled Jacobian from which a direction is called flat
@@ -28,6 +28,7 @@ def fit(law: Law, frame: pd.DataFrame, loss: str = "ls", delta: float = 1e-3, *,
     """Fit `law` to the usable rows of `frame` (run-log columns, counts and nats).
 
     `loss`: `ls` 0.5 sum r^2, `huber` sum Huber_delta(r), or the same of log residuals (`log-ls`, `log-huber`).
+    A column `weight` weighs whole runs (robust.py sets it); without one every row counts alike.
     `curves`, where many laws are fitted to one frame, is `compress(usable(frame)).designs()`, made once.
     Raises FitError when nothing can be fitted and P2Error on a column that is missing.
     """
@@ -63,7 +64,7 @@ def _result(
     best, law = solutions[0], problem.law
     params = {q.name: float(v) for q, v in zip(law.parameters, best.z, strict=True)}
     n = problem.curves.evaluations
-    rmse = np.sqrt(2 * best.objective / n)
+    rmse = np.sqrt(2 * best.objective / problem.curves.weight)
     if loss != "ls":
         rows = fitted_rows(law, frame)[0]
         error = law.value(params, law.read(rows)) - rows["loss"].to_numpy(dtype=float)
@@ -115,6 +116,11 @@ def _one_text(frame: pd.DataFrame) -> None:
     if len(apart := origins(frame)) > 1:
         names = " and ".join(name or "p2zoo's own" for name in apart)
         raise FitError("mixed_groups", f"fit: the frame mixes runs that are {names}; fit one at a time.")
+    if len(ways := set(protocol(frame))) > 1:
+        raise FitError(
+            "mixed_groups",
+            f"fit: the frame mixes runs measured with {' and with '.join(sorted(ways))}; fit one at a time.",
+        )
     if mixed := _mixed(frame, GROUP[2:]):
         raise FitError(
             "mixed_groups",

@@ -127,7 +127,7 @@ def _residuals(problem: Problem, fitted: Fit) -> Array:
 def _spread(rows: pd.DataFrame, fitted: Fit, freedom: float) -> tuple[float, float]:
     """Standard deviations of whole runs and of rows within a run around the fitted law."""
     curves: Curves = plain(rows)
-    error = curves.loss - fitted.predict(curves.frame)
+    error = curves.losses - fitted.predict(curves.frame)
     mean = np.bincount(curves.run, error) / np.bincount(curves.run)
     within = error - mean[curves.run]
     return float(np.sqrt((mean**2).sum() / freedom)), float(np.sqrt((within**2).mean()))

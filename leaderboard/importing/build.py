@@ -201,7 +201,7 @@ def _table(run: dict[str, Any], rows: Mapping[str, Array]) -> pa.Table:
 def _checked(table: pa.Table, name: str) -> pd.DataFrame:
     """The frame that load_logs would give. Raises P2Error with the findings of a log that does not pass."""
     with tempfile.TemporaryDirectory(prefix="p2zoo-") as folder:
-        checked = check_files([write_log(Path(folder) / "log.parquet", table)], [name])
+        checked = check_files([write_log(Path(folder) / "log.parquet", table)], [name], own=True)
     (report,) = checked.reports
     if not report.ok:
         found = "; ".join(str(f) for f in report.findings if f.severity == ERROR)

@@ -23,7 +23,7 @@ from leaderboard.logs.findings import Finding, Report
 
 KEPT = 4  # files in one folder
 # What a verdict depends on.
-_JUDGES = ("check.py", "findings.py", "parquet_guard.py", "rules.py", "contract.py", "upgrade.py")
+_JUDGES = ("check.py", "apart.py", "findings.py", "parquet_guard.py", "rules.py", "contract.py", "upgrade.py")
 
 
 def kept_folder() -> Path:

@@ -1,18 +1,15 @@
 """Judging run logs: files in, one good frame and a report for every file out.
 
 A log passes when it is readable, has exactly the contract's columns and types (schema), breaks no rule (rules.py) and
-repeats no other log. A bad file is reported and left out; it never stops the good ones. Strangers' files are read in a
-process of its own (apart.py): one that ends it, or takes too long or too much memory, is a bad file too.
+repeats no other log. A bad file is reported and left out; it never stops the good ones, as files are opened and judged
+in a child (leaderboard/child.py).
 """
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,8 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from leaderboard import apart
+from leaderboard import child
+from leaderboard.logs.apart import Batch, deadly, judged_apart, packed, told, unpacked
 from leaderboard.logs.contract import BY_NAME, COLUMNS, GROUP, IMPORTED, REQUIRED_OF_IMPORTED, UNKNOWN, schema
+from leaderboard.logs.extensions import replaced
 from leaderboard.logs.findings import ERROR, WARNING, Finding, Report
 from leaderboard.logs.parquet_guard import footer_bytes, unpacked_bytes
 from leaderboard.logs.rules import RULES, Rows
@@ -33,10 +32,10 @@ MAX_UNPACKED = 100_000_000  # a small file may unpack to more memory than a read
 MAX_ROWS = 100_000
 MAX_FOOTER = 100_000  # bytes that describe columns and row groups; a log's are 7,000
 MAX_EXTRA = 10  # extra columns that are named
-BATCH = 500  # files that are judged at once
-BATCH_ROWS = 200_000  # rows from which fewer files are judged at once: what a process that reads may hold
-MOST_READERS = 2  # processes that read at once
-OURS = Path(__file__).parents[1] / "seed"  # files that come with the code are read here
+BATCH = 500  # files that are judged at once, or fewer where they are long
+BATCH_ROWS = 100_000
+BATCH_BYTES = 50_000_000
+OURS = Path(__file__).parents[1] / "seed"  # files that come with the code are read in this process
 NEAR_DUPLICATE_ROWS = 3
 NEAR_DUPLICATE_LOSS = 1e-9
 _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
@@ -63,31 +62,62 @@ def log_files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*.parquet") if not p.name.startswith("."))
 
 
-def check_files(paths: Sequence[Path], names: Sequence[str] | None = None) -> Checked:
-    """Read and judge log files. `names` are what reports call them (default: the paths)."""
+def check_files(paths: Sequence[Path], names: Sequence[str] | None = None, *, own: bool = False) -> Checked:
+    """Read and judge log files. `names` are what reports call them (default: the paths).
+
+    `own` files, which this process wrote, are judged in this process, as are those that come with p2zoo; all others in
+    a child.
+    """
     names = [str(p) for p in paths] if names is None else names
-    begins = range(0, len(paths), BATCH)
-    read = _read_batch if all(OURS in path.absolute().parents for path in paths) else _read_apart
-    with ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1)) as pool:
-        batches = list(pool.map(lambda begin: read(begin, paths[begin : begin + BATCH]), begins))
-    findings = [found for _, batch in batches for found in batch]
-    table = pa.concat_tables([_WITH_FILE.empty_table(), *(table for table, _ in batches if table is not None)])
-    table, large = table.unify_dictionaries(), len(batches) > 1
-    del batches
+    here = own or child.inside() or all(OURS in path.absolute().parents for path in paths)
+    batches = _here(paths) if here else judged_apart(paths, "leaderboard.logs.check:answers")
+    tables, findings = [_WITH_FILE.empty_table()], list[list[Finding]]()
+    for rows, found in batches:
+        if rows.num_rows:
+            places = pc.add(rows["file"], len(findings))
+            tables.append(rows.set_column(rows.num_columns - 1, "file", places))
+        findings += found
+    table, large = pa.concat_tables(tables).unify_dictionaries(), len(tables) > 2
+    del tables
     frame: pd.DataFrame = table.to_pandas(split_blocks=large, self_destruct=large)  # column by column: half the memory
     del table
     return without_repeats(_named(frame), names, findings)
 
 
+def _here(paths: Sequence[Path]) -> Iterator[Batch]:
+    return (batch for batch in _batches(paths) if not isinstance(batch, int))
+
+
+def answers(paths: Sequence[str]) -> Iterator[child.Answer]:
+    """What a child tells of files."""
+    return told(_batches([Path(path) for path in paths]))
+
+
+def _batches(paths: Sequence[Path]) -> Iterator[int | Batch]:
+    """The place of each file before it is read, and the files in batches, whose `file` counts from 0."""
+    rows = size = 0
+    read: list[tuple[pa.Table | None, list[Finding]]] = []
+    for i, path in enumerate(paths):
+        yield i
+        table, findings = read_table(path)
+        read.append((table, findings))
+        if table is not None:
+            rows, size = rows + table.num_rows, size + table.nbytes
+        if len(read) == BATCH or rows >= BATCH_ROWS or size >= BATCH_BYTES or i == len(paths) - 1:
+            yield _judged(read)
+            rows, size, read = 0, 0, []
+
+
 def without_repeats(frame: pd.DataFrame, names: Sequence[str], findings: list[list[Finding]]) -> Checked:
-    """The rows of files that have no error and repeat no other; `findings` so far, of each file in `names`.
+    """The rows of files that have no error, repeat no other and are extended by none; `findings` so far, by file.
 
     `frame` holds rows of the contract's columns with a column `file`, the place of theirs in `names`.
     """
-    for i, finding in _repeats(frame):
+    shorter, extended = replaced(frame)
+    for i, finding in (*extended, *_repeats(frame[~frame["file"].isin(shorter)] if shorter else frame)):
         findings[i].append(finding)
     reports = tuple(Report(name, tuple(found)) for name, found in zip(names, findings, strict=True))
-    good = np.array([r.ok for r in reports], dtype=bool)[frame["file"]]
+    good = np.array([r.ok and i not in shorter for i, r in enumerate(reports)], dtype=bool)[frame["file"]]
     return Checked(frame if good.all() else frame[good].reset_index(drop=True), reports)
 
 
@@ -101,78 +131,34 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _read_apart(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, list[list[Finding]]]:
-    """As `_read_batch`, in another process; a file that ends it is told as such, and the rest are read by the next."""
-    findings: list[list[Finding]] = [[] for _ in paths]
-    tables, waiting, together = [], list(range(len(paths))), True
-    while waiting:
-        request = {"files": [[i, str(paths[i].absolute())] for i in waiting], "begin": begin, "together": together}
-        at: int | None = None
-        try:
-            for value, payload in apart.messages("leaderboard.logs.check:read_here", request):
-                at = value.get("at")
-                for i, found in value.get("findings", {}).items():
-                    findings[int(i)] = [Finding(**finding) for finding in found]
-                    waiting.remove(int(i))
-                if payload:
-                    tables.append(pa.ipc.open_stream(payload).read_all())
-        except apart.ReaderError as died:
-            if at is None and together:  # no single file was being read
-                together = False
-                continue
-            guilty = waiting[0] if at is None else at
-            findings[guilty] = [_file("unreadable", str(died), "a file that can be read", "Write it again.")]
-            waiting.remove(guilty)
-    return (pa.concat_tables(tables).unify_dictionaries() if tables else None), findings
-
-
-def read_here(files: list[tuple[int, str]], begin: int, together: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Read and judge files by number, some at once; yields each number before its file is read, then what they say.
-
-    What they say: findings by number, and the good rows as an Arrow stream with a column `file` (`begin` + number).
-    """
-    read: dict[int, tuple[pa.Table | None, list[Finding]]] = {}
-    for place, (number, path) in enumerate(files):
-        yield {"at": number}, b""
-        read[number] = read_table(Path(path))
-        rows = sum(len(table) for table, _ in read.values() if table is not None)
-        if not together or rows >= BATCH_ROWS or len(read) == BATCH or place == len(files) - 1:
-            yield {}, b""
-            table, findings = _judged(begin, read)
-            told = {number: [asdict(finding) for finding in found] for number, found in findings.items()}
-            yield {"findings": told}, b"" if table is None else _stream(table)
-            read = {}
-
-
-def _stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    stream: bytes = sink.getvalue().to_pybytes()
-    return stream
-
-
-def _read_batch(begin: int, paths: Sequence[Path]) -> tuple[pa.Table | None, list[list[Finding]]]:
-    """Rows of the files that pass alone, with a column `file` that counts from `begin`; the findings of each file."""
-    table, findings = _judged(begin, {number: read_table(path) for number, path in enumerate(paths)})
-    return table, list(findings.values())
-
-
-def _judged(
-    begin: int, read: dict[int, tuple[pa.Table | None, list[Finding]]]
-) -> tuple[pa.Table | None, dict[int, list[Finding]]]:
-    """The same of files that were read, by number."""
-    findings = {number: list(found) for number, (_, found) in read.items()}
-    tables = {number: table for number, (table, _) in read.items() if table is not None}
+def _judged(read: Sequence[tuple[pa.Table | None, list[Finding]]]) -> Batch:
+    """Rows of the files that pass alone, with a column `file`, their place in `read`; the findings of each file."""
+    findings = [list(found) for _, found in read]
+    tables = {i: table for i, (table, _) in enumerate(read) if table is not None}
     if not tables:
-        return None, findings
+        return _WITH_FILE.empty_table(), findings
     table = pa.concat_tables(tables.values()).unify_dictionaries().combine_chunks()
     file = np.repeat(np.fromiter(tables, dtype=np.int64), [t.num_rows for t in tables.values()])
     for i, finding in (*_nan(table, file), *_judge(table.to_pandas(), file)):
         findings[i].append(finding)
-    good = np.isin(file, [number for number, found in findings.items() if Report("", tuple(found)).ok])
+    good = np.array([Report("", tuple(found)).ok for found in findings], dtype=bool)[file]
     kept = table if good.all() else table.filter(pa.array(good))
-    return kept.append_column("file", pa.array(begin + file[good])), findings
+    return kept.append_column("file", pa.array(file[good])), findings
+
+
+def read_log(path: Path) -> tuple[pa.Table | None, list[Finding]]:
+    """`read_table` in a child."""
+    try:
+        findings, tables = child.call("leaderboard.logs.check:answer", str(path.absolute()))
+    except child.Died as died:
+        return None, [deadly(died)]
+    return unpacked(tables[0]) if tables else None, [Finding(**found) for found in findings]
+
+
+def answer(path: str) -> Iterator[child.Answer]:
+    """What a child tells of one file."""
+    table, findings = read_table(Path(path))
+    yield [asdict(found) for found in findings], [] if table is None else [packed(table)]
 
 
 def read_table(path: Path) -> tuple[pa.Table | None, list[Finding]]:

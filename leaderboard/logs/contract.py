@@ -79,6 +79,7 @@ def _c(
 
 _I, _P, _R, _T, _H, _K = "identity", "provenance", "pruning", "post-training", "held-out", "curve"
 _LATER = (None, None, "null", "id", "later")
+_NEW = ("null", "later")
 
 # fmt: off
 COLUMNS: tuple[Column, ...] = (
@@ -123,6 +124,7 @@ COLUMNS: tuple[Column, ...] = (
     _c("eval_data_revision", _H, "text", "its commit or hash", "", None, None, "null"),
     _c("eval_tokens", _H, "int", "tokens of the held-out slice; null where not recorded", "tokens", 1, None, "null"),
     _c("eval_bytes", _H, "int", "bytes of that slice, for nats per byte", "bytes", 1, None, "null", "later"),
+    _c("heldout_in_train", _H, "int", "its documents in the training text too", "documents", 0, None, "null", "later"),
     _c("vocab_size", _H, "int", "size of the tokenizer's vocabulary", "tokens", 2),
     _c("l0", _H, "float", "held-out loss before pruning", "nats/token", 0),
     _c("l_pruned", _H, "float", "held-out loss after pruning, before training", "nats/token", 0),
@@ -134,6 +136,13 @@ COLUMNS: tuple[Column, ...] = (
     _c("provenance", _P, "text", "null for a run of p2zoo, imported for one read from another log", "", *_LATER),
     _c("import_sha256", _P, "text", "hash of an imported curve, which its few facts do not tell apart", "", *_LATER),
     _c("trainable_params", _T, "int", "parameters trained where not all were (LoRA)", "parameters", 1, *_LATER[1:]),
+    _c("pruned_from", _R, "text", "the model pruned elsewhere that was taken as it is, and its hash", "", *_LATER),
+    _c("base_run", _P, "text", "run_id of the run that pruned the base before: staged pruning", "", None, None, *_NEW),
+    _c("tokenizer_sha256", _H, "text", "hash of the token ids of the yardstick", "", None, None, *_NEW),
+    _c("yardstick_l0", _H, "float", "loss on the yardstick before pruning", "nats/byte", 0, None, *_NEW),
+    _c("yardstick_l_pruned", _H, "float", "the same after pruning, before training", "nats/byte", 0, None, *_NEW),
+    _c("yardstick_loss", _K, "float", "loss on the yardstick, which all runs measure", "nats/byte", 0, None, *_NEW),
+    _c("extends", _P, "text", "run_id of the shorter run that this one goes on from, and replaces", "", *_LATER),
 )
 # fmt: on
 BY_NAME = {c.name: c for c in COLUMNS}
@@ -143,6 +152,8 @@ REQUIRED_OF_IMPORTED = (
     "schema_version", "run_id", "provenance", "created_at", "method", "rate", "n0", "n_pruned", "eval_data", "tokens",
     "loss",
 )  # fmt: skip
+STEADY = "constant"  # how the names of schedules begin whose rows midway are those of runs that ended there
+AT_THE_END = 0.99  # of the planned tokens, from where a rate that decays has come to rest
 GROUP = ("family", "method", "eval_data", "objective")  # losses of different groups share no fit
 VOLATILE = ("created_at", "tokens_per_second", "mfu", "wall_s")  # may differ between a run and its resumed twin
 
@@ -189,12 +200,32 @@ def write_log(path: str | os.PathLike[str], table: pa.Table) -> Path:
 
 
 def usable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows that enter fits and metrics: tokens > warmup_tokens (absent or null = 0) and something was pruned."""
+    """Rows that enter fits and metrics: tokens > warmup_tokens (absent or null = 0) and something was pruned.
+
+    Of a learning rate that decays only the end counts: a row on the way is not where a run of that budget would end.
+    """
     warmup = np.nan_to_num(frame["warmup_tokens"].to_numpy(dtype=float)) if "warmup_tokens" in frame else 0
     keep = frame["tokens"].to_numpy() > warmup
     if "method" in frame:
         keep &= frame["method"].astype(str).to_numpy() != "none"
+    if "schedule" in frame and (moving := ~is_steady(frame["schedule"])).any():
+        planned = frame["tokens_planned"].to_numpy(dtype=float) if "tokens_planned" in frame else np.nan
+        keep &= ~moving | (frame["tokens"].to_numpy() >= AT_THE_END * planned)
     return frame[keep]
+
+
+def is_steady(schedule: pd.Series) -> NDArray[np.bool_]:
+    """Whether each learning rate stays at its peak, shape (n,); one that is not known counts as if it did."""
+    names = schedule.astype("category").cat
+    steady = names.categories.astype(str).str.startswith(STEADY)
+    return np.append(steady, True)[names.codes.to_numpy()]  # the code of null is -1
+
+
+def nats_per_byte(frame: pd.DataFrame) -> pd.Series:
+    """The held-out loss of every row in nats per byte, which compares across tokenizers; NaN where the log does not
+    know the bytes of its held-out slice."""
+    known = [frame[c].astype(float) if c in frame else np.nan for c in ("eval_tokens", "eval_bytes")]
+    return frame["loss"].astype(float) * known[0] / known[1]
 
 
 def curve_numbers(frame: pd.DataFrame) -> NDArray[np.int64]:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from leaderboard.logs.contract import require
+from leaderboard.errors import P2Error
+from leaderboard.logs.contract import is_steady, require
 from leaderboard.logs.methods import CONTROL
 
 Array = npt.NDArray[np.float64]
@@ -19,7 +20,6 @@ SAME = (  # what a run shares with its control; seed and contributor may differ
     "base_model", "base_revision", "eval_data", "eval_tokens", "objective", "train_data", "seq_len", "batch_tokens",
     "lr_peak", "schedule", "optimizer", "precision", "packing", "warmup_tokens",
 )  # fmt: skip
-STEADY = ("constant", "constant-with-warmup")  # a row midway is that of a run that ended there
 NEEDED = ("run_id", "method", "l0", "tokens", "tokens_planned", "loss", "schedule")
 COLUMNS = ("base_model", "eval_data", "train_data", "runs", "controls", "tokens", "drift")
 
@@ -47,6 +47,26 @@ def with_controls(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(control=control, control_loss=loss)
 
 
+def over_control(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows with a control, `loss` less what the control moved by since l0, and a sentence on the runs without one.
+
+    Laws fitted to these rows say what pruning cost: l0 stays the loss before pruning, and a loss of l0 is that of the
+    base trained unpruned on as many tokens. Raises P2Error where no pruned run has a control.
+    """
+    rows = with_controls(frame)
+    rows = rows[(rows["method"].astype(str) != CONTROL).to_numpy()]
+    fine = rows["control_loss"].notna()
+    runs, kept = (int(rows.loc[mask, "run_id"].nunique()) for mask in (rows["run_id"].notna(), fine))
+    if not kept:
+        raise P2Error(
+            f"over_control: none of the {runs} pruned runs has a control: a run of the method {CONTROL} on the same "
+            "base, text and recipe, e.g. `p2zoo run RECIPE --set prune.method=none`."
+        )
+    moved = rows["control_loss"] - rows["l0"]
+    words = f"{kept} of {runs} pruned runs have a control; the losses of these are over it, the others are left out."
+    return rows.assign(loss=rows["loss"] - moved)[fine.to_numpy()].reset_index(drop=True), words
+
+
 def controls_table(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a base, text and recipe with a pruned run, with the columns COLUMNS.
 
@@ -68,7 +88,7 @@ def controls_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _recipes(frame: pd.DataFrame) -> "list[tuple[object, pd.DataFrame]]":
     """The rows of each base, text and recipe; runs on a decaying schedule only with those of their own length."""
-    length = frame["tokens_planned"].where(~frame["schedule"].astype(str).isin(STEADY), 0)
+    length = frame["tokens_planned"].where(~is_steady(frame["schedule"]), 0)
     keys = [frame[name].astype(object) for name in SAME if name in frame]
     return list(frame.groupby([*keys, length], sort=False, dropna=False))
 

@@ -1,8 +1,10 @@
 """What a check found, as data: a code for programs and words for people."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
-ERROR, WARNING = "error", "warning"
+ERROR, UNUSUAL, WARNING = "error", "unusual", "warning"  # refused; waits for a person; a word beside
+CLEAN, WRONG = "clean", "wrong"  # verdicts, with UNUSUAL between
 
 
 def printable(text: str) -> str:
@@ -39,6 +41,22 @@ class Report:
         """Whether the file may be read: no error among the findings."""
         return all(f.severity != ERROR for f in self.findings)
 
+    @property
+    def verdict(self) -> str:
+        """`clean`; `unusual`, which waits for a person; `wrong`."""
+        return verdict_of(self.findings)
+
     def as_dict(self) -> dict[str, object]:
-        """JSON form: path, ok, findings."""
-        return {"path": self.path, "ok": self.ok, "findings": [asdict(f) for f in self.findings]}
+        """JSON form: path, ok, verdict, findings."""
+        return {
+            "path": self.path,
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "findings": [asdict(f) for f in self.findings],
+        }
+
+
+def verdict_of(findings: Iterable[Finding]) -> str:
+    """The verdict that the worst of some findings gives."""
+    severities = {finding.severity for finding in findings}
+    return WRONG if ERROR in severities else UNUSUAL if UNUSUAL in severities else CLEAN

@@ -60,13 +60,6 @@ def read_dataset(dataset: str, revision: str | None = None, api: "HfApi | None" 
     return logs
 
 
-def offline() -> bool:
-    """Whether the user asked for no network."""
-    from huggingface_hub import constants
-
-    return constants.HF_HUB_OFFLINE or os.environ.get("P2ZOO_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-
-
 def _folder(endpoint: str, dataset: str) -> Path:
     """Where a dataset's parsed commits stand; one dataset name may exist on two Hubs."""
     return kept_folder() / hashlib.sha256(f"{endpoint} {dataset}".encode()).hexdigest()[:16]
@@ -81,7 +74,7 @@ def download_folder() -> Path | None:
 def _newest_commit(api: "HfApi", dataset: str, revision: str) -> str:
     from huggingface_hub.errors import HFValidationError
 
-    from leaderboard.logs.hub_errors import OF_THE_HUB, passing, unreadable
+    from leaderboard.logs.hub_errors import OF_THE_HUB, offline, passing, unreadable
 
     if offline():
         raise _Unreachable("offline, as asked")

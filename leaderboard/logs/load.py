@@ -16,15 +16,20 @@ from leaderboard.logs.frame import Logs, as_logs
 
 MANY = 500  # files of a folder from which their rows are kept in one (cache.py)
 SEED = Path(__file__).parents[1] / "seed" / "runs"
+BUNDLED = {"smollm2": SEED.parent / "smollm2"}  # other logs that come with the code, by name
 
 
 def load_logs(source: str | Path | None = None, revision: str | None = None) -> Logs:
     """Read run logs. `source` None is the bundled seed, an existing path a file or folder, else a Hub dataset id.
 
+    `smollm2` names the bundled logs of a real model (leaderboard/seed/README.md); write ./smollm2 for a folder.
+
     `revision` is a branch, tag, commit or refs/pr/N of a Hub dataset. Raises P2Error when nothing is found there.
     """
     if source is None:
         return _read(SEED, "bundled seed")
+    if (bundled := BUNDLED.get(str(source))) is not None:
+        return _read(bundled, f"bundled {source}")
     if Path(source).exists():
         if revision is not None:
             raise P2Error(f"{source}: a revision belongs to a Hub dataset, not to a path.")

@@ -4,6 +4,7 @@ How a method prunes is its row in zoo/pruning/methods.py. A log names `a+b` wher
 control. A method without a row here may stand in an imported log: it is drawn and taken as leaving dense weights.
 """
 
+import re
 from dataclasses import dataclass
 
 CONTROL = "none"
@@ -76,3 +77,8 @@ def least_rate(method: str, n0: float, n0_nonembedding: float) -> float:
     """The share of all parameters that a method takes whatever is asked: what its parts of a fixed pattern zero."""
     zeros = (METHODS[part].zeros for part in parts_of(method) if part in METHODS)
     return sum(share or 0.0 for share in zeros) * n0_nonembedding / n0
+
+
+def method_named(name: str) -> str:
+    """A method as people write it: 2of4 is 2:4, as in the names of files."""
+    return re.sub(r"(\d+)of(\d+)", r"\1:\2", name)

@@ -21,6 +21,7 @@ from leaderboard.logs.methods import CONTROL, METHODS, is_known, takes_rate
 MAX_TEXT = 2_000
 REPOS = ("base_model", "model_repo")
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")  # of a user; a folder may be called so too
+_FILE = re.compile(r"[0-9a-f]{64}")  # the revision of a file is its hash; that of a data set a commit of 40 digits
 _REPO = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)  # owner/name or name
 PLAIN = ("contributor", "family", "method", "objective")  # names that must not have look-alikes
 FINISHED = 0.9  # share of the planned tokens from which a curve counts as whole
@@ -191,6 +192,30 @@ def _zero_row_differs(rows: Rows) -> Mask:
     gap = abs(rows.number("loss") - rows.number("l_pruned"))
     differs: Mask = (rows.number("tokens") == 0) & ~(gap <= LOSS_TOLERANCE)  # nor without an l_pruned
     return differs
+
+
+_LABEL = re.compile(r"(?P<name>.*?)(\[(?P<skip>\d+):(?P<end>\d*)\])?(\+noise=[^@]*)?(@.*)?")
+
+
+def _measured_on_training_text(rows: Rows) -> Mask:
+    """Rows whose held-out text is the same file as the training text, or the same part of one data set."""
+    names = ["train_data", "train_data_revision", "eval_data", "eval_data_revision"]
+    texts = [tuple(row) for row in rows.frame[names].astype(object).to_numpy()]
+    verdicts = {row: _share_documents(*row) for row in set(texts)}
+    broken: Mask = np.array([verdicts[row] for row in texts], dtype=bool)
+    return broken
+
+
+def _share_documents(train: object, train_revision: object, heldout: object, heldout_revision: object) -> bool:
+    if not isinstance(train_revision, str) or train_revision != heldout_revision:
+        return False
+    of_train, of_heldout = _LABEL.fullmatch(str(train)), _LABEL.fullmatch(str(heldout))
+    if of_train is None or of_heldout is None:
+        return False
+    if of_train["name"] != of_heldout["name"] and not _FILE.fullmatch(train_revision):
+        return False  # two parts of a data set at one commit
+    slices = sorted((int(label["skip"] or 0), float(label["end"] or np.inf)) for label in (of_train, of_heldout))
+    return slices[0][1] > slices[1][0]
 
 
 def _percent(name: str) -> Callable[[Rows], Mask]:
@@ -367,6 +392,13 @@ RULES: tuple[Rule, ...] = (
             "Worse than guessing: check that the loss is per token and in nats, and that training did not diverge.",
         )
         for name in ("loss", "l0")
+    ),
+    Rule(
+        "measured_on_training_text",
+        "eval_data",
+        _measured_on_training_text,
+        "text that the run was not trained on",
+        "Measure on other documents: another file or split, or slices (skip, take) that are apart.",
     ),
     Rule(
         "software_not_json",

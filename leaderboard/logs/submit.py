@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from leaderboard.errors import P2Error
-from leaderboard.logs.check import check_files, read_table
+from leaderboard.logs.check import check_files, read_log
 from leaderboard.logs.contract import schema
 from leaderboard.logs.findings import ERROR
 
@@ -71,7 +71,7 @@ def checked(path: Path) -> pa.Table:
         raise P2Error(
             "submit: the log is refused: " + "; ".join(str(f) for f in report.findings if f.severity == ERROR)
         )
-    table, _ = read_table(path)
+    table, _ = read_log(path)
     assert table is not None
     return _in_contract(table)
 
@@ -138,7 +138,7 @@ def stands(api: "HfApi", dataset: str, pull: Pull, user: str, run_id: str) -> pa
             )
         except RemoteEntryNotFoundError:
             return None
-        table, _ = read_table(Path(path))
+        table, _ = read_log(Path(path))
         return None if table is None else _in_contract(table)
 
 
@@ -166,10 +166,11 @@ def send(
 
 
 def _description(first: dict[str, Any], last: dict[str, Any]) -> str:
+    longer = f" It goes on from run {first['extends']}, and its log replaces that one." if first["extends"] else ""
     return (
         f"{first['base_model']}, {first['method']}, {first['rate']:.1%} of all parameters, {last['tokens']:,} "
         f"post-training tokens. Held-out loss: {first['l0']:.4f} before, {first['l_pruned']:.4f} pruned, "
-        f"{last['loss']:.4f} now.\n\nBy opening this pull request I publish the log under {LICENCE}."
+        f"{last['loss']:.4f} now.{longer}\n\nBy opening this pull request I publish the log under {LICENCE}."
     )
 
 

@@ -4,9 +4,11 @@
 held-out loss belongs to a text, so `l0` is there only for bases that logs measured on that text.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import pandas as pd
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import UNKNOWN, require
 from leaderboard.logs.methods import takes_rate
+from leaderboard.shapes import bundled_config, parameters, parameters_nonembedding, shape_of
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,28 @@ def read_base(words: str, known: Iterable[Base] = ()) -> Base:
     if not 0 < l0 < 30:
         raise P2Error(f"base {name}: l0 is {loss!r}; it must be its held-out loss in nats per token, e.g. {name}=2.31.")
     return replace(table[name], l0=l0)
+
+
+def base_at_hand(model: str) -> Base:
+    """A known base by its Hub id, or one that a config.json at hand describes: a folder, a file, one that ships here.
+
+    Raises P2Error where there is none.
+    """
+    if model in BASES:
+        return BASES[model]
+    path = Path(model)
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else bundled_config(model)
+    except (OSError, ValueError) as error:
+        raise P2Error(f"model: {path} is no config.json that can be read ({error}).") from None
+    if config is None:
+        raise P2Error(
+            f"model: no config of {model!r} is at hand. Give a folder with its config.json, or --family and --n0. "
+            f"Known: {', '.join(BASES)}."
+        )
+    shape = shape_of(config, str(path))
+    return Base(model, shape.architecture.name, parameters(shape), parameters_nonembedding(shape))
 
 
 def with_losses(bases: Sequence[Base]) -> list[Base]:

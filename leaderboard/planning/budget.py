@@ -14,8 +14,10 @@ from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array, Columns, Law
 from leaderboard.logs.contract import GROUP, require
+from leaderboard.logs.methods import METHODS, takes_rate
 from leaderboard.planning.distance import WIDEST, State, within_reach
-from leaderboard.planning.gpus import check_offer, gpu_hours
+from leaderboard.planning.gpus import check_offer, gpu_hours, gpu_key
+from leaderboard.planning.losses import check_losses
 from leaderboard.planning.mixture import RUNS_FOR_AN_INTERVAL, Band, Mixture
 from leaderboard.planning.recommend import predictor
 from leaderboard.planning.too_far import missing_words, nearest_recoveries
@@ -52,7 +54,8 @@ class Budget:
     intervals, loss, status and costs are None. `at_most`: the goal is met at the fewest tokens that any run measured.
     `weights` are the laws' shares, `extrapolation` factors beyond the measured range (1 = inside) for size, rate and
     tokens, and whether the family is new. `recipe` is how the runs behind it were trained, `evidence` the published
-    recoveries shown beside it. `why` is for people."""
+    recoveries shown beside it. `warning` says in a sentence how the question lies outside the runs, None inside. `why`
+    is for people."""
 
     tokens: int | None
     loss: float | None
@@ -71,6 +74,7 @@ class Budget:
     gpu_hours: float | None = None
     cost: float | None = None
     evidence: tuple[dict[str, Any], ...] = ()
+    warning: str | None = None
 
     def sentence(self) -> tuple[str, str]:
         """The answer in words: how many tokens, and what they do."""
@@ -83,6 +87,18 @@ class Budget:
         most = "At most " if self.at_most else ""
         return f"{most}{words.count(self.tokens, long=True)} tokens", f"reach the goal: {self.goal}."
 
+    @property
+    def intervals(self) -> list[tuple[tuple[float, float], int]]:
+        """The intervals there are, each with its percentage."""
+        return [(ends, level) for ends, level in ((self.tokens_80, 80), (self.tokens_95, 95)) if ends is not None]
+
+    def interval_words(self, ends: tuple[float, float]) -> str:
+        """An interval in words: an end that only bounds the answer is told as a bound."""
+        low, high = ends
+        if high >= MOST_TOKENS:
+            return f"{words.count(low)} tokens or more"
+        return f"{words.span(low, high)} tokens" if low < high else f"at most {words.count(high)} tokens"
+
     def as_dict(self) -> dict[str, object]:
         """JSON form, in the contract's keys."""
         keys = (
@@ -91,6 +107,7 @@ class Budget:
         )  # fmt: skip
         status = None if self.status is None else str(self.status)
         said = {"status": status, "state": str(self.state), "why": list(self.why), "evidence": list(self.evidence)}
+        said |= {"sentence": " ".join(self.sentence()), "warning": self.warning}
         return {key: getattr(self, key) for key in keys} | said
 
 
@@ -121,6 +138,8 @@ class Question:
         for name, fine, allowed in checks:
             if not fine:
                 raise P2Error(f"budget: {name} is {getattr(self, name)!r}; it must be {allowed}.")
+        if not takes_rate(self.method) and self.rate > (most := METHODS[self.method].zeros or 1.0):
+            raise P2Error(f"budget: rate is {self.rate}; {self.method} takes at most {most:g} of all parameters.")
         if sum(v is not None for v in (self.target_loss, self.excess, self.gain)) > 1:
             raise P2Error("budget: give one goal: a target loss, an excess over l0, or a marginal gain.")
 
@@ -184,7 +203,9 @@ def recommend_tokens(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
         target_loss=target_loss, excess=excess, gain=gain,
     )  # fmt: skip
+    gpu = gpu_key(gpu)
     check_offer(gpu, None)
+    check_losses(question, frame)
     fitted = predictor(
         frame, family=family, method=method, eval_data=eval_data, objective=objective, law=law,
         l_pruned_known=l_pruned is not None,
@@ -203,12 +224,19 @@ def answer(
     Cheap enough for a server: resamples are made once. What published recoveries say comes in where these cannot.
     """
     check_offer(gpu, price)
+    check_losses(question, fitted.rows)
     fewest = fitted.range.tokens[0]
     tokens, loss, status = invert(fitted, question, grid(fewest))
     open_question = status is not BudgetStatus.ALREADY_MET
     sure: list[Interval] = [None, None]
     if fitted.has_interval and open_question:
         sure = intervals(fitted, question)
+    least = too_little(fitted.curves, question)
+    contradicted = tokens is not None and open_question and tokens <= least
+    if contradicted:
+        tokens = math.floor(least) + 1
+        loss = float(fitted.predict(question.columns(np.array([tokens], dtype=float)))[0])
+        sure = [ends and (ends[0], max(ends[1], float(tokens))) for ends in sure]
     at_most = status is BudgetStatus.REACHED and tokens is not None and tokens <= fewest
     at = question.columns(np.array([tokens or fitted.range.tokens[1]], dtype=float))
     budget = Budget(
@@ -227,9 +255,12 @@ def answer(
         tokens_95=sure[1],
         at_most=at_most,
     )
+    evidence = tuple(nearest_recoveries(question))
     if budget.state is State.TOO_FAR:
-        evidence = tuple(nearest_recoveries(question))
-        return _without_numbers(replace(budget, evidence=evidence), missing_words(fitted, question, evidence, gpu))
+        missing = missing_words(fitted, question, evidence, gpu)
+        why = (*sense_words(question), *missing)
+        return _without_numbers(replace(budget, evidence=evidence, warning=missing[0]), why)
+    budget = replace(budget, evidence=evidence, warning=_warning(budget, fitted, question))
     return _priced(replace(budget, why=(*budget.why, *_notes(budget, fitted, question))), question, gpu, price)
 
 
@@ -243,13 +274,56 @@ def _without_numbers(budget: Budget, why: tuple[str, ...]) -> Budget:
         tokens_80=None,
         tokens_95=None,
         at_most=False,
-        why=(*why, *budget.why),
+        why=why,
     )
+
+
+def _warning(budget: Budget, fitted: Mixture, question: Question) -> str | None:
+    """How an answer lies outside what was measured; None where it does not."""
+    tokens = MOST_TOKENS if budget.tokens is None else budget.tokens
+    ways = fitted.range.ways(question.n0, question.rate, tokens)
+    said = [f"No run of the family {question.family} was measured."] * bool(budget.extrapolation["family"])
+    said += [way.sentence() for way in ways if budget.tokens is not None or way.what != "tokens"]
+    return " ".join(said) or None
+
+
+def sense_words(question: Question) -> list[str]:
+    """What is odd about a question, for whoever mistyped it or took losses on two texts."""
+    odd = []
+    if question.l_pruned is not None and question.l_pruned < question.l0:
+        odd.append("l_pruned lies below l0: pruning does not improve a model. Were both measured on the same text?")
+    if question.target is not None and question.target < question.l0:
+        odd.append(
+            "The goal lies below the loss before pruning: what reaches it is training on this text, which a control, "
+            "the unpruned base trained alike, would show."
+        )
+    return odd
+
+
+def too_little(curves: pd.DataFrame, question: Question) -> float:
+    """The most tokens after which a run like the planned one was measured above the target loss; 0 where none was.
+
+    Such a run is of the question's family, within 1 % of its size, .005 of its rate and .01 nats of its losses.
+    """
+    if question.target is None or not len(curves):
+        return 0.0
+    alike = (curves["family"].astype(str) == question.family) & (abs(curves["n0"] / question.n0 - 1) <= 0.01)
+    alike &= abs(curves["rate"] - question.rate) <= 0.005
+    for name, value in (("l0", question.l0), ("l_pruned", question.l_pruned)):
+        if name in curves and value is not None:
+            alike &= abs(curves[name] - value) <= 0.01
+    above = curves.loc[alike & (curves["loss"] > question.target), "tokens"]
+    return float(above.max()) if len(above) else 0.0
 
 
 def _notes(budget: Budget, fitted: Mixture, question: Question) -> list[str]:
     """What the figures alone do not say."""
-    notes = []
+    notes = sense_words(question)
+    if budget.tokens and budget.tokens - 1 == math.floor(too_little(fitted.curves, question)):
+        notes.append(
+            f"A run like this one was still above the goal after {budget.tokens - 1:,} tokens, where the laws "
+            "expect it to be met earlier: so many are too few. `--pilot` answers from your own curve."
+        )
     if budget.status is BudgetStatus.UNREACHABLE and budget.loss is not None:
         notes.append(_floor_words(question, budget.loss))
     if budget.at_most:

@@ -9,7 +9,8 @@ import pandas as pd
 from leaderboard.errors import FitError, P2Error, unknown_name
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, usable
-from leaderboard.logs.origin import standard
+from leaderboard.logs.methods import CONTROL
+from leaderboard.logs.origin import standard, usual_protocol
 from leaderboard.planning.bases import Base, measured_bases, with_losses
 from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.recommend import mixture
@@ -30,6 +31,13 @@ def one_text(frame: pd.DataFrame, eval_data: str | None, objective: str | None, 
     text, aim = heads.value_counts(list(GROUP[2:])).index[0]
     same: pd.DataFrame = frame[(frame["eval_data"] == text) & (frame["objective"] == aim)]
     return same
+
+
+def measured_alike(text: pd.DataFrame, family: str | None) -> pd.DataFrame:
+    """The rows on one text that were measured as most of its pruned runs were, or most of a family's."""
+    own = (text["method"] != CONTROL).to_numpy()
+    mine = own & (text["family"] == family).to_numpy() if family is not None else own
+    return usual_protocol(text, mine if mine.any() else own)[0]
 
 
 def group_mixtures(text: pd.DataFrame, law: str | Law | None, family: str | None, where: str) -> list[Mixture]:

@@ -3,8 +3,8 @@
 A distance is a log ratio to the nearest end of the measured range, 0 inside. `inside`, `beyond` and `too_far` are the
 states of an answer. Within `REACH` of the data (size, rate, tokens) a question is answered, however wide the interval;
 outside, it is answered while the 80 % interval of the loss is worth less than a factor `WIDEST` of tokens by the slope
-of the curve there. calibration.py measures what intervals cover within reach; `WIDEST` is a judgement: no log here lies
-far enough outside to test it.
+of the curve there. studies/calibration.py measures what intervals cover within reach, studies/reach.py how wrong
+answers are by the width of their intervals: within `WIDEST` nine in ten by less than five, above a hundred by thirty.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
+from leaderboard import words
 from leaderboard.laws.law import Array, Columns
 
 SLACK = 1.1  # a question this little outside counts as inside
@@ -43,6 +44,15 @@ class Beyond:
     def factor(self) -> float:
         """How many times outside; 1 inside."""
         return max(1.0, self.value / self.high, self.low / self.value) if self.value else 1.0
+
+    def sentence(self) -> str:
+        """The same in words."""
+        unit = {"size": "parameters", "rate": "removed", "tokens": "tokens"}[self.what]
+        write = words.share if self.what == "rate" else words.count
+        return (
+            f"{write(self.value)} {unit} is {words.digits(self.factor, 2)} times outside what was measured, "
+            f"{write(self.low)} to {write(self.high)}."
+        )
 
 
 @dataclass(frozen=True)

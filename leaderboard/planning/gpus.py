@@ -11,6 +11,7 @@ from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import CLM, DISTILL
 from leaderboard.logs.methods import is_masked
 
+PRICES_OF = "late 2026"
 MFU = 0.40  # TRL with compile and no gradient checkpointing: 39 % measured on an H100, 1.24 B parameters
 MOST_PRICE = 1_000_000  # US dollars a GPU-hour
 
@@ -74,13 +75,20 @@ def gpu_hours(
 
     `price` is in US dollars an hour; None takes the GPU's typical one. For depth or width with 2:4 an upper bound: what
     the structured part saves is not told by the total rate. A distillation runs its teacher, the model before pruning,
-    forward beside it: 2 FLOPs more for each of its `n0` parameters. Raises P2Error as `check_offer` does.
+    forward beside it: 2 FLOPs more for each of its `n0` parameters; of weights that LoRA freezes no gradient is taken,
+    so 4 in place of 6. Raises P2Error as `check_offer` does.
     """
     check_offer(gpu, price, where)
     parameters = n0 if is_masked(method) else n0 * (1 - rate)  # masked weights still cost dense compute
-    teacher = 2 * n0 if objective == DISTILL else 0.0
-    hours = tokens * (6 * parameters + teacher) / (GPUS[gpu].peak * MFU) / 3600
+    teacher = 2 * n0 if objective.startswith(DISTILL) else 0.0
+    each = 4 if "+lora" in objective else 6
+    hours = tokens * (each * parameters + teacher) / (GPUS[gpu].peak * MFU) / 3600
     return hours, hours * (GPUS[gpu].price if price is None else price)
+
+
+def gpu_key(name: str | None) -> str | None:
+    """Key of GPUS as people write it: H100, RTX 4090; what is not there stays as it is."""
+    return None if name is None else next((k for k in GPUS if k == re.sub(r"[ _]+", "-", name.strip().lower())), name)
 
 
 def check_offer(gpu: str | None, price: float | None, where: str = "budget") -> None:

@@ -13,7 +13,7 @@ that it has stopped is as likely as that it goes on; it widens the side of m tha
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -44,8 +44,8 @@ class Width:
     growth: Mapping[str, float]
 
 
-WITH_DAMAGE = Width(0.82, {"size": 0.04, "rate": 0.16, "tokens": 0.0, "family": 0.06})
-WITHOUT_DAMAGE = Width(0.80, {"size": 0.08, "rate": 0.0, "tokens": 0.0, "family": 0.20})
+WITH_DAMAGE = Width(0.89, {"size": 0.03, "rate": 0.18, "tokens": 0.04, "family": 0.05})
+WITHOUT_DAMAGE = Width(0.84, {"size": 0.08, "rate": 0.0, "tokens": 0.04, "family": 0.20})
 AXES = tuple(WITH_DAMAGE.growth)
 
 
@@ -84,6 +84,7 @@ class Mixture:
     recipe: dict[str, object]
     why: tuple[str, ...]
     width: Width = WITHOUT_DAMAGE
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)  # what was measured in the group, discounted runs too
 
     @property
     def law(self) -> str:

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from leaderboard.logs.contract import curve_numbers
+from leaderboard.logs.contract import GROUP, curve_numbers
+from leaderboard.logs.origin import PROTOCOL, protocol, standard
 from leaderboard.planning.budget import MOST_TOKENS, Question
 from leaderboard.planning.distance import WIDEST, Beyond, State, within_reach
 from leaderboard.planning.mixture import Mixture
@@ -68,10 +69,10 @@ def nearest_runs(frame: pd.DataFrame, group: dict[str, str], question: Question,
 
     A distance of 1 is a base model of twice the size, or a rate that is 0.5 higher. Empty where the group has no run.
     """
-    mine = np.ones(len(frame), dtype=bool)
-    for name, value in group.items():
-        mine &= (frame[name] == value).to_numpy()
-    own = frame[mine]
+    frame = standard(frame)
+    mine = [(frame[name] == group[name]).to_numpy() for name in GROUP]
+    mine += [protocol(frame) == group[PROTOCOL]] if PROTOCOL in group else []
+    own = frame[np.logical_and.reduce(mine)]
     curve = curve_numbers(own)
     heads = own.iloc[np.unique(curve, return_index=True)[1]]
     size = np.log2(heads["n0"].to_numpy(dtype=float) / question.n0)

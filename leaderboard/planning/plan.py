@@ -14,10 +14,11 @@ from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, require
 from leaderboard.logs.methods import CONTROL, least_rate, takes_rate
 from leaderboard.planning.bases import Base
-from leaderboard.planning.candidates import beyond, group_mixtures, known_bases, one_text
+from leaderboard.planning.candidates import beyond, group_mixtures, known_bases, measured_alike, one_text
 from leaderboard.planning.distance import State
 from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.outlook import states
+from leaderboard.planning.recipe import usual_recipe
 
 COLUMNS = (
     "base_model", "family", "method", "rate", "parameters", "tokens", "loss", "loss_low", "loss_high", "state",
@@ -47,13 +48,15 @@ def plan(
     power law through the family's others (`l0_from` says so). `loss_low` and `loss_high` are the 90 % interval of one
     new run (NaN with few runs, or where nothing is predicted). `beyond` is the largest factor by which size, rate or
     tokens lie outside the runs behind the prediction: 1 is inside. `state` is that of a budget (distance.py); too_far,
-    and a prediction that no loss can be, is NaN and comes last. Raises P2Error when there is no candidate.
+    and a prediction that no loss can be, is NaN and comes last. `.attrs["recipe"]` is how most runs were trained.
+    Raises P2Error when there is no candidate.
     """
     require(frame, NEEDED, "plan")
     if not 1e4 <= deployed < np.inf or not 1 <= tokens < np.inf:
         raise P2Error(f"plan: got deployed {deployed!r} and tokens {tokens!r}; both are counts, e.g. 6e9 and 1e9.")
     text = one_text(frame, eval_data, objective, "plan")
     _one_tokenizer(text, family)
+    text = measured_alike(text, family)
     fits = group_mixtures(text, law, family, "plan")
     known = known_bases(text, bases, family, "plan")
     rows = [_unpruned(base, text) for base in known if base.n0 <= deployed]
@@ -64,7 +67,9 @@ def plan(
             f"plan: every base is larger than {deployed:g} parameters and no method of these logs can prune one to it; "
             "ask for another size, or give a base with its l0."
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["loss", "base_model", "method"], ignore_index=True)
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["loss", "base_model", "method"], ignore_index=True)
+    table.attrs["recipe"] = usual_recipe(text)
+    return table
 
 
 def _one_tokenizer(text: pd.DataFrame, family: str | None) -> None:

@@ -12,28 +12,27 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
+from leaderboard.fitting.compressed import WEIGHT
 from leaderboard.fitting.pooled import SharedFit, fit_group
+from leaderboard.fitting.robust import trusted
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
-from leaderboard.logs.origin import standard
+from leaderboard.logs.origin import PROTOCOL, standard, usual_protocol
 from leaderboard.once import Once
 from leaderboard.planning.distance import Range
 from leaderboard.planning.mixture import WITH_DAMAGE, WITHOUT_DAMAGE, Mixture
+from leaderboard.planning.recipe import recipe_differences, usual_recipe
 from leaderboard.ranking.cells import score_cells
 from leaderboard.ranking.rank import NEW_MODEL, rank
 from leaderboard.ranking.tracks import HELD_OUT
 
 MEASURED = "l_pruned"  # an input that is known only after pruning
-KEY = ("run_id", *GROUP, "base_model", "n0", "n_pruned", "rate", "l0", "l_pruned", "tokens", "loss")
+KEY = ("run_id", *GROUP, "base_model", "n0", "n_pruned", "rate", "l0", "l_pruned", "tokens", "loss", WEIGHT)
 KEPT = 8
 RULED_OUT = 4.0  # a law that errs this many times the best one, on new models or on later tokens, has no say
 LATER = "tokens"  # the track of those
 UNTESTED = ("p2", "capacity", "damage", "capacity-damage")  # who answers where no law can be tested
-RECIPE = {
-    "schedule": "schedule", "peak_rate": "lr_peak", "batch": "batch_tokens", "text": "eval_data",
-    "objective": "objective",
-}  # fmt: skip
 _heldout = Once(KEPT)
 
 
@@ -59,7 +58,9 @@ def predictor(
 def mixture(
     text: pd.DataFrame, group: dict[str, str], law: str | Law | None, l_pruned_known: bool, where: str = "budget"
 ) -> Mixture:
-    """The laws that answer about a group of the usable rows on its text."""
+    """The laws that answer about a group of the usable rows on its text, runs weighed and bad ones out (robust.py)."""
+    judged = trusted(text)
+    text = judged.rows
     errors, why = choose_laws(text, law, l_pruned_known, where)
     members, refused = [], []
     for chosen, error in errors.values():
@@ -71,6 +72,9 @@ def mixture(
         raise refused[0]
     own = text[text["method"] == group["method"]]
     rows = own if len(own) else text
+    if PROTOCOL in group:
+        why.append(f"From runs measured with {group[PROTOCOL]}; those measured otherwise share no fit with them.")
+    why += recipe_differences(rows)
     know_damage = any(MEASURED in member.fit.law.inputs for member, _ in members)
     return Mixture(
         members=tuple(member for member, _ in members),
@@ -78,9 +82,15 @@ def mixture(
         range=Range.of(rows, text),
         group=group,
         recipe=usual_recipe(rows),
-        why=tuple(why),
+        why=(*why, *judged.words),
+        curves=_of_group(judged.curves, group),
         width=WITH_DAMAGE if know_damage else WITHOUT_DAMAGE,
     )
+
+
+def _of_group(rows: pd.DataFrame, group: dict[str, str]) -> pd.DataFrame:
+    own = (rows["family"] == group["family"]) & (rows["method"] == group["method"])
+    return rows.loc[own, [c for c in KEY if c in rows]]
 
 
 def recommended_fit(
@@ -146,14 +156,6 @@ def _named(law: str | Law, l_pruned_known: bool, where: str) -> Law:
     return chosen
 
 
-def usual_recipe(rows: pd.DataFrame) -> dict[str, object]:
-    """How most of the runs were trained, `RECIPE` keys; None where the logs do not say."""
-    heads = rows.drop_duplicates("run_id")
-    names = {key: c for key, c in RECIPE.items() if c in heads and heads[c].notna().any()}
-    usual = {key: heads[c].dropna().astype(object).value_counts().index[0] for key, c in names.items()}
-    return dict.fromkeys(RECIPE) | {k: v.item() if hasattr(v, "item") else v for k, v in usual.items()}
-
-
 def heldout(text: pd.DataFrame) -> pd.DataFrame:
     """Held-out RMSE by law in nats, lowest `new` first; laws that failed a cell of `new` left out.
 
@@ -206,7 +208,9 @@ def _refuse_misspelt(frame: pd.DataFrame, family: str, method: str) -> None:
 def same_text(
     frame: pd.DataFrame, family: str, method: str, eval_data: str | None, objective: str | None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Usable rows on one held-out text and objective: the named ones, else where this group has most runs."""
+    """Usable rows on one held-out text and objective, measured alike: the named ones, else where this group has most
+    runs. Where the text was measured otherwise too, the key says how these were.
+    """
     frame = standard(usable(frame))
     for name, wanted in (("eval_data", eval_data), ("objective", objective)):
         if wanted is not None:
@@ -220,4 +224,6 @@ def same_text(
         raise P2Error("budget: these logs hold no usable rows (tokens > warmup_tokens, something pruned).")
     most = heads.value_counts(["eval_data", "objective"]).index[0]
     text = {"eval_data": str(most[0]), "objective": str(most[1])}
-    return frame[(frame["eval_data"] == text["eval_data"]) & (frame["objective"] == text["objective"])], text
+    frame = frame[(frame["eval_data"] == text["eval_data"]) & (frame["objective"] == text["objective"])]
+    rows, way = usual_protocol(frame, ((frame["family"] == family) & (frame["method"] == method)).to_numpy())
+    return rows, text | ({PROTOCOL: way} if way else {})

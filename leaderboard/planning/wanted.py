@@ -18,12 +18,13 @@ from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
 from leaderboard.logs.methods import least_rate, takes_rate
 from leaderboard.planning.bases import Base, loss_at
 from leaderboard.planning.budget import Question, grid, intervals, invert, state_of
-from leaderboard.planning.candidates import group_mixtures, known_bases, one_text
+from leaderboard.planning.candidates import group_mixtures, known_bases, measured_alike, one_text
 from leaderboard.planning.distance import WIDEST, Range, State
 from leaderboard.planning.gpus import GPUS, gpu_hours
 from leaderboard.planning.information import Knowledge, knowledge, steepness, variances
 from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.outlook import states
+from leaderboard.planning.recipe import usual_recipe
 
 COLUMNS = (
     "base_model", "family", "method", "rate", "n0", "tokens", "gain", "narrower", "gpu_hours", "gain_per_gpu_hour",
@@ -57,12 +58,12 @@ def wanted(
     the candidate's own family and method shrink. A base that nobody has yet has no name: its size is the next step of
     the ladder, its l0 is read off the family's power law. `new` says what lies beyond the runs so far, `state` what a
     budget of these tokens would (distance.py). Every law is taken for true, so runs that would part the laws are worth
-    more than this says. Raises P2Error when nothing can be fitted.
+    more than this says. `.attrs["recipe"]` is how most runs were trained. Raises P2Error when nothing can be fitted.
     """
     require(frame, NEEDED, "wanted")
     if gpu not in GPUS:
         raise unknown_name("gpu", gpu, GPUS, "wanted")
-    text = one_text(frame, eval_data, objective, "wanted")
+    text = measured_alike(one_text(frame, eval_data, objective, "wanted"), None)
     known = known_bases(text, bases, family, "wanted")
     mixtures = group_mixtures(text, law, family, "wanted")
     noise = _noise(mixtures)
@@ -71,7 +72,9 @@ def wanted(
         raise P2Error("wanted: none of the questions has an answer in any group, so there is no interval to narrow.")
     rows = [row for group in groups for row in _rows(group, groups, gpu)]
     out = pd.DataFrame(rows, columns=list(COLUMNS))
-    return out.sort_values(["gain", "gpu_hours"], ascending=[False, True], ignore_index=True)
+    out = out.sort_values(["gain", "gpu_hours"], ascending=[False, True], ignore_index=True)
+    out.attrs["recipe"] = usual_recipe(text)
+    return out
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from leaderboard.fitting.fit import fit
 from leaderboard.fitting.one_step_draws import parameter_draws
 from leaderboard.fitting.pooled import joint_law, lent_rows, marked
 from leaderboard.fitting.result import Fit
+from leaderboard.fitting.robust import trusted
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
-from leaderboard.logs.origin import standard
+from leaderboard.logs.origin import PROTOCOL, WORDS, standard
 from leaderboard.ranking.scores import HeldOut
 from leaderboard.ranking.tracks import TRACKS, groups, split
 
@@ -44,7 +45,7 @@ def score_cells(
     laws = LAWS if laws is None else laws
     require(frame, NEEDED, "rank")
     inputs = [c for law in laws.values() for c in law.inputs]
-    columns = dict.fromkeys((*NEEDED, *GROUP, "contributor", "warmup_tokens", *LAW_INPUTS, *inputs))
+    columns = dict.fromkeys((*NEEDED, *GROUP, *WORDS, "contributor", "warmup_tokens", *LAW_INPUTS, *inputs))
     frame = standard(usable(frame))
     rows = frame[[c for c in columns if c in frame]]
     varied = {c for law in laws.values() for c in law.varies}  # a law whose own these are is not testable without
@@ -54,17 +55,23 @@ def score_cells(
     if not len(rows):
         raise P2Error("rank: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
     scored: list[dict[str, object]] = []
-    for _, text in groups(rows, GROUP[2:]):  # rows that a pooled law may share
-        text = text.drop(columns=["contributor"], errors="ignore").assign(curve=curve_numbers(text))
+    for key, text in groups(rows, GROUP[2:]):  # rows that a pooled law may share
+        text = trusted(text).rows
+        text = text.drop(columns=["contributor", *WORDS], errors="ignore").assign(curve=curve_numbers(text))
         weight = np.random.default_rng(0).exponential(size=(draws, int(text["curve"].max()) + 1))
         for track in tracks:
-            scored += _score_text(text, track, laws, weight)
+            scored += _score_text(text, track, laws, weight, {n: key[n] for n in (PROTOCOL,) if n in key})
     return pd.DataFrame(scored)
 
 
-def _score_text(text: pd.DataFrame, track: str, laws: Mapping[str, Law], weight: Array) -> list[dict[str, object]]:
-    """All cells of one held-out text and track. Groups that cannot test it still lend their rows to pooled laws."""
-    parts = [(key, group, split(group, track)) for key, group in groups(text)]
+def _score_text(
+    text: pd.DataFrame, track: str, laws: Mapping[str, Law], weight: Array, way: Mapping[str, str]
+) -> list[dict[str, object]]:
+    """All cells of one held-out text and track. Groups that cannot test it still lend their rows to pooled laws.
+
+    `way` is how the text was measured, where it was measured otherwise too.
+    """
+    parts = [({**key, **way}, group, split(group, track)) for key, group in groups(text)]
     untested = [name for name, law in laws.items() if not law.testable(text)]
     rows = [_cell(key, track, law) | _no_metrics(NOT_TESTABLE) for law in untested for key, _, _ in parts]
     laws = {name: law for name, law in laws.items() if name not in untested}

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from leaderboard.errors import P2Error
+from leaderboard.fitting.compressed import WEIGHT
 from leaderboard.fitting.one_step_draws import parameter_slopes, predict_draws
 from leaderboard.fitting.result import Fit
 from leaderboard.laws.law import BILLION, Array
@@ -32,6 +33,7 @@ class HeldOut:
     curve: NDArray[np.int64]  # the frame's number of each curve with two rows or more
     steps: Steps
     knots: Knots
+    weight: Array | None = None  # of each row, where runs are weighed
 
     @staticmethod
     def of(test: pd.DataFrame, inputs: Iterable[str]) -> "HeldOut":
@@ -47,7 +49,8 @@ class HeldOut:
             raise P2Error("rank: two rows of one run have the same tokens; a slope needs two different token counts.")
         numbers = test["curve"].to_numpy() if "curve" in test else code
         loss = test["loss"].to_numpy(dtype=float)
-        return HeldOut(distinct, place, loss, numbers[steps.left[steps.opens]], steps, Knots.of(code, tokens))
+        weight = test[WEIGHT].to_numpy(dtype=float) if WEIGHT in test else None
+        return HeldOut(distinct, place, loss, numbers[steps.left[steps.opens]], steps, Knots.of(code, tokens), weight)
 
     def metrics(self, predicted: Array) -> dict[str, float]:
         """All metrics of losses predicted for the distinct rows."""
@@ -62,8 +65,11 @@ class HeldOut:
             "asd_doubling": self.knots.steps.mean(self.knots.means(error)),
             "r2": 1 - squared / spread if spread > 0 else float("nan"),
             "huber": float((small * (a - small / 2)).mean()),
-            "rmse": float(np.sqrt(squared / len(error))),
+            "rmse": float(np.sqrt(squared / len(error) if self.weight is None else self._weighed(error))),
         }
+
+    def _weighed(self, error: Array) -> float:
+        return float(np.average(error**2, weights=self.weight))
 
     def asd_draws(self, fitted: Fit, drawn: Array, weight: Array, most: int = EXACT) -> Array:
         """ASD of drawn parameters (draws, parameters) with runs weighted (draws, curves of the frame), shape (draws,).

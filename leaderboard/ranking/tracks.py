@@ -2,7 +2,8 @@
 
 `fit` in sample; `tokens` the first 80 % of each curve for the last 20 %; `size` all but the largest n0 for the
 largest; `rate` all but every base model's highest rate for those. A track that the data cannot test has no split.
-Runs that were imported, and runs that trained some parameters only (LoRA), are groups of their own (`origin`).
+Runs that were imported, that trained some parameters only (LoRA), or whose loss was measured under another protocol
+are groups of their own (logs/origin.py).
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from leaderboard.laws.law import Array
 from leaderboard.logs.contract import GROUP, curve_numbers
-from leaderboard.logs.origin import ORIGIN, origin, origins
+from leaderboard.logs.origin import ORIGIN, PROTOCOL, belongs, origin, origins, protocol
 
 HELD_OUT = ("tokens", "size", "rate")
 TRACKS = ("fit", *HELD_OUT)
@@ -33,25 +34,24 @@ class Split:
 def groups(frame: pd.DataFrame, columns: Sequence[str] = GROUP) -> list[tuple[dict[str, str], pd.DataFrame]]:
     """The groups of usable rows, in order of their names: losses of different groups share no fit.
 
-    A group that is not of p2zoo's own, fully trained runs has a key more, its `origin`.
+    A group that is not of p2zoo's own, fully trained runs has a key more, its `origin`; one beside which the same text
+    was measured under another protocol has its `protocol`.
     """
     columns = [c for c in columns if c in frame]
-    if (there := origins(frame)) == [""]:
-        return _named_groups(frame, columns)
-    marks, named = origin(frame), []
-    for name in there:
-        own = _named_groups(frame[marks == name], columns)
-        named += [(key | {ORIGIN: name} if name else key, rows) for key, rows in own]
-    return named
+    marks = {} if origins(frame) == [""] else {ORIGIN: origin(frame)}
+    marks |= {PROTOCOL: ways} if (ways := protocol(frame)).any() else {}
+    parts = _named_groups(frame, {c: frame[c] for c in columns} | {name: pd.Series(v) for name, v in marks.items()})
+    named = [({name: value for name, value in key.items() if value or name not in marks}, rows) for key, rows in parts]
+    return sorted(named, key=lambda part: part[0].get(ORIGIN, ""))
 
 
-def _named_groups(frame: pd.DataFrame, columns: list[str]) -> list[tuple[dict[str, str], pd.DataFrame]]:
-    """The groups by the values of some columns."""
+def _named_groups(frame: pd.DataFrame, columns: dict[str, pd.Series]) -> list[tuple[dict[str, str], pd.DataFrame]]:
+    """The groups by the values of some columns, (n,) each."""
     if not columns:
         return [({}, frame)]
     names, combined = [], np.zeros(len(frame), dtype=np.int64)
-    for c in columns:
-        column = frame[c].astype(str if frame[c].isna().any() else frame[c].dtype).astype("category")
+    for values in columns.values():
+        column = values.astype(str if values.isna().any() else values.dtype).astype("category")
         texts = column.cat.categories.astype(str).to_numpy(dtype=object)
         names.append(np.unique(texts))  # categories are ordered as they were first read
         combined = combined * len(names[-1]) + np.searchsorted(names[-1], texts)[column.cat.codes]
@@ -65,11 +65,9 @@ def _named_groups(frame: pd.DataFrame, columns: list[str]) -> list[tuple[dict[st
 
 
 def on_text(frame: pd.DataFrame, group: dict[str, str]) -> pd.DataFrame:
-    """The rows that may share a fit with a group's: of its origin, on its held-out text, under its objective."""
+    """The rows that may share a fit with a group's: of its origin and objective, on its text, measured as it was."""
     same = [(frame[name] == group[name]).to_numpy() for name in GROUP[2:]]
-    if origins(frame) != [""]:
-        same.append(origin(frame) == group.get(ORIGIN, ""))
-    return frame[np.logical_and.reduce(same)]
+    return frame[np.logical_and.reduce([*same, belongs(frame, group)])]
 
 
 def split(group: pd.DataFrame, track: str) -> Split | None:

@@ -6,6 +6,8 @@ import pandas as pd
 
 from leaderboard.logs.contract import GROUP
 from leaderboard.logs.frame import Logs
+from leaderboard.logs.origin import PROTOCOL
+from leaderboard.planning.recipe import usual_recipe
 from leaderboard.ranking.cells import METRICS, asd_interval
 
 
@@ -32,12 +34,13 @@ def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def data(logs: Logs) -> dict[str, Any]:
-    """Which state of the data this is."""
+    """Which state of the data this is, and how most of its runs were trained."""
     return {
         "source": logs.source,
         "revision": logs.revision,
         "date": logs.date.isoformat() if logs.date else None,
         "runs": len(logs.frame[["run_id", "contributor"]].drop_duplicates()),
+        "recipe": plain(usual_recipe(logs.frame)),
         "note": logs.note,
         "quarantined": [r.as_dict() for r in logs.quarantined],
     }
@@ -60,7 +63,11 @@ def ranking(table: pd.DataFrame, cells: pd.DataFrame) -> list[dict[str, Any]]:
                 "rmse_heldout": row["rmse_heldout"],
                 "recommended": bool(row["recommended"]),
                 "cells": [
-                    {"group": {g: c.get(g) for g in GROUP}, "track": c["track"], "status": c["status"]}
+                    {
+                        "group": {g: c[g] for g in (*GROUP, PROTOCOL) if g in c},
+                        "track": c["track"],
+                        "status": c["status"],
+                    }
                     | {m: c[m] for m in METRICS}
                     | {"asd_90": asd_interval(c["asd_draws"])}
                     for c in own

@@ -15,14 +15,14 @@ from leaderboard.fitting.result import Fit
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
 from leaderboard.logs.frame import Logs
-from leaderboard.logs.origin import ORIGIN, origin
+from leaderboard.logs.origin import ORIGIN, PROTOCOL, WORDS, origin, protocol
 from leaderboard.once import Once
 from leaderboard.planning.bases import BASES, Base, measured_bases, with_losses
 from leaderboard.planning.budget import NEEDED, Budget, Question, answer
 from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.plan import plan
 from leaderboard.planning.recommend import fit_new_model, predictor, same_text
-from leaderboard.planning.rivals import deployed_size, near_bases, priced
+from leaderboard.planning.rivals import deployed_size, near_bases, priced, with_own
 from leaderboard.planning.wanted import wanted
 from leaderboard.ranking.asd import noise_floor
 from leaderboard.ranking.cells import CELL, score_cells
@@ -43,6 +43,7 @@ class Board:
         self.logs = logs
         self._tables = Once()
         self._answers = Once(MOST_KEPT)
+        self._budgets = Once(MOST_KEPT)
         self._texts = Once(MOST_KEPT)
 
     def ready(self) -> "Board":
@@ -79,7 +80,13 @@ class Board:
     @cached_property
     def _heads(self) -> pd.DataFrame:
         """A usable row for each run and group: enough to tell which group is meant."""
-        return usable(self.frame).drop_duplicates(["run_id", *GROUP])
+        return usable(self.frame).drop_duplicates(["run_id", *GROUP, *(name for name in WORDS if name in self.frame)])
+
+    @cached_property
+    def _protocols(self) -> dict[str, str]:
+        """How each run that can be fitted was measured, by its name; empty where its text was measured in one way."""
+        rows = usable(self.frame)
+        return dict(zip(_names(rows), protocol(rows), strict=True))
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -166,7 +173,7 @@ class Board:
 
     def budget(
         self,
-        asked: Question,
+        question: Question,
         *,
         eval_data: str | None = None,
         objective: str | None = None,
@@ -175,25 +182,41 @@ class Board:
         price: float | None = None,
     ) -> tuple[Budget, Mixture]:
         """How many tokens, and the predictor that said so."""
-        found = self.predictor(
-            asked.family, asked.method, eval_data=eval_data, objective=objective, law=law,
-            l_pruned_known=asked.l_pruned is not None,
-        )  # fmt: skip
-        return answer(found, asked, gpu, price), found
+
+        def make() -> tuple[Budget, Mixture]:
+            fitted = self.predictor(
+                question.family, question.method, eval_data=eval_data, objective=objective, law=law,
+                l_pruned_known=question.l_pruned is not None,
+            )  # fmt: skip
+            return answer(fitted, question, gpu, price), fitted
+
+        return self._budgets.get((question, eval_data, objective, law, gpu, price), make)
 
     def rivals(
-        self, asked: Question, tokens: float, eval_data: str, gpu: str | None = None, price: float | None = None
+        self,
+        question: Question,
+        *,
+        eval_data: str,
+        base: Base | None = None,
+        gpu: str | None = None,
+        price: float | None = None,
     ) -> pd.DataFrame:
-        """Every way to the deployed size of `asked` after so many tokens, unpruned bases among them (rivals.py)."""
-        near, size = near_bases(self.bases(eval_data), asked), deployed_size(asked)
+        """Every way to the deployed size of `question` after the tokens of its budget, unpruned bases among them, its
+        own way as the budget answers it (rivals.py). `base` is the model that it is about, None for one unknown here.
+        """
+        budget, fitted = self.budget(question, eval_data=eval_data, gpu=gpu, price=price)
+        tokens = budget.tokens or float(self.frame["tokens"].max())
+        near = near_bases(self.bases(eval_data), question, "" if base is None else base.name)
+        size = deployed_size(question)
 
         def make() -> pd.DataFrame:
             return plan(
-                self.frame, deployed=size, tokens=tokens, family=asked.family, bases=near, eval_data=eval_data
+                self.frame, deployed=size, tokens=tokens, family=question.family, bases=near, eval_data=eval_data
             )  # fmt: skip
 
-        key = ("plan", round(size), round(tokens), asked.family, tuple(near), eval_data)
-        return priced(self._answers.get(key, make), asked, gpu, price)
+        key = ("plan", round(size), round(tokens), question.family, tuple(near), eval_data)
+        rows = with_own(self._answers.get(key, make), question, fitted, tokens, base)
+        return priced(rows, question, gpu, price)
 
     def fits(self, law: str) -> list[tuple[dict[str, str], Fit | FitError]]:
         """A law fitted in every group, or why it cannot be."""
@@ -216,11 +239,12 @@ class Board:
         """
         said = pd.Series(float("nan"), index=rows.index)
         names = {name: rows[name].astype(str) for name in GROUP}
+        ways = _names(rows).map(self._protocols)
         for key, found in self.fits(law):
-            own = pd.Series(True, index=rows.index)
+            own = pd.Series(origin(rows) == key.get(ORIGIN, ""), index=rows.index)
             for name in GROUP:
                 own &= names[name] == key[name]
-            own &= origin(rows) == key.get(ORIGIN, "")
+            own &= ways == key.get(PROTOCOL, "")
             if isinstance(found, Fit) and own.any():
                 said[own] = found.predict(rows[own])
         return rows.assign(
@@ -239,3 +263,9 @@ class Board:
         own = own[(own["contributor"] == contributor).to_numpy()] if contributor else own
         first = curve_numbers(own) == 0 if len(own) else slice(0)
         return own[first].sort_values("tokens", ignore_index=True)
+
+
+def _names(rows: pd.DataFrame) -> pd.Series:
+    """The name of each row's run, contributor/run_id."""
+    names: pd.Series = rows["contributor"].astype(str) + "/" + rows["run_id"].astype(str)
+    return names

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.logs.contract import CLM, COLUMNS, GROUP, UNKNOWN
-from leaderboard.logs.origin import ORIGIN, origin
+from leaderboard.logs.contract import CLM, COLUMNS, GROUP, UNKNOWN, nats_per_byte
+from leaderboard.logs.origin import ORIGIN, PROTOCOL, origin, protocol
 
 FACETS = ("family", "method", "base_model", "contributor", "eval_data")  # columns that a filter may name a value of
 RANGE = "rate"  # the column that a filter may bound
@@ -21,7 +21,7 @@ SEARCH = ("run_id", "base_model", "family", "method", "contributor", "model_repo
 def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a run and contributor, newest first: every run-level column, with `tokens` and `loss` of its last row,
     `points` (evaluations), `name` (contributor/run_id) and `recovered`, the share of the damage won back (NaN where
-    there was none).
+    there was none), and `nats_per_byte`, the last loss where the bytes of the held-out text are known.
     """
     last = frame.sort_values("tokens", kind="stable").drop_duplicates(["run_id", "contributor"], keep="last")
     points = frame.groupby(["run_id", "contributor"], observed=True).size().rename("points").reset_index()
@@ -30,6 +30,7 @@ def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
     damage = (table["l_pruned"] - table["l0"]).where(lambda d: d > 0)
     name = table["contributor"] + "/" + table["run_id"]
     table = table.assign(recovered=(table["l_pruned"] - table["loss"]) / damage, name=name)
+    table = table.assign(nats_per_byte=nats_per_byte(table))
     return table.sort_values(["created_at", "run_id"], ascending=[False, True], ignore_index=True)
 
 
@@ -108,10 +109,15 @@ MOST_CURVES = 9  # in a panel: more cannot be told apart
 
 
 def group_name(group: Mapping[Any, Any], text: bool = True) -> str:
-    """Family, method, held-out text, objective and origin in words; the usual ones are not said."""
+    """Family, method, held-out text, objective, origin and protocol in words; the usual ones are not said."""
     named = [group["family"], group["method"], *([group["eval_data"]] if text else [])]
     named += [group["objective"]] * (group["objective"] not in (CLM, UNKNOWN))
-    return " · ".join(map(str, [*named, *filter(None, [group.get(ORIGIN)])]))
+    return " · ".join(map(str, [*named, *_apart(group)]))
+
+
+def _apart(group: Mapping[Any, Any]) -> list[str]:
+    named = (group.get(name) for name in (ORIGIN, PROTOCOL))
+    return [str(name) for name in named if name and name == name]
 
 
 def panels(frame: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -120,8 +126,8 @@ def panels(frame: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     A panel is a group; at most MOST_CURVES of its runs, evenly spread over sizes and rates.
     """
     picked = []
-    runs = runs.assign(**{ORIGIN: origin(runs)})
-    for _, own in runs.sort_values(["n0", "rate", "name"]).groupby([*GROUP, ORIGIN], sort=True):
+    runs = runs.assign(**{ORIGIN: origin(runs), PROTOCOL: protocol(runs)})
+    for _, own in runs.sort_values(["n0", "rate", "name"]).groupby([*GROUP, ORIGIN, PROTOCOL], sort=True):
         step = max(1.0, len(own) / MOST_CURVES)
         picked.append(own.iloc[[int(i * step) for i in range(min(len(own), MOST_CURVES))]])
     chosen = pd.concat(picked)

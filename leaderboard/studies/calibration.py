@@ -25,8 +25,9 @@ from leaderboard.studies.crossval import Fold, folds
 
 LEVELS = (0.8, 0.95)
 TARGETS = (0.25, 0.5, 1.0)  # shares of a curve's evaluations at which its loss is asked for
-LATER = {"second half": 0.5, "last three quarters": 0.25}  # shares of the tokens that are left to the fit
+LATER = {"second half": 0.5, "last three quarters": 0.25, "last seven eighths": 0.125}  # shares left to the fit
 NO_GROWTH = dict.fromkeys(AXES, 0.0)
+ROUNDS = 2
 GROWTHS = np.linspace(0.0, 0.6, 61)  # tried
 COVERED = ("loss_80", "loss_95", "tokens_80", "tokens_95")
 COLUMNS = (
@@ -52,7 +53,7 @@ def hold_outs(frame: pd.DataFrame) -> list[Trial]:
     for _, text in groups(rows, GROUP[2:]) if len(rows) else []:
         text = text.reset_index(drop=True).assign(curve=curve_numbers(text))
         for fold in ordered(text):
-            trials += list(_trials(text, fold))
+            trials += list(trials_of(text, fold))
     if not trials:
         raise P2Error("calibration: no run of these logs can be held out; two sizes or two rates a base are needed.")
     return trials
@@ -103,7 +104,7 @@ def ordered(text: pd.DataFrame) -> Iterator[Fold]:
                 yield Fold(f"{fold.kind} and tokens", f"{fold.name}, {name}", fold.held | late, fold.test & late)
 
 
-def _trials(text: pd.DataFrame, fold: Fold) -> Iterator[Trial]:
+def trials_of(text: pd.DataFrame, fold: Fold) -> Iterator[Trial]:
     """Every group of a fold with and without l_pruned, where what is left can be fitted."""
     if not fold.test.any() or fold.held.all():
         return
@@ -144,14 +145,18 @@ def _missed(trial: Trial) -> pd.DataFrame:
 
 def fit_width(missed: pd.DataFrame, known: bool) -> Width:
     """The width with which 80 % intervals cover 80 % of the held-out losses: on every axis the least growth that does
-    so for rows outside on it, then the scale for all; `known`: whether l_pruned is. Curves count alike."""
-    scale = _scale(missed, NO_GROWTH)
-    growth = dict((WITH_DAMAGE if known else WITHOUT_DAMAGE).growth)
-    for axis in AXES:
-        if len(outside := missed[missed[axis] > 0]):
-            fine = (g for g in GROWTHS if _scale(outside, NO_GROWTH | {axis: float(g)}) <= scale)
-            growth[axis] = float(next(fine, GROWTHS[-1]))
-    return Width(_scale(missed, growth), growth)
+    so for rows outside on it, then the scale for all, and so again; `known`: whether l_pruned is. Curves count alike.
+
+    More rounds move what is lent to the scale into growth, until intervals inside the data are too narrow.
+    """
+    scale, growth = _scale(missed, NO_GROWTH), dict((WITH_DAMAGE if known else WITHOUT_DAMAGE).growth)
+    for _ in range(ROUNDS):
+        for axis in AXES:
+            if len(outside := missed[missed[axis] > 0]):
+                fine = (g for g in GROWTHS if _scale(outside, NO_GROWTH | {axis: float(g)}) <= scale)
+                growth[axis] = float(next(fine, GROWTHS[-1]))
+        scale = _scale(missed, growth)
+    return Width(scale, growth)
 
 
 def _scale(missed: pd.DataFrame, growth: Mapping[str, float]) -> float:
@@ -196,21 +201,27 @@ def covered(fitted: Mixture, curve: pd.DataFrame, known: bool) -> dict[str, floa
 
 def tokens_covered(fitted: Mixture, curve: pd.DataFrame, known: bool) -> tuple[float, float]:
     """Shares of a curve's targets whose tokens lie in the 80 and 95 % intervals of a budget asked for that loss."""
-    curve = curve.sort_values("tokens")
-    first = curve.iloc[0]
-    inside: list[list[bool]] = []
-    for share in TARGETS:
-        row = curve.iloc[max(round(share * len(curve)) - 1, 0)]
-        asked = Question(
-            family=str(first["family"]), method=str(first["method"]), rate=float(first["rate"]), n0=float(first["n0"]),
-            l0=float(first["l0"]), l_pruned=float(first["l_pruned"]) if known else None,
-            target_loss=float(row["loss"]),
-        )  # fmt: skip
-        ends = intervals(fitted, asked)
-        tokens = float(row["tokens"])
+    inside = []
+    for question, tokens in targets(curve, known):
+        ends = intervals(fitted, question)
         inside.append([end is not None and end[0] <= tokens <= end[1] for end in ends])
     share_80, share_95 = np.mean(inside, axis=0)
     return float(share_80), float(share_95)
+
+
+def targets(rows: pd.DataFrame, known: bool) -> Iterator[tuple[Question, float]]:
+    """The losses of every curve at TARGETS as questions, told l_pruned or not, and the tokens at which it had them."""
+    for _, curve in rows.groupby("curve", sort=False):
+        curve = curve.sort_values("tokens")
+        first = curve.iloc[0]
+        for share in TARGETS:
+            row = curve.iloc[max(round(share * len(curve)) - 1, 0)]
+            question = Question(
+                family=str(first["family"]), method=str(first["method"]), rate=float(first["rate"]),
+                n0=float(first["n0"]), l0=float(first["l0"]), l_pruned=float(first["l_pruned"]) if known else None,
+                target_loss=float(row["loss"]),
+            )  # fmt: skip
+            yield question, float(row["tokens"])
 
 
 def summary(judged: pd.DataFrame) -> pd.DataFrame:

@@ -40,8 +40,8 @@ class Fold:
 
 def folds(text: pd.DataFrame) -> Iterator[Fold]:
     """All folds of the usable rows on one text."""
-    size = _levels(text["n0"].to_numpy(dtype=float))
-    high, low = _extreme_rates(text, 1), _extreme_rates(text, -1)
+    size = size_levels(text["n0"].to_numpy(dtype=float))
+    high, low = extreme_rates(text, 1), extreme_rates(text, -1)
     largest = size == size.max()
     for level in reversed(np.unique(size)):
         held = size == level
@@ -69,7 +69,7 @@ def cross_validate(frame: pd.DataFrame, laws: Mapping[str, Law] | None = None) -
     rows = standard(usable(frame)).reset_index(drop=True)
     if rows.empty:
         raise P2Error("crossval: no usable row (tokens > warmup_tokens, something pruned) in these logs.")
-    for _, text in rows.groupby(list(GROUP[2:]), observed=True):
+    for _, text in groups(rows, GROUP[2:]):
         text = text.reset_index(drop=True)
         for fold in folds(text):
             if fold.test.any() and not fold.held.all():
@@ -116,20 +116,20 @@ def _testable(own: pd.DataFrame, kind: str) -> bool:
     """Whether a group's own training rows can say anything about what was held out."""
     if own.empty:
         return False
-    if "size" in kind and len(np.unique(_levels(own["n0"].to_numpy(dtype=float)))) < 2:
+    if "size" in kind and len(np.unique(size_levels(own["n0"].to_numpy(dtype=float)))) < 2:
         return False
     rates = own["rate"].round(9).groupby(own["base_model"], observed=True).nunique().max()
     return bool("rate" not in kind or rates >= 2)
 
 
-def _levels(n0: np.ndarray) -> np.ndarray:
+def size_levels(n0: np.ndarray) -> np.ndarray:
     """Sizes as numbers from 0, those within a factor of 1.1 of the next smaller one together."""
     values = np.unique(n0)
     level = np.concatenate([[0], np.cumsum(np.diff(np.log(values)) > np.log(SAME_SIZE))])
     return level[np.searchsorted(values, n0)]
 
 
-def _extreme_rates(text: pd.DataFrame, sign: int) -> Mask:
+def extreme_rates(text: pd.DataFrame, sign: int) -> Mask:
     """Rows at the highest (`sign` 1) or lowest rate of every base model and method that has two rates or more."""
     rate = sign * text["rate"].round(9)
     within = rate.groupby([text["base_model"], text["method"]], observed=True)

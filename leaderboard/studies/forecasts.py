@@ -78,7 +78,8 @@ def _tells(others: pd.DataFrame, method: str, kind: str) -> bool:
 def _errors(others: pd.DataFrame, begin: pd.DataFrame, late: pd.DataFrame) -> dict[str, float]:
     tokens, loss = late["tokens"].to_numpy(dtype=float), late["loss"].to_numpy(dtype=float)
     ahead = forecast(others, begin)
-    prior = prior_of(others, lambda name: begin[name].iloc[0] if name in begin else None)
+    head = begin.iloc[0]
+    prior = prior_of(others, lambda name: head[name] if name in head and pd.notna(head[name]) else None)
     laws = np.nan if prior is None else rmse(prior.curves(tokens).mean(axis=0) - loss)
     inside = [np.mean((low <= loss) & (loss <= high)) for low, high in (ahead.interval(tokens, p) for p in (0.8, 0.95))]
     return {

@@ -140,8 +140,7 @@ def _row(name: str, hits: list[Array], regrets: list[Array], laws: int) -> dict[
 def _cells(rows: pd.DataFrame, laws: Mapping[str, Law], draws: int) -> list[tuple[dict[str, Array], Array]]:
     """By cell: in-sample metrics, each (laws, draws), and the held-out RMSE (laws, draws)."""
     found = []
-    columns = [c for c in GROUP[2:] if c in rows]
-    for _, text in rows.groupby(columns, observed=True) if columns else [((), rows)]:
+    for _, text in groups(rows, GROUP[2:]):
         text = text.assign(curve=curve_numbers(text))
         weight = np.random.default_rng(0).exponential(size=(draws + 1, int(text["curve"].max()) + 1))
         weight[0] = 1.0

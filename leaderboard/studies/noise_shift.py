@@ -17,6 +17,7 @@ from leaderboard.fitting.resample import resample
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
+from leaderboard.logs.origin import protocol
 
 LEVEL = 0.95
 LEAST_RUNS = 3  # noisy runs from which there is an interval
@@ -73,6 +74,8 @@ def shift(clean: pd.DataFrame, noisy: pd.DataFrame, law: str | Law = "p2", draws
         )
     if mixed := [c for c in GROUP if len({*known[c].astype(str), *asked[c].astype(str)}) > 1]:
         raise P2Error(f"shift: the runs differ in {', '.join(mixed)}; compare one group at a time.")
+    if len(ways := set(protocol(pd.concat([known, asked], ignore_index=True)))) > 1:
+        raise P2Error(f"shift: the runs were measured with {' and with '.join(sorted(ways))}; compare like with like.")
     fitted = fit(chosen, known)
     curve, l0 = curve_numbers(asked), asked["l0"].to_numpy(dtype=float)
     runs, excess = int(curve.max()) + 1, asked["loss"].to_numpy(dtype=float) - l0

@@ -1,12 +1,17 @@
 """The pages, in the order of the menu."""
 
-from space.pages import about, budget, contribute, curves, laws, models
+from space.pages import about, budget, contribute, curves, laws, models, own
 from space.parts.look import Page
 
 PAGES = (
     Page(
         "Token budget", "", "How many post-training tokens does a pruned model need?",
         "Choose a model and how it is pruned. The answer comes from the loss curves of everybody's runs.", budget.draw,
+    ),
+    Page(
+        "Your run", "own", "Where is your run going?",
+        "Drop the log of a training run: its curve so far and the laws of everybody's runs give its loss ahead, with a "
+        "band.", own.draw,
     ),
     Page(
         "Laws", "laws", "Which law predicts curves it has not seen?",

@@ -9,12 +9,14 @@ from huggingface_hub import HfApi
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from leaderboard.logs.check import MAX_BYTES, check_files
-from leaderboard.logs.findings import Finding
+from leaderboard.logs.check import MAX_BYTES
+from leaderboard.logs.findings import CLEAN, UNUSUAL, WRONG, Finding
 from leaderboard.planning.bases import command
 from leaderboard.serving.board import Board
+from leaderboard.serving.judge import judged as whole_verdict
 from space.parts import look
 from space.parts.table import Column, number, records, table
+from space.server import uploads
 from space.server.store import Store
 
 SHOWN = 8  # wanted runs
@@ -56,7 +58,7 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     wanted = gr.HTML(elem_id="wanted", min_height=200)
 
     def judged(path: str | None) -> list[Any]:
-        html, fine = judge(path)
+        html, fine = judge(path, store.board)
         hint = "" if fine and sign_in else _hint(store.board) if fine else ""
         return [html, gr.update(interactive=fine and sign_in and bool(store.board.logs.dataset)), hint]
 
@@ -70,20 +72,33 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     demo.load(lambda: look.warned(lambda: _wanted(store.board)), outputs=wanted, **look.QUIET)
 
 
-def judge(path: str | None) -> tuple[str, bool]:
+def judge(path: str | None, board: Board) -> tuple[str, bool]:
     """Findings of an uploaded log as HTML, and whether it may be sent. What a log says is shown as text only."""
     if not path:
         return "", False
+    if not Path(path).is_file():
+        return '<p class="warning" role="alert">The file is no longer here; drop it again.</p>', False
     if Path(path).stat().st_size > MAX_BYTES:
+        uploads.delete(path)
         return f'<p class="warning" role="alert">The file is larger than {MAX_BYTES // 1_000_000} MB.</p>', False
-    (report,) = check_files([Path(path)], ["log.parquet"]).reports
+    try:
+        with uploads.place():
+            (report,) = whole_verdict([Path(path)], board.frame, ["log.parquet"])
+    except P2Error as error:
+        return f'<p class="warning" role="alert">{words.text(error)}</p>', False
+    if not report.ok:
+        uploads.delete(path)
     columns = (
         Column("", "severity"), Column("What", "code"), Column("Where", "where"), Column("Got", "got"),
         Column("Allowed", "allowed"), Column("What to do", "fix"),
     )  # fmt: skip
-    said = "The log is clean." if report.ok else "The log has errors and would be refused."
+    said = {
+        CLEAN: "The log is clean.",
+        UNUSUAL: "The log is unusual: it can be sent, and waits for a person.",
+        WRONG: "The log has errors and would be refused.",
+    }[report.verdict]
     rows = [_plain(finding) for finding in report.findings]
-    kind = "good" if report.ok else "warning"
+    kind = "good" if report.verdict == CLEAN else "warning"
     return f'<p class="{kind}" role="status">{said}</p>' + (table(columns, rows, "Findings") if rows else ""), report.ok
 
 

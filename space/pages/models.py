@@ -9,6 +9,7 @@ from leaderboard import words
 from leaderboard.serving.board import Board
 from leaderboard.serving.models import snippet
 from space.parts import figures, links, look
+from space.parts.run import HUB
 from space.parts.table import Column, number, records, table
 from space.server.store import Store
 
@@ -69,7 +70,7 @@ def draw(store: Store, demo: gr.Blocks) -> None:
 
 def _link(row: dict[str, Any]) -> str:
     name = words.text(row["model"])
-    return f'<a href="https://huggingface.co/{name}">{name}</a>'
+    return f'<a href="{HUB}/{name}">{name}</a>'
 
 
 def _table(board: Board, state: links.Values) -> str:

@@ -7,15 +7,18 @@ text and grid lines their colour in light and dark.
 import math
 from html import escape
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from leaderboard import words
 from leaderboard.logs.methods import METHODS, OTHER_METHOD
+from leaderboard.planning.forecasting.forecast import Forecast
 
 PREDICTED, MEASURED, SOFT = "#c95a22", "#7d776c", "#a9a397"  # readable on paper and on night
 BAND = "rgba(201, 90, 34, 0.16)"
+MOST_POINTS = 500  # drawn of one run
 FONT = "Inter, system-ui, sans-serif"
 
 
@@ -93,6 +96,31 @@ def budget(curve: pd.DataFrame, near: pd.DataFrame, tokens: int | None, target: 
         figure.add_vline(x=at, line={"color": PREDICTED, "width": 1, "dash": "dash"})
     lows = [curve["tokens"].min(), *near.loc[near["tokens"] > 0, "tokens"]]
     _token_axis(figure, min(lows), curve["tokens"].max() * 1.6)
+    return figure
+
+
+def forecast(own: pd.DataFrame, ahead: Forecast) -> go.Figure:
+    """A run's rows so far and its forecast, with the bands of one evaluation at 80 and 95 %."""
+    figure = _figure(380, xaxis_title="post-training tokens", yaxis_title="held-out loss, nats per token")
+    rows = own[own["tokens"] > 0]
+    first, end = float(rows["tokens"].min()), max(ahead.planned or 0.0, 10 * ahead.last)
+    grid = [t for t in np.geomspace(first, end, 80) if t <= ahead.last or ahead.state_at(t) != "too_far"]
+    for level in (0.95, 0.8):
+        low, high = (np.asarray(edge) for edge in ahead.interval(grid, level))
+        figure.add_scatter(
+            x=[*grid, *grid[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=BAND, line={"width": 0},
+            hoverinfo="skip", mode="lines",
+        )  # fmt: skip
+    figure.add_scatter(
+        x=grid, y=np.asarray(ahead.predict(grid)), mode="lines", line={"color": PREDICTED, "width": 2.5},
+        hovertemplate=_hover("forecast %{y:.3f} after"),
+    )  # fmt: skip
+    shown = rows.iloc[:: max(1, len(rows) // MOST_POINTS)]
+    figure.add_scatter(
+        x=shown["tokens"], y=shown["loss"], mode="markers", marker={"size": 5, "color": MEASURED},
+        hovertemplate=_hover("measured %{y:.3f} after"),
+    )  # fmt: skip
+    _token_axis(figure, first, grid[-1] * 1.2)
     return figure
 
 

@@ -4,6 +4,7 @@ A view is a dict of plain values; what equals its default is left out of the add
 falls back to the default.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -49,6 +50,15 @@ def read(request: gr.Request | None, defaults: Mapping[str, Any]) -> Values:
     """Values of a page from its address, each in the type of its default."""
     asked = dict(request.query_params) if request is not None else {}
     return {name: _typed(asked.get(name), default) for name, default in defaults.items()}
+
+
+def held(written: str | None) -> Values:
+    """Values that a browser kept as JSON; none where it kept nothing that can be read."""
+    try:
+        values = json.loads(written or "{}")
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _typed(written: str | None, default: Any) -> Any:

@@ -1,17 +1,19 @@
 """One run as people see it: where it is from, what it says, and its curve against what a law predicts."""
 
 import json
+import os
 from typing import Any
 
 import plotly.graph_objects as go
 
 from leaderboard import words
+from leaderboard.logs.contract import nats_per_byte
 from leaderboard.logs.frame import Logs
 from leaderboard.serving.board import Board
 from space.parts import figures
 from space.parts.table import facts
 
-HUB = "https://huggingface.co"
+HUB = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"  # a mirror's links lead to the mirror
 
 
 def told(board: Board, name: str) -> str:
@@ -24,6 +26,7 @@ def told(board: Board, name: str) -> str:
     last = rows.iloc[-1]
     run_id = str(last["run_id"])
     losses = ", ".join(words.loss(last[name]) for name in ("l0", "l_pruned", "loss"))
+    per_byte = nats_per_byte(rows.tail(1)).iloc[0]
     model = last["model_repo"]
     given = [
         ("Base model", words.text(last["base_model"])), ("at commit", _short(last["base_revision"])),
@@ -31,6 +34,7 @@ def told(board: Board, name: str) -> str:
         ("Rate", words.share(last["rate"])),
         ("Parameters", f"{words.count(last['n0'])} to {words.count(last['n_pruned'])}"),
         ("Before, right after, last", losses),
+        ("Last, nats per byte", words.NONE if words.missing(per_byte) else words.loss(per_byte)),
         ("Tokens", f"{words.count(last['tokens'])} of {words.count(last['tokens_planned'])} planned"),
         ("Learning rate", f"{last['lr_peak']:g}, {words.text(last['schedule'])}"),
         ("Train text", words.text(last["train_data"])), ("Held-out text", words.text(last["eval_data"])),

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from gradio.route_utils import FnIndexInferError
 from mcp.types import TextContent
 
+from leaderboard import child
 from leaderboard.errors import P2Error
 from leaderboard.ranking.cells import asd_interval
 from leaderboard.serving import as_json
@@ -29,11 +30,12 @@ def add(app: FastAPI, store: Store, webhook_secret: str | None = None) -> None:
     """Add the addresses. Without a secret /webhook refuses everybody."""
 
     def healthz() -> dict[str, Any]:
-        """Which state is served, and why it is not newer."""
+        """Which state is served, why it is not newer, and how often a file ended the child that read it."""
         logs = store.board.logs
         known = as_json.data(logs)
         kept = {name: known[name] for name in ("source", "revision", "date", "runs", "note")}
-        return {"status": "ok", **kept, "quarantined": len(logs.quarantined), "problem": store.problem}
+        left = {"quarantined": len(logs.quarantined), "problem": store.problem}
+        return {"status": "ok", **kept, **left, "reading": child.health()}
 
     async def webhook(request: Request) -> JSONResponse:
         """The Hub tells of a change: 202 where it is one of our data, refreshed soon after."""

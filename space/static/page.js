@@ -1,6 +1,6 @@
 // The page's title, the switch between light and dark, and names for plots. Gradio draws the rest.
 (() => {
-  const names = { laws: "Laws", curves: "Curves", models: "Models", contribute: "Contribute", about: "About" };
+  const names = { own: "Your run", laws: "Laws", curves: "Curves", models: "Models", contribute: "Contribute", about: "About" };
   const here = window.location.pathname.split("/").pop();
   document.title = `${names[here] || "Token budget"} · p2zoo`;
   document.documentElement.lang = "en";

@@ -18,6 +18,9 @@ ANSWERS = {
     "401": b"HTTP/1.1 401 Unauthorized",
     "403": b"HTTP/1.1 403 Forbidden",
     "404": b"HTTP/1.1 404 Not Found",
+    "429": b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1",
+    "gated": b"HTTP/1.1 403 Forbidden\r\nX-Error-Code: GatedRepo",
+    "html": b"HTTP/1.1 200 OK\r\nContent-Type: text/html",
 }
 LOST = ("cut request", "cut answer", "silence")  # half of the request arrives; half of the answer; no answer in time
 SILENCE_S = 2.0  # at most; a client that waits less hangs up before

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -23,7 +25,7 @@ from zoo.cli import (
     sweep,
 )
 from zoo.cli.options import Endpoint
-from zoo.endpoint import use_endpoint
+from zoo.endpoint import spare_loopback, use_endpoint
 
 app = typer.Typer(
     name="p2zoo",
@@ -33,10 +35,20 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"p2zoo {version('p2zoo')}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which p2zoo this is.")]
+
+
 @app.callback()
-def root(endpoint: Endpoint = None) -> None:
+def root(endpoint: Endpoint = None, version: Version = False) -> None:
     """How many post-training tokens does a pruned LLM need? Prune, post-train, log, fit, rank, ask for a budget."""
     use_endpoint(endpoint)
+    spare_loopback()
     if not sys.stderr.isatty():  # before the Hub's client is imported, which reads it then
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 

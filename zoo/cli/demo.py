@@ -7,6 +7,7 @@ one, on this machine, and goes with the demo.
 
 import json
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,21 +34,22 @@ class Step:
 
 def steps(out: Path) -> Iterator[Step]:
     """The demo, in order. Pull requests count from 1, as the Hub is new."""
+    runs, picture = {name: shlex.quote(str(out / name)) for name in RECIPES}, shlex.quote(str(out / "curves.png"))
     for name in RECIPES:
         resume = " --resume" if (out / name / "run.json").is_file() else ""  # one that was cut off goes on
         yield Step(
-            f"Prune a pretrained model ({name}) and post-train it", f"run quickstart/{name} --out {out / name}{resume}"
+            f"Prune a pretrained model ({name}) and post-train it", f"run quickstart/{name} --out {runs[name]}{resume}"
         )
-    yield Step("Check the three loss logs", f"check {out}")
+    yield Step("Check the three loss logs", f"check {shlex.quote(str(out))}")
     yield Step(
         "Draw them beside the 37 bundled curves; they are groups of their own, on other held-out text",
-        f"plot seed {out} --out {out / 'curves.png'}",
+        f"plot seed {shlex.quote(str(out))} --out {picture}",
     )
     yield Step("Set up a log data set that begins with the seed's runs", f"dataset init {DATASET} --seed", OWNER)
     for name in RECIPES:
         yield Step(
             f"Publish the {name} model, and its log as a pull request",
-            f"publish {out / name} --to {CONTRIBUTOR} --logs {DATASET}",
+            f"publish {runs[name]} --to {CONTRIBUTOR} --logs {DATASET}",
             CONTRIBUTOR,
         )
     for number, _ in enumerate(RECIPES, start=1):
@@ -89,5 +91,5 @@ def play(out: Path) -> None:
 def _run(number: int, step: Step, env: dict[str, str]) -> None:
     who = f" (as {step.who})" if step.who else ""
     print(f"\n[{number}] {step.what}{who}\n$ p2zoo {step.command}", flush=True)
-    if code := fresh.popen("zoo.cli:main", step.command.split(), env=os.environ | env).wait():
+    if code := fresh.popen("zoo.cli:main", shlex.split(step.command), env=os.environ | env).wait():
         raise RunFailed(f"demo: step {number} ended with code {code}; its command stands above.")

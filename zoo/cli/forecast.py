@@ -7,8 +7,8 @@ import typer
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from zoo.cli.leaderboard import Json, _console, _data, _print_json, _status, _warn
-from zoo.cli.options import count
+from zoo.cli.leaderboard import Json, _console, _data, _print_json, _status, read_logs
+from zoo.cli.options import Measured, On, count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,14 @@ def forecast(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the band into this PNG.")] = None,
     as_json: Json = False,
+    on: On = Measured.OWN,
+    schedule: Annotated[
+        str | None, typer.Option(help="Learning rate, where the log does not say: constant, cosine, linear, wsd.")
+    ] = None,
+    planned: Annotated[
+        float | None, typer.Option(parser=count, metavar="COUNT", help="Tokens at which the schedule ends.")
+    ] = None,
+    lr_peak: Annotated[float | None, typer.Option(help="Its peak.")] = None,
 ) -> None:
     """Where is my run going? Its rows so far and the laws of other runs, as one curve with its band.
 
@@ -51,14 +59,15 @@ def forecast(
 
     - `p2zoo forecast runs/depth/log.jsonl --target-loss 2.9 --gpu h100 --json`
     """
-    from leaderboard import load_logs
+    from leaderboard.logs.frame import on_yardstick
     from leaderboard.planning.forecasting.answer import answer
     from leaderboard.planning.forecasting.forecast import forecast as look_ahead
     from leaderboard.planning.forecasting.own import read_own
 
     own = read_own(run)
-    read = load_logs(logs)
-    _warn(read)
+    said = {"schedule": schedule, "tokens_planned": planned, "lr_peak": lr_peak}
+    own = own.assign(**{name: value for name, value in said.items() if value is not None})
+    own, read = (on_yardstick(own) if on == Measured.YARDSTICK else own), read_logs(logs, on)
     with _status("fitting laws without this run"):
         ahead = look_ahead(read.frame, own)
         told = answer(ahead, at or (), target_loss, excess, gain, gpu, price)
@@ -74,6 +83,8 @@ def _show(told: dict[str, Any]) -> None:
     """State first, then the losses ahead, the goal, and whether going on pays."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+
+    from leaderboard.planning.recipe import recipe_words
 
     now = told["now"]
     print(OF_STATE[told["state"]])
@@ -93,6 +104,8 @@ def _show(told: dict[str, Any]) -> None:
         f"Training as long again wins {twice['gain']:.4f} nats ({_between(twice['low_80'], twice['high_80'])}, 80 %)"
         f"{_cost_words(twice)}."
     )
+    if recipe := recipe_words(told["recipe"]):
+        print(f"  The run: {recipe}.")
     for line in told["why"]:
         print(f"  {line}")
 

@@ -22,51 +22,73 @@ def _count(help: str) -> Any:
     return typer.Option(parser=count, metavar="COUNT", help=help)
 
 
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE...",
+        help="trainer_state.json (or its folder), a log_history list, JSON lines, CSV, printed text, a trackio "
+        "export; also .gz.",
+    ),
+]
+Log = Annotated[Path, typer.Option(metavar="LOG", help="Log to write; for several runs a folder, a log for each.")]
+StepTokens = Annotated[float | None, _count("Tokens of one optimiser step, without padding.")]
+EpochTokens = Annotated[float | None, _count("Tokens of the training text, where only epochs are logged.")]
+BaseModel = Annotated[str | None, typer.Option(metavar="ID|DIR", help="The model before pruning.")]
+PrunedModel = Annotated[str | None, typer.Option(metavar="ID|DIR", help="The pruned model.")]
+N0 = Annotated[float | None, _count("Or: parameters before pruning.")]
+NPruned = Annotated[float | None, _count("Or: parameters kept.")]
+Rate = Annotated[
+    float | None, typer.Option(parser=share, metavar="SHARE", help="Or: share removed or zeroed, e.g. 25%.")
+]
+Method = Annotated[str | None, typer.Option(help="How it was pruned; none for a control.")]
+Family = Annotated[str | None, typer.Option(help="Model family; default: the config's.")]
+L0 = Annotated[float | None, typer.Option(help="Held-out loss before pruning, nats/token.")]
+LPruned = Annotated[float | None, typer.Option(help="Held-out loss after pruning, nats/token.")]
+EvalData = Annotated[str | None, typer.Option(help="Name of the held-out text.")]
+Objective = Annotated[str | None, typer.Option(help="What was trained on, e.g. clm.")]
+Trainable = Annotated[float | None, _count("Parameters trained, where not all were (LoRA).")]
+Unit = Annotated[str | None, typer.Option(help="Unit of the file's losses: nats, ppl or bits.")]
+Per = Annotated[str | None, typer.Option(help="What they are per: token or byte.")]
+BytesPerToken = Annotated[float | None, typer.Option(help="With --per byte: of the held-out text.")]
+Contributor = Annotated[str | None, typer.Option(help="Hub name of who ran it.")]
+Roles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map", metavar="ROLE=COLUMN", help="Column of step, tokens, epoch, loss, train_loss or lr, by its name."
+    ),
+]
+Run = Annotated[str | None, typer.Option(help="Only this run of a file that holds several.")]
+FactsFile = Annotated[
+    Path | None, typer.Option(metavar="YAML", help="The same and more by name; `runs:` has those of single runs.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
 def import_(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE...",
-            help="trainer_state.json (or its folder), a log_history list, JSON lines, CSV, printed text, a trackio "
-            "export; also .gz.",
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option(metavar="LOG", help="Log to write; for several runs a folder, a log for each.")
-    ] = Path("log.parquet"),
-    tokens_per_step: Annotated[float | None, _count("Tokens of one optimiser step, without padding.")] = None,
-    tokens_per_epoch: Annotated[
-        float | None, _count("Tokens of the training text, where only epochs are logged.")
-    ] = None,
-    base: Annotated[str | None, typer.Option(metavar="ID|DIR", help="The model before pruning.")] = None,
-    pruned: Annotated[str | None, typer.Option(metavar="ID|DIR", help="The pruned model.")] = None,
-    n0: Annotated[float | None, _count("Or: parameters before pruning.")] = None,
-    n_pruned: Annotated[float | None, _count("Or: parameters kept.")] = None,
-    rate: Annotated[
-        float | None, typer.Option(parser=share, metavar="SHARE", help="Or: share removed or zeroed, e.g. 25%.")
-    ] = None,
-    method: Annotated[str | None, typer.Option(help="How it was pruned; none for a control.")] = None,
-    family: Annotated[str | None, typer.Option(help="Model family; default: the config's.")] = None,
-    l0: Annotated[float | None, typer.Option(help="Held-out loss before pruning, nats/token.")] = None,
-    l_pruned: Annotated[float | None, typer.Option(help="Held-out loss after pruning, nats/token.")] = None,
-    eval_data: Annotated[str | None, typer.Option(help="Name of the held-out text.")] = None,
-    objective: Annotated[str | None, typer.Option(help="What was trained on, e.g. clm.")] = None,
-    trainable_params: Annotated[float | None, _count("Parameters trained, where not all were (LoRA).")] = None,
-    unit: Annotated[str | None, typer.Option(help="Unit of the file's losses: nats, ppl or bits.")] = None,
-    per: Annotated[str | None, typer.Option(help="What they are per: token or byte.")] = None,
-    bytes_per_token: Annotated[float | None, typer.Option(help="With --per byte: of the held-out text.")] = None,
-    contributor: Annotated[str | None, typer.Option(help="Hub name of who ran it.")] = None,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map", metavar="ROLE=COLUMN", help="Column of step, tokens, epoch, loss, train_loss or lr, by its name."
-        ),
-    ] = None,
-    run: Annotated[str | None, typer.Option(help="Only this run of a file that holds several.")] = None,
-    facts: Annotated[
-        Path | None, typer.Option(metavar="YAML", help="The same and more by name; `runs:` has those of single runs.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    files: Files,
+    out: Log = Path("log.parquet"),
+    tokens_per_step: StepTokens = None,
+    tokens_per_epoch: EpochTokens = None,
+    base: BaseModel = None,
+    pruned: PrunedModel = None,
+    n0: N0 = None,
+    n_pruned: NPruned = None,
+    rate: Rate = None,
+    method: Method = None,
+    family: Family = None,
+    l0: L0 = None,
+    l_pruned: LPruned = None,
+    eval_data: EvalData = None,
+    objective: Objective = None,
+    trainable_params: Trainable = None,
+    unit: Unit = None,
+    per: Per = None,
+    bytes_per_token: BytesPerToken = None,
+    contributor: Contributor = None,
+    map_: Roles = None,
+    run: Run = None,
+    facts: FactsFile = None,
+    as_json: Json = False,
 ) -> None:
     """Read logs of other programs into checked run logs; what is noticed on the way is said.
 
@@ -85,6 +107,10 @@ def import_(
     }  # fmt: skip
     said = {name: value for name, value in said.items() if value is not None}
     logs = _write(_recorded(files, run), out, said, _facts(facts), _columns(map_ or []))
+    _tell(logs, as_json)
+
+
+def _tell(logs: "list[tuple[Path, Imported]]", as_json: bool) -> None:
     if as_json:
         from zoo.cli.leaderboard import _print_json
 
@@ -136,7 +162,7 @@ def _refuse_repeats(logs: "list[Imported]") -> None:
         return
     with tempfile.TemporaryDirectory(prefix="p2zoo-") as work:
         paths = [write_imported(Path(work) / f"{i}.parquet", log) for i, log in enumerate(logs)]
-        reports = check_files(paths, [log.run for log in logs]).reports
+        reports = check_files(paths, [log.run for log in logs], own=True).reports
     if bad := next((report for report in reports if not report.ok), None):
         found = next(finding for finding in bad.findings if finding.severity == ERROR)
         raise P2Error(f"import: {printable(bad.path)}: {found} Name the run that is meant by --run.")

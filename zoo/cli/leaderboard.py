@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +10,8 @@ import typer
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from leaderboard.logs.findings import ERROR, printable
-from zoo.cli.options import Endpoint, Share, count_option
+from leaderboard.logs.findings import ERROR, UNUSUAL, WRONG, printable
+from zoo.cli.options import Endpoint, Measured, On, Share, count_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 Logs = Annotated[str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OverControl = Annotated[
+    bool, typer.Option("--over-control", help="Losses over those of each run's control; runs without one left out.")
+]
 
 
 def check(
@@ -34,7 +38,8 @@ def check(
     endpoint: Endpoint = None,
     as_json: Json = False,
 ) -> None:
-    """Judge run logs, or a pull request with run logs: exit 0 when clean, 1 when one has an error.
+    """Judge run logs beside the bundled runs, or a pull request with run logs: exit 1 when one is wrong, else 0, also
+    for what is unusual, which a person should look at.
 
     Examples: `p2zoo check runs/depth/log.parquet`, `p2zoo check org/p2-logs --pr 7 --comment`
     """
@@ -44,14 +49,19 @@ def check(
         raise typer.Exit(check_pull(path.as_posix(), pr, comment, merge_if_clean, endpoint, as_json))
     if comment or merge_if_clean:
         raise P2Error("check: --comment and --merge-if-clean need --pr N.")
-    from leaderboard.logs.check import check_files, log_files
+    from leaderboard import child
+
+    child.prepare()  # while this process imports
+    from leaderboard import load_logs
+    from leaderboard.logs.check import log_files
+    from leaderboard.serving.judge import judged
 
     if not path.exists():
         raise P2Error(f"check: {path} does not exist; give a log file, a run folder or a folder of logs.")
     files = log_files(path)
     if not files:
         raise P2Error(f"check: no parquet file under {path}.")
-    reports = check_files(files).reports
+    reports = judged(files, load_logs().frame)
     if as_json:
         _print_json({"files": [r.as_dict() for r in reports]})
     else:
@@ -64,6 +74,8 @@ def fit(
     law: Annotated[str, typer.Option(help="Name of the law, or FILE.py:NAME for one of your own.")] = "p2",
     loss: Annotated[str, typer.Option(help="ls, log-ls, huber or log-huber.")] = "ls",
     delta: Annotated[float, typer.Option(help="Width of the Huber loss.")] = 1e-3,
+    over_control: OverControl = False,
+    on: On = Measured.OWN,
     as_json: Json = False,
 ) -> None:
     """Fit one law for every group and show its numbers (for parameters and tokens in billions).
@@ -72,35 +84,39 @@ def fit(
 
     Examples: `p2zoo fit`, `p2zoo fit my-logs/ --law damage-drift --json`, `p2zoo fit --law my_laws.py:MY_LAW`
     """
-    from leaderboard import load_logs
     from leaderboard.errors import FitError
     from leaderboard.fitting.pooled import fit_group
     from leaderboard.laws.user import find_law
+    from leaderboard.planning.recipe import recipe_differences, usual_recipe
     from leaderboard.ranking.tracks import groups, on_text
 
     chosen = find_law(law, "fit")
-    read = load_logs(logs)
-    _warn(read)
+    read = read_logs(logs, on)
+    read, controls = _controlled(read, over_control)
     rows: list[dict[str, Any]] = []
     pruned = read.frame[read.frame["method"] != "none"]
     if pruned.empty:
         raise P2Error(
             f"fit: {read.source} holds no run that can be fitted; `p2zoo check` says what is wrong with a log."
         )
-    for key, _ in groups(pruned):
+    for key, own in groups(pruned):
+        told: dict[str, Any] = {"group": key, "recipe": usual_recipe(own)}
         try:
             f = fit_group(chosen, on_text(pruned, key), key, loss, delta).fit
         except FitError as error:
-            rows.append({"group": key, "status": error.code, "message": str(error)})
+            rows.append(told | {"status": error.code, "message": str(error)})
             continue
         rows.append(
-            {"group": key, "status": str(f.status), "params": f.params, "objective": f.objective, "rmse": f.rmse}
-            | {"runs": f.n_runs, "pinned": f.pinned, "notes": list(f.notes)}
-        )
+            told | {"status": str(f.status), "params": f.params, "objective": f.objective, "rmse": f.rmse}
+            | {"runs": f.n_runs, "pinned": f.pinned, "notes": [*f.notes, *recipe_differences(own)]}
+        )  # fmt: skip
     if as_json:
-        _print_json({"data": _data(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows})
+        _print_json(
+            {"data": _data(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows} | controls
+        )
     else:
         _show_fits(chosen.name, chosen.latex, rows)
+        print(*controls.values(), sep="\n", end="\n" * bool(controls))
 
 
 def rank(
@@ -114,13 +130,15 @@ def rank(
     calibration: Annotated[
         bool, typer.Option("--calibration", help="Instead: what the intervals of budgets cover, in minutes.")
     ] = False,
+    over_control: OverControl = False,
+    on: On = Measured.OWN,
     as_json: Json = False,
 ) -> None:
     """Rank laws by how well they predict the slope of unseen curves (ASD).
 
     Examples: `p2zoo rank`, `p2zoo rank my-logs/ --json`, `p2zoo rank --law my_laws.py:MY_LAW`
     """
-    from leaderboard import load_logs, noise_floor, score_cells
+    from leaderboard import noise_floor, score_cells
     from leaderboard import rank as rank_laws
     from leaderboard.laws.user import choose_laws
 
@@ -129,8 +147,8 @@ def rank(
         raise P2Error("rank: --ablate takes P² apart; it goes with neither --metrics nor --law.")
     if calibration and (ablate or metrics or law):
         raise P2Error("rank: --calibration judges the budgets of these logs; it goes with no other option.")
-    read = load_logs(logs)
-    _warn(read)
+    read = read_logs(logs, on)
+    read, controls = _controlled(read, over_control)
     if calibration:
         _calibration(read, as_json)
         return
@@ -144,9 +162,20 @@ def rank(
     if as_json:
         from leaderboard.serving.as_json import ranking
 
-        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)})
+        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)} | controls)
     else:
         _show_rank(table, floor)
+        print(*controls.values(), sep="\n", end="\n" * bool(controls))
+
+
+def _controlled(read: "Read", over_control: bool) -> "tuple[Read, dict[str, str]]":
+    """The logs with losses over their controls where that is wanted, and the sentence to say of it."""
+    if not over_control:
+        return read, {}
+    from leaderboard.logs.controls import over_control as over
+
+    frame, controls = over(read.frame)
+    return replace(read, frame=frame), {"controls": controls}
 
 
 def _calibration(read: Any, as_json: bool) -> None:
@@ -185,6 +214,9 @@ def _evidence(read: Any, laws: Any, as_json: bool) -> None:
 def budget(
     logs: Logs = None,
     *,
+    model: Annotated[
+        str | None, typer.Option(help="Model whose config is at hand: a Hub id or a folder; gives --family and --n0.")
+    ] = None,
     family: Annotated[str | None, typer.Option(help="Model family, e.g. llama-3.")] = None,
     method: Annotated[str | None, typer.Option(help="Pruning method, e.g. depth or 2:4.")] = None,
     rate: Share = None,
@@ -203,25 +235,36 @@ def budget(
     pilot: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Answer for this run, from its rows so far; see `forecast`.")
     ] = None,
+    on: On = Measured.OWN,
     as_json: Json = False,
 ) -> None:
     """How many post-training tokens does this pruned model need?
 
     Example: `p2zoo budget --family llama-3 --method depth --rate 25% --n0 34M --l0 2.72 --excess 0.05 --gpu h100`,
-    or of a run that has begun `p2zoo budget --pilot runs/depth --excess 0.05`
+    of a known model `p2zoo budget --model meta-llama/Llama-3.1-8B --method 2:4 --l0 2.05`, or of a run that has begun
+    `p2zoo budget --pilot runs/depth --excess 0.05`
     """
-    from leaderboard import load_logs
     from leaderboard.laws.user import find_law
+    from leaderboard.logs.methods import least_rate, method_named, takes_rate
+    from leaderboard.planning.bases import base_at_hand
     from leaderboard.planning.budget import Question, answer
-    from leaderboard.planning.gpus import check_offer
+    from leaderboard.planning.gpus import check_offer, gpu_key
+    from leaderboard.planning.losses import check_losses
     from leaderboard.planning.outlook import beyond
     from leaderboard.planning.recommend import predictor
 
+    gpu = gpu_key(gpu)
+    method = method_named(method) if method else None
     if price is not None and gpu is None:
         raise P2Error("budget: --price is that of a --gpu; name it too.")
     if pilot is not None:
-        _of_pilot(pilot, logs, target_loss, excess, gain, gpu, price, as_json)
+        _of_pilot(pilot, logs, target_loss, excess, gain, gpu, price, as_json, on)
         return
+    if model is not None:
+        base = base_at_hand(model)
+        family, n0 = family or base.family, n0 or float(base.n0)
+        if rate is None and method is not None and not takes_rate(method):
+            rate = least_rate(method, base.n0, base.n0_nonembedding)
     if family is None or method is None or rate is None or n0 is None or l0 is None:
         raise _lacking(family=family, method=method, rate=rate, n0=n0, l0=l0)
     chosen = find_law(law, "budget") if law else None
@@ -230,8 +273,8 @@ def budget(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
         target_loss=target_loss, excess=excess, gain=gain,
     )  # fmt: skip
-    read = load_logs(logs)
-    _warn(read)
+    read = read_logs(logs, on)
+    check_losses(asked, read.frame)
     with _status("ranking laws and fitting the best"):
         known = l_pruned is not None
         found = predictor(
@@ -258,13 +301,14 @@ def _of_pilot(
     gpu: str | None,
     price: float | None,
     as_json: bool,
+    on: Measured,
 ) -> None:
     """The budget of a run that has begun is its forecast, by default to where a doubling wins less than `GAIN`."""
     from leaderboard.planning.budget import GAIN
     from zoo.cli.forecast import forecast
 
     gain = GAIN if target_loss is None and excess is None and gain is None else gain
-    forecast(pilot, logs, None, target_loss, excess, gain, gpu, price, None, as_json)
+    forecast(pilot, logs, None, target_loss, excess, gain, gpu, price, None, as_json, on)
 
 
 def _data(read: "Read") -> dict[str, Any]:
@@ -299,6 +343,15 @@ def _warn(read: "Read") -> None:
     warn_left_out(read.quarantined)
 
 
+def read_logs(source: str | None, on: Measured = Measured.OWN) -> "Read":
+    """The logs, what is wrong with them said, by the losses that are meant."""
+    from leaderboard import load_logs
+
+    read = load_logs(source)
+    _warn(read)
+    return read.on_yardstick() if on == Measured.YARDSTICK else read
+
+
 def warn_left_out(reports: "tuple[Report, ...]") -> None:
     """Say which logs were left out and why, on standard error."""
     for report in reports:
@@ -313,14 +366,17 @@ def _show_findings(reports: "tuple[Report, ...]") -> None:
     for report in reports:
         for finding in report.findings:
             print(f"{printable(report.path)}: {finding}")
-    bad = sum(not r.ok for r in reports)
-    print(f"{len(reports)} log(s) checked: {len(reports) - bad} clean, {bad} with errors")
+    bad, odd = (sum(r.verdict == verdict for r in reports) for verdict in (WRONG, UNUSUAL))
+    unusual = f", {odd} unusual: look at them" if odd else ""
+    print(f"{len(reports)} log(s) checked: {len(reports) - bad - odd} clean, {bad} with errors{unusual}")
 
 
 def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
-    """A row a group; held parameters in brackets."""
+    """A row a group; held parameters in brackets. Then the recipes behind, and in what they differ."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+
+    from leaderboard.planning.recipe import recipe_words
 
     print(f"{law}: L = {latex}")
     table = Table(box=SIMPLE_HEAD)
@@ -336,6 +392,10 @@ def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
         table.add_row(*(group[n] for n in which), str(row.get("runs", "")), rmse, row["status"], parameters)
     _console().print(table)
     print("For parameters and tokens in billions; (held) ones cannot be told apart by these runs.")
+    for recipe in dict.fromkeys(recipe_words(row["recipe"]) for row in rows):
+        print(f"Trained with {recipe}.")
+    for note in dict.fromkeys(note for row in rows for note in row.get("notes", []) if " " in note):
+        print(note)
 
 
 def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
@@ -358,6 +418,8 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
 
 def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
     """The answer for people, the state of distance first; one that is too far has no number."""
+    from leaderboard.planning.recipe import recipe_words
+
     if answer.state == "too_far" and answer.status is None:
         print(f"too far to say: {answer.goal}.")
         print("\n".join(f"  {line}" for line in answer.why))
@@ -366,13 +428,13 @@ def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
     print(f"{answer.state}{': ' + where if where else ' what was measured'}.")
     print(" ".join(answer.sentence()))
     laws = ", ".join(f"{name} {share:.0%}" for name, share in answer.weights.items() if share >= 0.005)
+    if answer.status == "already_met":
+        print("".join(f"  {line}\n" for line in answer.why), end="")
+        return
     print(f"  predicted loss {answer.loss:.4f} nats/token, by {laws}; from {source}")
-    recipe = ", ".join(
-        f"{name.replace('_', ' ')} {value}" for name, value in answer.recipe.items() if value is not None
-    )
-    print(f"  trained like the runs: {recipe}")
-    if answer.tokens_80 and answer.tokens_95:
-        print(f"  a new run: {words.span(*answer.tokens_80)} tokens (80 %), {words.span(*answer.tokens_95)} (95 %)")
+    print(f"  trained like the runs: {recipe_words(answer.recipe)}")
+    if answer.intervals:
+        print(f"  a new run: {', '.join(f'{answer.interval_words(e)} ({p} %)' for e, p in answer.intervals)}")
     for line in answer.why:
         print(f"  {line}")
     if answer.gpu_hours is not None and answer.cost is not None:

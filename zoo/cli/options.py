@@ -4,10 +4,19 @@ Counts and shares are read as people write them: 34M, 8B, 61_440, 1e9; 25%, 0.25
 """
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class Measured(StrEnum):
+    """Whose loss is meant."""
+
+    OWN = "own"
+    YARDSTICK = "yardstick"
+
 
 Corpus = Annotated[
     Path | None,
@@ -21,7 +30,17 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be given several times."),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with a run that was cut off, or extend a finished one to more train.tokens."),
+]
+KeepOptimizer = Annotated[
+    bool, typer.Option("--keep-optimizer", help="Leave the last checkpoint, so that an extension goes on exactly.")
+]
+Pilot = Annotated[
+    str | None,
+    typer.Option(metavar="SHARE|COUNT", help="Run just the beginning, 2% or 10M tokens, and forecast the rest."),
+]
 Gpus = Annotated[
     int | None, typer.Option(min=1, help="GPUs to share the model and each step, by FSDP2; default: the recipe's.")
 ]
@@ -32,6 +51,10 @@ Wheel = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done and what it costs, and stop.")]
 ResultJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON; messages go to stderr.")]
 Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="Hub to talk to; default $HF_ENDPOINT.")]
+On = Annotated[
+    Measured,
+    typer.Option("--on", help="The loss that is meant: on each run's own text, or on the yardstick, in nats per byte."),
+]
 _COUNT = re.compile(r"(\d{1,3}(?:,\d{3})+(?:\.\d*)?|[\d_.]+(?:[eE]\+?\d+)?)\s*([kKmMbBtT]?)")
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 

@@ -57,7 +57,8 @@ def plan(
         )  # fmt: skip
     if as_json:
         asked = {"deployed": deployed, "tokens": tokens, "family": family}
-        _print_json({"data": _data(read), "asked": asked, "candidates": table.to_dict("records")})
+        said = {"data": _data(read), "asked": asked, "recipe": table.attrs["recipe"]}
+        _print_json(said | {"candidates": table.to_dict("records")})
     else:
         _show_plan(table)
 
@@ -95,9 +96,10 @@ def wanted(
     named = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
     rows = [row | {"command": command(row)} for row in named]
     if as_json:
-        _print_json({"data": _data(read), "gpu": gpu, "runs": rows})
+        _print_json({"data": _data(read), "gpu": gpu, "recipe": table.attrs["recipe"], "runs": rows})
     else:
         _show_wanted(rows, gpu)
+        _show_recipe(table)
 
 
 def _bases(named: list[str] | None, frame: "pd.DataFrame") -> "list[Base]":
@@ -125,6 +127,7 @@ def _show_plan(table: "pd.DataFrame") -> None:
         shown.add_row(row["base_model"], row["method"], rate, words.count(row["parameters"]), loss, band, far)
     _console().print(shown)
     print("\n".join(plan_words(table)))
+    _show_recipe(table)
 
 
 def plan_words(table: "pd.DataFrame") -> list[str]:
@@ -149,6 +152,12 @@ def plan_words(table: "pd.DataFrame") -> list[str]:
         )
     lines += [f"{_name(row)}: {row['note']}" for _, row in table.head(SHOWN).iterrows() if row["note"]]
     return lines
+
+
+def _show_recipe(table: "pd.DataFrame") -> None:
+    from leaderboard.planning.recipe import recipe_words
+
+    print(f"For runs trained like the measured ones: {recipe_words(table.attrs['recipe'])}.")
 
 
 def _name(row: "pd.Series[Any]") -> str:

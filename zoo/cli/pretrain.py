@@ -37,13 +37,13 @@ def pretrain(
     from zoo.recipe.catalog import find_recipe
     from zoo.recipe.files import load_recipe
 
-    found = load_recipe(find_recipe(recipe), with_gpus(set_, gpus), corpus)
-    if found.model.scratch is None:
+    experiment = load_recipe(find_recipe(recipe), with_gpus(set_, gpus), corpus)
+    if experiment.model.scratch is None:
         raise P2Error(
             f"p2zoo pretrain: {recipe} names a model that has weights; `p2zoo run` prunes it. A model to train "
             "from scratch is written as model: {name: NAME, scratch: {family: llama-3, size: s1}}."
         )
-    carry_out(found, out or Path("runs") / found.model.name, resume, dry_run, as_json, summary)
+    carry_out(experiment, out or Path("runs") / experiment.model.name, resume, dry_run, as_json, summary)
 
 
 def summary(result: dict[str, Any], folder: Path) -> str:

@@ -10,10 +10,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.errors import P2Error
-from zoo.cli.options import Corpus, DryRun, Gpus, OnJobs, Out, ResultJson, Resume, Sets, Wheel
+from zoo.cli.options import (
+    Corpus,
+    DryRun,
+    Gpus,
+    KeepOptimizer,
+    OnJobs,
+    Out,
+    Pilot,
+    ResultJson,
+    Resume,
+    Sets,
+    Wheel,
+    count,
+    share,
+)
 
 if TYPE_CHECKING:
     from zoo.recipe.spec import Recipe
+    from zoo.run.extension import Extension
 
 recipes = typer.Typer(help="The recipes that ship with p2zoo.", no_args_is_help=True)
 
@@ -26,6 +41,8 @@ def run(
     set_: Sets = None,
     corpus: Corpus = None,
     resume: Resume = False,
+    keep_optimizer: KeepOptimizer = False,
+    pilot: Pilot = None,
     gpus: Gpus = None,
     on: OnJobs = None,
     wheel: Wheel = None,
@@ -55,6 +72,10 @@ def run(
 
     - `p2zoo run my.yaml --out runs/first --resume`
 
+    - `p2zoo run my.yaml --pilot 2%`, then `p2zoo run my.yaml --resume`
+
+    - `p2zoo run my.yaml --set train.tokens=2_000_000 --resume`, once it is finished with fewer
+
     - `p2zoo run llama-3.2-1b/depth-0.25 --gpus 8`, or `torchrun --nproc-per-node 8 -m zoo run llama-3.2-1b/depth-0.25`
 
     - `p2zoo run qwen-2.5-0.5b/depth-0.25 --on hf-jobs:h200 --wheel dist/p2zoo-0.1.0-py3-none-any.whl --to me --dry-run`
@@ -67,17 +88,20 @@ def run(
 
     send = {"to": to, "logs": logs, "licence": license_}
     _check_where(on, state, gpus, corpus, send)
+    if pilot is not None and (on is not None or state is not None):
+        raise P2Error("p2zoo run: --pilot runs here, to forecast at once; drop --on and --state.")
     path = find_recipe(recipe)
-    found = load_recipe(path, with_gpus(set_, gpus), corpus)
-    if found.model.scratch is not None and state is None:  # `p2zoo pretrain` keeps no state elsewhere
+    experiment = load_recipe(path, with_gpus(set_, gpus), corpus)
+    if experiment.model.scratch is not None and state is None:  # `p2zoo pretrain` keeps no state elsewhere
         raise P2Error(f"p2zoo run: {recipe} trains a model from scratch; use `p2zoo pretrain {recipe}`.")
-    folder = out or Path("runs") / found.name
+    folder = out or Path("runs") / experiment.name
     if on is None and state is not None and not dry_run:
-        _keep_state(found, folder, state, send, as_json)
+        _keep_state(experiment, folder, state, send, as_json)
     elif on is None:
-        carry_out(found, folder, resume, dry_run, as_json, summary)
+        stop = None if pilot is None else _pilot_tokens(experiment, pilot)
+        carry_out(experiment, folder, resume, dry_run, as_json, summary, keep_optimizer, stop)
     else:
-        _on_jobs(found, path, set_ or [], on, folder, send | {"wheel": wheel}, dry_run, as_json)
+        _on_jobs(experiment, path, set_ or [], on, folder, send | {"wheel": wheel}, dry_run, as_json)
 
 
 def _check_where(
@@ -107,26 +131,61 @@ def carry_out(
     resume: bool,
     dry_run: bool,
     as_json: bool,
-    told: Callable[[dict[str, Any], Path], str],
+    last_words: Callable[[dict[str, Any], Path], str],
+    keep: bool = False,
+    pilot: int | None = None,
 ) -> None:
-    """Run a recipe here, in as many processes as it asks for, or say what that costs; `told` makes the last words."""
+    """Run a recipe here, in as many processes as it asks for, or say what that costs; `keep` the last checkpoint.
+
+    A `pilot` of so many tokens ends with a forecast in place of the last words.
+    """
     from rich.console import Console
 
     from zoo.estimate.dry_run import estimate, report
+    from zoo.estimate.pilot import pilot_line
     from zoo.progress import stage
 
     first = os.environ.get("RANK", "0") == "0"
     if dry_run:
-        planned = estimate(recipe)
-        print(json.dumps(planned.as_dict(), indent=2) if as_json else report(planned))
+        planned, extension = estimate(recipe), _extension(folder, recipe, resume)
+        more: dict[str, Any] = {} if extension is None else {"extends": vars(extension)}
+        lines = [] if extension is None else [f"extends       {extension.words}"]
+        if pilot is not None:
+            more["pilot_tokens"] = pilot
+            lines.append(f"pilot         {pilot_line(recipe, pilot)}")
+        print(json.dumps(planned.as_dict() | more, indent=2) if as_json else report(planned, lines))
         return
     with stage("loading PyTorch", quiet=not first):
         start = trainer()
     if recipe.hardware and recipe.hardware.gpus > 1:
         _spread(recipe.hardware.gpus)
-    result = start(recipe, folder, resume, Console(stderr=as_json))
-    if first:
-        print(json.dumps(result, indent=2) if as_json else told(result, folder))
+    console = Console(stderr=as_json)
+    if first and pilot is not None:
+        console.print(f"pilot: {pilot_line(recipe, pilot)}", highlight=False, soft_wrap=True)
+    result = start(recipe, folder, resume, console, keep=keep, pilot=pilot)
+    if first and pilot is not None:
+        from zoo.cli.forecast import forecast
+
+        forecast(folder, as_json=as_json)
+    elif first:
+        print(json.dumps(result, indent=2) if as_json else last_words(result, folder))
+
+
+def _pilot_tokens(recipe: "Recipe", text: str) -> int:
+    """Tokens of a pilot, from a share of the budget or a count."""
+    from zoo.estimate.pilot import pilot_tokens
+
+    wanted = share(text) * recipe.train.planned_tokens if text.strip().endswith("%") else count(text)
+    return pilot_tokens(recipe, wanted, text)
+
+
+def _extension(folder: Path, recipe: "Recipe", resume: bool) -> "Extension | None":
+    """How the finished run in a folder would go on; None where none would. Refuses what the run would."""
+    if not (folder / "run.json").is_file():
+        return None
+    from zoo.run.extension import look
+
+    return look(folder, recipe, resume)
 
 
 def _keep_state(recipe: "Recipe", folder: Path, state: str, send: dict[str, str | None], as_json: bool) -> None:
@@ -160,9 +219,9 @@ def _on_jobs(
         print(json.dumps(asked.as_dict(), indent=2) if as_json else describe(asked))
         print("Dry run: nothing was sent.", file=sys.stderr if as_json else sys.stdout)
         return
+    from leaderboard.logs.hub_errors import Patience
     from zoo.endpoint import hub
     from zoo.jobs.backup import RESULTS, download
-    from zoo.publish.client import Patience
 
     if out.exists():
         raise P2Error(f"{out}: exists; its log would be replaced by the job's. Choose a new folder with --out.")
@@ -179,6 +238,12 @@ def _on_jobs(
     print(json.dumps(result, indent=2) if as_json else summary(result, out))
 
 
+def _per_byte(result: dict[str, Any]) -> list[str]:
+    """The loss in a unit that compares across tokenizers; older runs do not know it."""
+    known = result.get("nats_per_byte")
+    return [] if known is None else [f"             {known:.4f} nats a byte of the held-out text"]
+
+
 def summary(result: dict[str, Any], folder: Path) -> str:
     """What came out of a run, for people."""
     won = "" if result["recovered"] is None else f", which wins back {result['recovered']:.0%} of the damage"
@@ -188,6 +253,7 @@ def summary(result: dict[str, Any], folder: Path) -> str:
             f"removed      {rate:.1%} of all parameters, {inner:.1%} without embeddings",
             f"loss         {result['l0']:.4f} before pruning, {result['l_pruned']:.4f} after it",
             f"             {result['loss']:.4f} after {result['tokens']:,} tokens of post-training{won}",
+            *_per_byte(result),
             f"speed        {result['tokens_per_second']:,.0f} tokens a second on {result['hardware']}",
             f"results      {folder}: model/, log.parquet, curve.png, run.json, recipe.yaml (run {result['run_id']})",
         ]

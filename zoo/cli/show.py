@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from zoo.cli.leaderboard import OverControl
+from zoo.cli.options import Measured, On
+
 
 def plot(
     logs: Annotated[
@@ -12,12 +15,14 @@ def plot(
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write.")] = Path("curves.png"),
     law: Annotated[str, typer.Option(help="Law to draw through groups of four runs or more.")] = "damage-drift",
+    over_control: OverControl = False,
+    on: On = Measured.OWN,
 ) -> None:
     """Draw loss curves, a panel a group, with a fitted law through them.
 
     Examples: `p2zoo plot seed`, `p2zoo plot seed runs/ --out curves.png --law p2`
     """
-    from leaderboard import LAWS, load_logs
+    from leaderboard import LAWS, load_logs, on_yardstick
     from leaderboard.errors import P2Error, unknown_name
     from leaderboard.logs.load import join_logs
     from zoo.cli.leaderboard import warn_left_out
@@ -30,8 +35,14 @@ def plot(
         raise P2Error(f"plot: {error.name} is missing; pip install 'p2zoo[train]'.") from error
     frame, repeats = join_logs([load_logs(None if source == "seed" else source) for source in logs])
     warn_left_out(repeats)
+    frame = on_yardstick(frame) if on == Measured.YARDSTICK else frame
+    if over_control:
+        from leaderboard.logs.controls import over_control as over
+
+        frame, controls = over(frame)
+        print(controls)
     try:
-        titles = draw_gallery(out, frame, law)
+        titles = draw_gallery(out, frame, law, "control" if over_control else "l0")
     except OSError as error:
         raise P2Error(f"plot: {out} cannot be written: {error.strerror or error}; choose another --out.") from error
     runs = frame.loc[frame["method"] != "none", "run_id"].nunique()

@@ -200,8 +200,8 @@ def _target(to: str | None, logs: str | None, licence: str | None, publish: bool
     if not publish or dry_run:
         return None
     if to is None:
+        from leaderboard.logs.hub_errors import Patience
         from zoo.endpoint import hub
-        from zoo.publish.client import Patience
 
         to = str(Patience()("sweep --publish: signing in", lambda: hub(None).whoami()["name"]))
     return ["--to", to, *(["--logs", logs] if logs else []), *(["--license", licence] if licence else [])]

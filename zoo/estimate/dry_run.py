@@ -4,16 +4,21 @@ Needs the model's config only: from a local folder, or one that ships with p2zoo
 of the pruned model: the least that a training needs, and what it takes at the micro-batch a GPU would begin with.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from leaderboard import words
 from zoo.estimate.disk import disk_bytes
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
-from zoo.inputs.base_model import Source, check_base, describe
+from zoo.inputs.base_model import Source, check_base, describe, describe_ready
 from zoo.inputs.enough import check_enough
-from zoo.inputs.text import check_text
+from zoo.inputs.teacher import check_teacher
+from zoo.inputs.text import check_apart, check_text
+from zoo.models.families import check_targets
 from zoo.pruning.plan import Plan, plan
+from zoo.pruning.ready import Ready, examine
+from zoo.pruning.ready import planned as plan_of_ready
 from zoo.recipe.files import to_yaml
 from zoo.recipe.grid import GRIDS
 from zoo.recipe.spec import Recipe
@@ -33,6 +38,10 @@ class Estimate:
     tokens: int
     evaluations: int
     text_tokens: int | None  # about as many hold the training text, where text and tokenizer are at hand
+    teacher_bytes: int | None = None  # kept on disk of the teacher of a distillation
+    heldout_in_train: int | None = None  # held-out documents that stand in the training text too, where both are files
+    ready: Source | None = None  # the pruned model that the recipe takes
+    examined: Ready | None = None  # and what it was found to be, where its weights are here
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers for programs."""
@@ -51,6 +60,8 @@ class Estimate:
             "tokens": self.tokens,
             "evaluations": self.evaluations,
             "text_tokens": self.text_tokens,
+            "teacher_bytes": self.teacher_bytes,
+            "heldout_in_train": self.heldout_in_train,
         }
 
 
@@ -59,10 +70,14 @@ def estimate(recipe: Recipe) -> Estimate:
     check_text(recipe.data.train, recipe.folder, "data.train")
     check_text(recipe.data.heldout, recipe.folder, "data.heldout")
     source = describe(recipe.model, recipe.folder)
-    planned = plan(source.shape, recipe.prune) if source else None
-    if source and source.folder:
-        check_base(source)
+    ready = describe_ready(recipe)
+    planned, examined = _plan(recipe, source, ready)
+    for named in (source, ready):
+        if named and named.folder:
+            check_base(named)
     train = recipe.train
+    if source is not None and train.lora is not None:
+        check_targets(train.lora.targets, source.config["model_type"])
     if recipe.hardware and recipe.hardware.gpus > 1:
         check_shared(train, recipe.hardware.gpus)
     first = train.micro_batch or max(1, min(PASS_TOKENS["cuda"], train.batch_tokens) // train.seq_len)
@@ -79,7 +94,24 @@ def estimate(recipe: Recipe) -> Estimate:
         tokens=train.planned_tokens,
         evaluations=len(grid_steps(recipe, train.steps)) + 2,  # l0 and l_pruned
         text_tokens=check_enough(recipe, source.folder if source else None),
+        teacher_bytes=check_teacher(recipe, source),
+        ready=ready,
+        examined=examined,
+        heldout_in_train=check_apart(recipe),
     )
+
+
+def _plan(recipe: Recipe, source: Source | None, ready: Source | None) -> tuple[Plan | None, Ready | None]:
+    """The plan, as far as what is at hand tells it; of a ready model with weights also what it was found to be."""
+    if source is None or (recipe.ready is not None and ready is None):
+        return None, None
+    if ready is None:
+        return plan(source.shape, recipe.prune), None
+    if source.weights and ready.weights:
+        assert source.folder is not None and ready.folder is not None  # noqa: PT018
+        examined = examine(source.folder, source.shape, ready.folder, ready.shape, recipe.prune)
+        return examined.plan, examined
+    return plan_of_ready(source.shape, ready.shape, recipe.prune), None
 
 
 def grid_steps(recipe: Recipe, steps: int) -> list[int]:
@@ -88,25 +120,44 @@ def grid_steps(recipe: Recipe, steps: int) -> list[int]:
     return GRIDS[at.grid](steps, at.log_points, at.linear_points, at.linear_from)
 
 
-def report(found: Estimate) -> str:
-    """The estimate for people: the resolved recipe, then what it costs."""
-    lines = [to_yaml(found.recipe).rstrip(), "", f"# recipe {found.recipe.sha256[:16]}: what it costs"]
-    if found.plan is None or found.memory_bytes is None or found.least_bytes is None or found.disk_bytes is None:
-        lines.append(
-            f"pruning       known once {found.recipe.model.name} is downloaded; its config does not ship with p2zoo"
-        )
+def report(planned: Estimate, more: Sequence[str] = ()) -> str:
+    """The estimate for people: the resolved recipe, what it costs, and `more` lines."""
+    lines = [to_yaml(planned.recipe).rstrip(), "", f"# recipe {planned.recipe.sha256[:16]}: what it costs"]
+    if (
+        planned.plan is None
+        or planned.memory_bytes is None
+        or planned.least_bytes is None
+        or planned.disk_bytes is None
+    ):
+        lines.append(f"pruning       known once {_unknown(planned)} is downloaded; its config does not ship with p2zoo")
     else:
-        lines.append(f"pruning       {found.plan.summary}")
+        lines.append(f"pruning       {planned.plan.summary}")
         lines.append(
-            f"memory        {found.memory_bytes / GIB:.2f} GiB while training, {found.least_bytes / GIB:.2f} GiB at "
-            "least (estimates)"
+            f"memory        {planned.memory_bytes / GIB:.2f} GiB while training, {planned.least_bytes / GIB:.2f} GiB "
+            "at least (estimates)"
         )
-        lines.append(f"disk          {found.disk_bytes / 1e9:.2f} GB for the run folder (estimate)")
-    lines.append(f"tokens        {found.tokens:,} in {found.steps:,} steps of {found.recipe.train.batch_tokens:,}")
-    if found.text_tokens is not None:
-        times = found.text_tokens / found.tokens
-        held = words.count(found.text_tokens)
+        lines.append(f"disk          {planned.disk_bytes / 1e9:.2f} GB for the run folder (estimate)")
+    lines.append(
+        f"tokens        {planned.tokens:,} in {planned.steps:,} steps of {planned.recipe.train.batch_tokens:,}"
+    )
+    if planned.text_tokens is not None:
+        times = planned.text_tokens / planned.tokens
+        held = words.count(planned.text_tokens)
         lines.append(f"text          holds about {held} tokens, {times:,.1f} times as many (by a sample)")
-    lines.append(f"evaluations   {found.evaluations} on {found.recipe.evaluate.tokens:,} held-out tokens each")
+    if planned.teacher_bytes is not None:
+        lines.append(
+            "teacher       asked once for this text, a third of a training pass of the whole model a token; keeps "
+            f"{planned.teacher_bytes / 1e9:.2f} GB for this and other students"
+        )
+    if planned.heldout_in_train:
+        lines.append(f"held-out      {planned.heldout_in_train:,} of its documents stand in the training text too")
+    lines.append(f"evaluations   {planned.evaluations} on {planned.recipe.evaluate.tokens:,} held-out tokens each")
+    lines += more
     lines.append("Dry run: nothing was downloaded, pruned or trained.")
     return "\n".join(lines)
+
+
+def _unknown(planned: Estimate) -> str:
+    """The model whose config is not at hand, or whose weights are to tell its zeros."""
+    ready = planned.recipe.prune.from_
+    return planned.recipe.model.name if planned.source is None or ready is None else ready

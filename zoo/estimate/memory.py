@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from leaderboard.errors import P2Error
 from leaderboard.logs.contract import DISTILL
 from leaderboard.shapes import Shape, parameters
-from zoo.recipe.spec import TrainSpec
+from zoo.recipe.spec import LoraSpec, TrainSpec
 
 GIB = 2**30
 PASS_TOKENS = {"cpu": 2_048, "cuda": 32_768}  # in one forward pass; more makes nothing faster
@@ -57,11 +57,25 @@ def state_bytes(train: TrainSpec) -> float:
 def memory(shape: Shape, train: TrainSpec, n0: int, micro_batch: int, recomputed: bool, processes: int = 1) -> int:
     """Bytes on each device to train a model of this shape: its share of parameters and optimizer, and one micro-batch.
 
-    A distillation keeps the weights of the model before pruning beside it, `n0` parameters.
+    A distillation from memory keeps the weights of the model before pruning beside it, `n0` parameters.
     """
-    teacher = n0 * (2 if train.precision == "bf16-master" else 4) if train.objective == DISTILL else 0
+    teacher = n0 * (2 if train.precision == "bf16-master" else 4) if train.teacher_in_memory else 0
     held = parameter_bytes(train) * parameters(shape) / processes
+    if train.lora is not None:  # weights without gradients and moments, and adapters in fp32 with all of them
+        value = 2 if train.precision == "bf16-master" else 4
+        held = value * parameters(shape) + (8 + state_bytes(train)) * adapter_parameters(shape, train.lora)
     return round(held) + teacher + activations(shape, train, micro_batch, recomputed)
+
+
+def adapter_parameters(shape: Shape, lora: LoraSpec) -> int:
+    """Parameters of the adapters in a model of this shape."""
+    wide, narrow = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    sides = {
+        "q_proj": shape.hidden + wide, "k_proj": shape.hidden + narrow, "v_proj": shape.hidden + narrow,
+        "o_proj": wide + shape.hidden, "gate_proj": shape.hidden + shape.ffn, "up_proj": shape.hidden + shape.ffn,
+        "down_proj": shape.ffn + shape.hidden,
+    }  # fmt: skip
+    return shape.layers * lora.rank * sum(sides.get(name, shape.hidden + shape.ffn) for name in lora.targets or sides)
 
 
 def least_memory(shape: Shape, train: TrainSpec, n0: int, processes: int = 1) -> int:
@@ -88,6 +102,8 @@ def unshared(train: TrainSpec, processes: int) -> str | None:
         )
     if train.objective == DISTILL:
         return "train.objective: distill keeps the whole teacher on one device; use one process, or clm."
+    if train.lora is not None:
+        return "train.lora: adapters are not shared by several processes; use one, or train all weights."
     if train.optimizer == "adamw-8bit":
         return (
             "train.optimizer: adamw-8bit does not shard; use one GPU, or several with train.optimizer: adamw and "

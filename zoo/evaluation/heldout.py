@@ -75,22 +75,22 @@ def _sharded(model: Any, blocks: Blocks, team: Team) -> float:
     return summed / tokens
 
 
-def loss_by_source(model: Any, blocks: Blocks, told: Sources) -> dict[str, dict[str, float]]:
+def loss_by_source(model: Any, blocks: Blocks, sources: Sources) -> dict[str, dict[str, float]]:
     """For each source its `loss`, nats per token, and `tokens`, those predicted; a source without any is left out.
 
     Weighted by their tokens they give the held-out loss again; nothing of it enters the log.
     """
-    sums, counts = np.zeros(len(told.names)), np.zeros(len(told.names), int)
+    sums, counts = np.zeros(len(sources.names)), np.zeros(len(sources.names), int)
     weight = model.get_output_embeddings().weight
     with measuring(model), torch.autocast(model.device.type, enabled=False):
         for part in passes(blocks):
             inputs = {name: tensor.to(model.device) for name, tensor in as_inputs(blocks, part).items()}
             labels = inputs.pop("labels")[:, 1:].flatten()
             hidden = model.get_decoder()(use_cache=False, **inputs).last_hidden_state[:, :-1].flatten(0, 1)
-            source = torch.from_numpy(told.ids[part, 1:].astype("int64")).to(model.device).flatten()
-            for i in range(len(told.names)):
+            source = torch.from_numpy(sources.ids[part, 1:].astype("int64")).to(model.device).flatten()
+            for i in range(len(sources.names)):
                 mine = (source == i) & (labels != IGNORE)
                 counts[i] += int(mine.sum())
                 sums[i] += float(nll_sum(hidden[mine], weight, labels[mine]))
-    found = zip(told.names, sums, counts, strict=True)
-    return {name: {"loss": float(total / n), "tokens": int(n)} for name, total, n in found if n}
+    sums_by_name = zip(sources.names, sums, counts, strict=True)
+    return {name: {"loss": float(total / n), "tokens": int(n)} for name, total, n in sums_by_name if n}

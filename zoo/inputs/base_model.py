@@ -7,8 +7,10 @@ architectures are loaded, never code from a repository. Every way a download can
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,7 +20,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.logs.hub_errors import OF_THE_HUB, unreadable
+from leaderboard.logs.hub_errors import OF_THE_HUB, Patience, link, offline, unreadable
 from leaderboard.shapes import ARCHITECTURES, Shape, bundled_config, shape_of
 from zoo.inputs.tokenizer import first_line
 from zoo.inputs.tokenizer import load_tokenizer as load_tokenizer
@@ -35,10 +37,10 @@ from zoo.inputs.weights import (
 )
 from zoo.models import sizes
 from zoo.recipe.files import load_recipe
-from zoo.recipe.spec import ModelSpec
+from zoo.recipe.spec import ModelSpec, Recipe
 
 _FAILURES = (*OF_THE_HUB, LocalEntryNotFoundError, OSError)
-_SMALL = ("*.json", "*.model", "*.txt", "*.jinja", "LICENSE*", "NOTICE*")  # what loading and licences need, no folders
+_SMALL = ("*.json", "*.model", "*.txt", "*.jinja", "LICENSE*", "NOTICE*", "README.md")  # what loading and licences need
 _COMPANIONS = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
     *("*.model", "*.jinja", "chat_template.json", "generation_config.json", "LICENSE*", "NOTICE*"),
@@ -58,6 +60,11 @@ class Source:
     config: dict[str, Any]
     shape: Shape
     folder: Path | None
+
+    @property
+    def weights(self) -> bool:
+        """Whether they are on this machine."""
+        return self.folder is not None and any(self.folder.glob("*.safetensors"))
 
     @property
     def family(self) -> str:
@@ -114,23 +121,16 @@ def resolve(
         return found
     found = _on_hub(spec)
     accept(found)  # refuses before the weights are fetched
-    try:
-        folder = _snapshot(spec, str(found.revision))
-    except _FAILURES as error:
-        raise hub_error(error, spec) from error
+    shards = weight_names(set(), read_index(_fetch(spec, found.revision, _FIRST), f"model.name: {spec.name}"))
+    folder = _fetch(spec, found.revision, [*_SMALL, SINGLE, *shards])
+    if not any(folder.glob("*.safetensors")):
+        raise P2Error(
+            f"model.name: {spec.name} has no *.safetensors weights {'in the cache' if offline() else 'on the Hub'}; "
+            + (f"fetch them with `hf download {spec.name}`." if offline() else "name one that has.")
+        )
     fetched = replace(found, folder=folder)
     check_base(fetched)
     return fetched
-
-
-def _snapshot(spec: ModelSpec, commit: str) -> Path:
-    """The files of a model that loading needs: of the weights those that transformers reads, and no other folder."""
-    files = {file.rfilename for file in HfApi().model_info(spec.name, revision=commit).siblings or []}
-    first = Path(snapshot_download(spec.name, revision=commit, allow_patterns=_FIRST))
-    index = None if SINGLE in files else read_index(first, f"model.name: {spec.name}")
-    small = {name for name in files if "/" not in name and any(fnmatch(name, pattern) for pattern in _SMALL)}
-    wanted = sorted(small | set(weight_names(files, index)))
-    return Path(snapshot_download(spec.name, revision=commit, allow_patterns=wanted))
 
 
 def check_base(source: Source) -> None:
@@ -156,17 +156,52 @@ def dtype_of(source: Source) -> str:
     return stored_dtype(read_headers(weight_files(source.folder, where), where))
 
 
+def describe_ready(recipe: Recipe) -> Source | None:
+    """What can be known without a network of the pruned model that `prune.from` names; None without one."""
+    with _of_prune_from():
+        return None if recipe.ready is None else describe(recipe.ready, recipe.folder)
+
+
+def resolve_ready(
+    recipe: Recipe, commit: str | None, accept: Callable[[Source], None], described: Source | None
+) -> Source:
+    """That model with its files on this machine, as `resolve`; of the Hub at `commit`, where that is known."""
+    assert recipe.ready is not None
+    spec = recipe.ready if recipe.ready.local or commit is None else replace(recipe.ready, revision=commit)
+    with _of_prune_from():
+        return resolve(spec, recipe.folder, accept, described)
+
+
+@contextmanager
+def _of_prune_from() -> Iterator[None]:
+    """Messages name the key that named the model."""
+    try:
+        yield
+    except P2Error as error:
+        raise type(error)(str(error).replace("model.name:", "prune.from:", 1)) from error
+
+
 def look_up(spec: ModelSpec, beside: Path) -> Source:
     """The model's config, from a folder, from what is bundled, or from the Hub; never its weights."""
     return describe(spec, beside) or _on_hub(spec)
 
 
 def _on_hub(spec: ModelSpec) -> Source:
+    folder = _fetch(spec, spec.revision, ["config.json"])
+    config = _read_config(folder / "config.json", f"model.name: {spec.name}")
+    return _source(spec, config, folder.name, None)  # a snapshot is named by its commit
+
+
+def _fetch(spec: ModelSpec, revision: str | None, files: list[str]) -> Path:
+    """The snapshot of a model in the cache, those files of it fetched; offline whatever of them is there."""
+
+    def download() -> str:
+        known = offline() or re.fullmatch(r"[0-9a-f]{40}", revision or "")
+        commit = revision if known else HfApi().model_info(spec.name, revision=revision).sha
+        return snapshot_download(spec.name, revision=commit, allow_patterns=files, local_files_only=offline())
+
     try:
-        commit = HfApi().model_info(spec.name, revision=spec.revision).sha
-        folder = Path(snapshot_download(spec.name, revision=commit, allow_patterns=["config.json"]))
-        config = _read_config(folder / "config.json", f"model.name: {spec.name}")
-        return _source(spec, config, commit, None)
+        return Path(Patience(attempts=4).insist(download))
     except _FAILURES as error:
         raise hub_error(error, spec) from error
 
@@ -175,7 +210,7 @@ def hub_error(error: Exception, spec: ModelSpec) -> P2Error:
     """What a failed download of a model means, and what to do."""
     if isinstance(error, P2Error):
         return error
-    page, instead = f"https://huggingface.co/{spec.name}", "or download the model to a folder and name it ./folder"
+    page, instead = link(spec.name), "or download the model to a folder and name it ./folder"
     return unreadable(error, f"model.name: {spec.name}", page, instead, spec.revision)
 
 

@@ -65,6 +65,7 @@ def _by_sample(model: Path | None, count: int, size: int, sample: tuple[str, ...
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     tokenizer.no_truncation()  # transformers heeds neither
     tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True  # what stands in a text is text
     tokens = sum(len(found.ids) for found in tokenizer.encode_batch_fast(list(sample)))
     read = sum(len(text.encode("utf-8", "surrogatepass")) for text in sample)
     return round(size * tokens / max(read, 1)) + count

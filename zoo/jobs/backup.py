@@ -17,8 +17,8 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, sn
 from huggingface_hub.errors import HfHubHTTPError
 
 from leaderboard.errors import P2Error
+from leaderboard.logs.hub_errors import Patience
 from zoo.files import new_folder
-from zoo.publish.client import Patience
 from zoo.publish.diff import Content, as_bytes, hashes, missing
 from zoo.run.finished import refuse_tokens
 from zoo.run.folder import refuse_other

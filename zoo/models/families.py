@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from leaderboard.errors import unknown_name
 from leaderboard.shapes import ARCHITECTURES, Shape
 
 
@@ -37,6 +38,15 @@ class Modules:
     def passed_over(self, name: str) -> bool:
         """Whether a tensor of this name in a checkpoint is one that transformers does not read, by intent."""
         return name.endswith(self.not_read)
+
+
+def check_targets(targets: tuple[str, ...], model_type: str) -> tuple[str, ...]:
+    """The linear maps of a layer that LoRA's adapters go on, all where none is named; P2Error for one not there."""
+    names = [linear.rpartition(".")[2] for linear in MODULES[model_type].linears if linear]
+    for target in targets:
+        if target not in names:
+            raise unknown_name("module", target, names, "train.lora.targets")
+    return targets or tuple(names)
 
 
 # Llama's names, unless a row says otherwise.

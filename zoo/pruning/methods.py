@@ -41,7 +41,8 @@ class Sparse:
 
     `sparsity(shape, spec)`: the share of every matrix row that is zeroed. `keep(score, zeros)`: which entries of
     (rows, n) scores stay, `zeros` a row going. `mask(weight)`: the mask that the zeros of a pruned matrix mean, and
-    `holds(weight)`: whether they are there. `block`: columns that SparseGPT judges together.
+    `holds(weight)`: whether they are there. `block`: columns that SparseGPT judges together. `fixed`: the share is that
+    of a pattern, whatever the rate.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Sparse:
     holds: Callable[..., Any]
     block: int = 128
     without_text: tuple[str, ...] = ("magnitude",)
+    fixed: bool = False
 
 
 def late(path: str, **fixed: int) -> Callable[..., Any]:
@@ -70,6 +72,7 @@ def n_of_m(n: int, m: int) -> Sparse:
         mask=late("zoo.pruning.zeros:mask_pattern", n=n, m=m),
         holds=late("zoo.pruning.zeros:is_n_of_m", n=n, m=m),
         block=m,
+        fixed=True,
     )
 
 

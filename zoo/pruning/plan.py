@@ -43,10 +43,10 @@ class Plan:
 
     @property
     def rate_requested(self) -> float | None:
-        """The rate as a log names it: the recipe's, or what the layers that it names come to; None without one."""
-        if self.spec.rate is None and takes_rate(self.spec.method):
-            return 1 - parameters(self.target) / self.n0
-        return self.spec.rate
+        """The rate as a log names it: the recipe's, or what follows from what it names; None without one."""
+        if self.spec.rate is not None or not takes_rate(self.spec.method):
+            return self.spec.rate
+        return self.rate if self.target == self.shape else 1 - parameters(self.target) / self.n0
 
     @property
     def rate_nonembedding(self) -> float:

@@ -61,6 +61,12 @@ def prune(
     return Pruned(model, plan, removed, calibration_sha256(batches) if spec.needs_calibration else None)
 
 
+def take_ready(model: PreTrainedModel, plan: Plan, removed: dict[str, Any]) -> Pruned:
+    """A model that was pruned elsewhere, counted as `prune` counts; `removed` is what ready.py found."""
+    _check_counts(model, plan)
+    return Pruned(model, plan, removed, None)
+
+
 def _check_counts(model: PreTrainedModel, plan: Plan) -> None:
     """Counts on the real tensors must equal the plan's, with and without embeddings."""
     total, inner = count(model)

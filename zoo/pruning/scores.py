@@ -68,12 +68,12 @@ def scores(
     if path.is_file():
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    found = collect(model, batches, device)
+    measured = collect(model, batches, device)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.partial")
-    save_file(found, unfinished, metadata={"key": key})
+    save_file(measured, unfinished, metadata={"key": key})
     unfinished.replace(path)
-    return found
+    return measured
 
 
 @torch.no_grad()

@@ -69,8 +69,8 @@ def why_not() -> str | None:
     """Why nothing can be measured on this machine; None where it can."""
     if not torch.cuda.is_available():
         return "PyTorch sees no CUDA GPU here, and 2:4 kernels exist for GPUs only"
-    if (found := torch.cuda.get_device_capability()) < CAPABILITY:
-        has, needs = (".".join(map(str, version)) for version in (found, CAPABILITY))
+    if (capability := torch.cuda.get_device_capability()) < CAPABILITY:
+        has, needs = (".".join(map(str, version)) for version in (capability, CAPABILITY))
         return f"{torch.cuda.get_device_name()} has compute capability {has}, and 2:4 kernels need {needs}"
     return None
 

@@ -5,13 +5,15 @@ is plan.py; a spec only refuses what no model could. A method a+b does a first, 
 the model; its importance is written in the same way.
 """
 
+import re
 from dataclasses import dataclass
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.logs.methods import CONTROL, takes_rate
-from zoo.pruning.methods import Sparse, Structured, importances, parts
+from leaderboard.logs.methods import CONTROL, is_known, takes_rate
+from zoo.pruning.methods import METHODS, Sparse, Structured, importances, parts
 
 AXES = ("hidden", "ffn", "heads")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,95}")
 GIVEN = "given"  # the importance of layers that the recipe names
 
 
@@ -20,7 +22,8 @@ class PruneSpec:
     """How to prune one model.
 
     `rate` is None for 2:4, which always zeroes half of its matrices, and for none; for a+2:4 it is that of a alone.
-    `layers` is for depth, in place of a rate: exactly these go, counted from 0.
+    `layers` is for depth, in place of a rate: exactly these go, counted from 0. `from_` takes a model that was pruned
+    elsewhere, a folder beside the recipe or a Hub id at `revision`, as it is: `method` and `importance` say how.
     `contiguous` is for depth: the layers that go form one block. `axes` is for width: what may get narrower.
     `seed` chooses the calibration text; the scores themselves draw nothing at random.
     """
@@ -29,12 +32,19 @@ class PruneSpec:
     rate: float | None = None  # share of all parameters removed, 0 < rate < 1
     importance: str | None = None  # None: the method's default
     layers: tuple[int, ...] | None = None
+    from_: str | None = None
+    revision: str | None = None
     contiguous: bool = False
     axes: tuple[str, ...] = AXES
     calibration_tokens: int = 16_384
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.from_ is not None:
+            _check_ready(self)
+            return
+        if self.revision is not None:
+            raise P2Error("prune.revision: is that of a model named by prune.from; remove it.")
         _check_method(self.method)
         _check_layers(self)
         _check_rate(self.method, self.rate, named=self.layers is not None)
@@ -63,6 +73,8 @@ class PruneSpec:
     def logged(self) -> str:
         """The criterion as a log names it, with what else decides what goes, so that another choice is another run."""
         few = [axis for axis in AXES if axis in self.axes] if set(self.axes) != set(AXES) else []
+        if self.from_ is not None:
+            return self.criterion
         structured, *sparse = self.criterion.split("+")
         names = ["contiguous"] if self.contiguous else [*few, *map(str, sorted(self.layers or ()))]
         return "+".join(["-".join([structured, *names]), *sparse])
@@ -90,11 +102,15 @@ class PruneSpec:
     @property
     def needs_scores(self) -> bool:
         """Whether the structured part needs scores of the text."""
+        if self.from_ is not None:
+            return False
         return self.structured is not None and self.structured_criterion not in (GIVEN, *self.structured.without_text)
 
     @property
     def needs_calibration(self) -> bool:
         """Whether something needs a forward pass over text; magnitude looks at weights only."""
+        if self.from_ is not None:
+            return False
         return self.needs_scores or (self.sparse is not None and self.sparse_criterion not in self.sparse.without_text)
 
 
@@ -103,6 +119,35 @@ def _check_method(method: object) -> None:
         raise P2Error("prune.method: got the number 124, which is how YAML reads an unquoted 2:4; quote it: '2:4'.")
     if method not in tuple(importances()):
         raise unknown_name("pruning method", method, importances(), "prune.method")
+
+
+def _check_ready(spec: PruneSpec) -> None:
+    """What a recipe may say of a model that was pruned elsewhere."""
+    if spec.method == CONTROL or not isinstance(spec.method, str) or not is_known(spec.method):
+        names = ", ".join(METHODS)
+        raise P2Error(
+            f"prune.method: got {spec.method!r}; prune.from takes a pruned model, so name how it was pruned: {names}, "
+            "or two joined by +."
+        )
+    for name, value, usual in (
+        ("rate", spec.rate, None),
+        ("layers", spec.layers, None),
+        ("contiguous", spec.contiguous, False),
+        ("axes", spec.axes, AXES),
+    ):
+        if value != usual:
+            raise P2Error(f"prune.{name}: what went is found in the model that prune.from names; remove it.")
+    if spec.importance is None or not _NAME.fullmatch(spec.importance):
+        raise P2Error(
+            f"prune.importance: got {spec.importance!r}; name what chose what went from the model that prune.from "
+            "names, e.g. block-influence: up to 96 letters, digits and . _ + -."
+        )
+    if str(spec.from_).endswith((".yaml", ".yml")):
+        raise P2Error(
+            f"prune.from: got {spec.from_!r}, allowed is a model: a folder with config and weights, or a Hub id."
+        )
+    if spec.revision is not None and spec.from_ is not None and spec.from_.startswith((".", "/")):
+        raise P2Error("prune.revision: a folder has none; remove it, or name a model on the Hub.")
 
 
 def _check_layers(spec: PruneSpec) -> None:

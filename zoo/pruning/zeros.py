@@ -69,8 +69,8 @@ def check_zeros(model: PreTrainedModel, sparse: Sparse = TWO_OF_FOUR, zeros: int
     """Raise RunFailed unless the attention and MLP matrices of `model` hold the pattern, and so many zeros."""
     weights = {f"{layer}.{name}": linear.weight for layer, name, linear in sparse_linears(model)}
     require_zeros(weights, sparse)
-    if (found := count_zeros(weights.values())) < zeros:
-        raise RunFailed(f"{sparse.name}: {found:,} weights are zero, planned were {zeros:,}.")
+    if (there := count_zeros(weights.values())) < zeros:
+        raise RunFailed(f"{sparse.name}: {there:,} weights are zero, planned were {zeros:,}.")
 
 
 def count_zeros(weights: Iterable[Tensor]) -> int:

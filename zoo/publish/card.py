@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardDat
 from jinja2 import Environment, StrictUndefined, Template
 
 from leaderboard.errors import P2Error
+from leaderboard.logs.hub_errors import link
 from leaderboard.logs.methods import METHODS, parts_of
 from zoo.publish.benchmarks import measured
 from zoo.publish.licences import Licence
@@ -92,6 +93,7 @@ def render(run: FinishedRun, repo: str, licence: Licence, claimed: Numbers, pull
         sources=run.state.get("loss_by_source") or {},
         sources_before=run.state.get("l0_by_source") or {},
         scores=_scores(run, claimed),
+        link=link,
         software=json.loads(run.columns["software"] or "{}"),
         peak_memory=run.state.get("peak_memory_bytes"),
     )

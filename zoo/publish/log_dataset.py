@@ -11,8 +11,8 @@ import yaml
 
 from leaderboard.logs.check import log_files
 from leaderboard.logs.contract import COLUMNS, SCHEMA_VERSION
+from leaderboard.logs.hub_errors import Patience
 from leaderboard.logs.load import SEED
-from zoo.publish.client import Patience
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

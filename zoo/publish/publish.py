@@ -5,6 +5,7 @@ step looks at what the Hub has and does only what is missing, so a publication t
 it again. The log names the commit with the weights; a second commit links the card to the pull request.
 """
 
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,9 +21,9 @@ from huggingface_hub.utils._validators import validate_repo_id
 from leaderboard.errors import P2Error
 from leaderboard.logs import submit
 from leaderboard.logs.contract import CLM, write_log
+from leaderboard.logs.hub_errors import Patience
 from leaderboard.logs.submit import Pull
 from zoo.publish.card import KEY, Numbers, eval_results, numbers, render
-from zoo.publish.client import Patience
 from zoo.publish.diff import Content, as_bytes, git_sha, hashes, missing, size_of
 from zoo.publish.licences import Licence, check_name, licence_of, travelling
 from zoo.run.finished import FinishedRun, read_run, refuse_tokens
@@ -157,7 +158,8 @@ def default_name(run: FinishedRun, licence: Licence) -> str:
     name = f"{base}-{method}-{run.columns['rate'] if asked is None else asked:.2f}"
     train, noise = run.recipe.train, run.recipe.data.train.noise
     name += f"-noise-{noise:g}" if noise else ""
-    name += f"-{train.objective}" if train.objective != CLM else ""
+    aim = re.sub(r"[^A-Za-z0-9.]+", "-", train.objective_words).strip("-")
+    name += f"-{aim}" if aim != CLM else ""
     name += f"-seed{train.seed}" if train.seed else ""
     return name if name.startswith(licence.prefix) else f"{licence.prefix}-{name}"
 

@@ -15,11 +15,11 @@ import yaml
 from huggingface_hub import HfApi
 
 from leaderboard.errors import P2Error
+from leaderboard.logs.hub_errors import Patience
 from zoo.inputs import base_model
 from zoo.progress import quiet, stage
 from zoo.pruning.methods import parts
 from zoo.publish.card import Numbers, numbers_of
-from zoo.publish.client import Patience
 from zoo.recipe.catalog import recipes_folder
 from zoo.recipe.files import parse_recipe
 from zoo.recipe.spec import Recipe

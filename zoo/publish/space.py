@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 
 import leaderboard
 from leaderboard.errors import P2Error
-from zoo.publish.client import Patience
+from leaderboard.logs.hub_errors import Patience, link
 from zoo.publish.diff import Content, hashes, missing, size_of
 
 FOLDERS = ("space", "leaderboard")
@@ -158,7 +158,7 @@ def readme(space: str, logs: str) -> str:
     head = yaml.safe_dump(front_matter(logs), sort_keys=False, allow_unicode=True)
     return (
         f"---\n{head}---\n\n# p2zoo\n\nHow many post-training tokens does a pruned LLM need? The laws, the curves and "
-        f"the budgets of the run logs in [{logs}](https://huggingface.co/datasets/{logs}). "
+        f"the budgets of the run logs in [{logs}]({link(f'datasets/{logs}')}). "
         "For programs: space/README.md.\n"
     )
 

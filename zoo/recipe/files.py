@@ -17,8 +17,11 @@ from zoo.recipe.spec import Recipe, as_data
 from zoo.recipe.strict import build, kind_of
 
 Data = dict[str, Any]
-_WAYS = ("rate", "layers")  # of saying what pruning takes: one named later stands in place of one named before
-_PATHS = (("model", "name"), ("model", "scratch", "tokenizer"), ("data", "train", "file"), ("data", "heldout", "file"))
+_WAYS = ("rate", "layers", "from")  # of saying what pruning takes: one named later stands in place of one named before
+_PATHS = (
+    ("model", "name"), ("model", "scratch", "tokenizer"), ("prune", "from"), ("data", "train", "file"),
+    ("data", "heldout", "file"), ("train", "distill", "logits"),
+)  # fmt: skip
 
 
 def load_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = (), corpus: Path | None = None) -> Recipe:

@@ -15,4 +15,9 @@ def log_then_linear(steps: int, log_points: int, linear_points: int, linear_from
     return sorted({round(step) for step in (*early, *late)})
 
 
+def log_spaced(first: int, last: int, points: int) -> list[int]:
+    """At most so many step numbers from `first` to `last`, each by about the same factor after the one before."""
+    return sorted({round(step) for step in np.geomspace(first, last, points)})
+
+
 GRIDS = {"log-then-linear": log_then_linear}

@@ -5,6 +5,7 @@ recipe costs is dry_run.py. Everything that a recipe alone can get wrong is refu
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from leaderboard.errors import P2Error, unknown_name
-from leaderboard.logs.contract import CLM, OBJECTIVES, PACKINGS, WRAPPED, canonical_json
+from leaderboard.logs.contract import CLM, DISTILL, OBJECTIVES, PACKINGS, WRAPPED, canonical_json
 from leaderboard.logs.methods import CONTROL
 from leaderboard.logs.rules import HUB_NAME
 from leaderboard.shapes import ARCHITECTURES
@@ -28,6 +29,7 @@ SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
     "cosine-to-10%": ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
     "linear": ("linear", {}),
 }
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 PRETRAIN = "pretrain"  # what the log says of a model trained from random weights
 OPTIMIZERS = ("adamw", "adamw-8bit")
 PRECISIONS = ("fp32", "fp32-master-bf16-autocast", "bf16-master")
@@ -80,6 +82,8 @@ class ModelSpec:
                 f"model.base_tokens: got {self.base_tokens}, allowed is 1 or more, of a model that was trained before; "
                 "leave it out where it is not known."
             )
+        if not self.local:
+            _check_hub_id("model.name", self.name, "./folder")
         if self.local and self.revision is not None:
             raise P2Error("model.revision: a folder has none; remove it, or name a model on the Hub.")
 
@@ -104,7 +108,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSpec:
-    """Documents: a file beside the recipe (text, jsonl, parquet) or a data set on the Hub, one slice of it."""
+    """Documents: files beside the recipe (one, a folder or a pattern) or a data set on the Hub, one slice of them."""
 
     file: str | None = None
     dataset: str | None = None
@@ -121,6 +125,8 @@ class TextSpec:
             raise P2Error("data: give exactly one of `file` and `dataset` for each of train and heldout.")
         if self.file is not None and (self.subset or self.revision or self.split != "train"):
             raise P2Error("data: subset, split and revision are for a `dataset`; a `file` has none of them.")
+        if self.dataset is not None:
+            _check_hub_id("data: dataset", self.dataset, "`file: ./folder`")
         if self.skip < 0 or (self.take is not None and self.take < 1):
             raise P2Error(f"data: skip must be 0 or more and take 1 or more, got {self.skip} and {self.take}.")
         if self.noise is not None and not 0 < self.noise <= 1:
@@ -169,6 +175,69 @@ class DataSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistillSpec:
+    """How a distillation weighs its teacher: weight x T^2 x KL(teacher || model) + (1 - weight) x next-token loss.
+
+    T is the temperature of both distributions; T^2 keeps the slope of the first part in the size of the second's.
+    """
+
+    weight: float = 1.0
+    temperature: float = 1.0
+    top_k: int | None = None  # of the teacher's probabilities a token, kept on disk; None: all, teacher in memory
+    logits: str | None = None  # folder to keep them in, written with a leading `./` or `../`; None: p2zoo's cache
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise P2Error(f"train.distill.weight: got {self.weight}, allowed is a share of the loss, 0 to 1.")
+        if not 0 < self.temperature < math.inf:
+            raise P2Error(f"train.distill.temperature: got {self.temperature}, allowed is a number above 0, e.g. 2.0.")
+        if self.top_k is not None and self.top_k < 1:
+            raise P2Error(
+                f"train.distill.top_k: got {self.top_k}, allowed is 1 or more, or null for the whole teacher."
+            )
+        if self.logits is not None and self.top_k is None:
+            raise P2Error("train.distill.logits: only the likeliest tokens are kept on disk; set top_k, e.g. 64.")
+
+    @property
+    def words(self) -> str:
+        """What tells it from a plain distillation, e.g. `(w=0.5,T=2,k=64)`; empty where nothing does."""
+        parts = {"w": self.weight != 1, "T": self.temperature != 1, "k": self.top_k is not None}
+        values = {"w": f"{self.weight:g}", "T": f"{self.temperature:g}", "k": str(self.top_k)}
+        told = ",".join(f"{name}={values[name]}" for name, differs in parts.items() if differs)
+        return f"({told})" if told else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSpec:
+    """Low-rank adapters in place of all weights: W + alpha / rank x B A, B and A of that rank; merged at the end."""
+
+    rank: int
+    alpha: float | None = None  # None: twice the rank
+    targets: tuple[str, ...] = ()  # linear maps of a layer by their names, e.g. [q_proj, v_proj]; (): all of them
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise P2Error(f"train.lora.rank: got {self.rank}, allowed is 1 or more, e.g. 16.")
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
+            raise P2Error(
+                f"train.lora.alpha: got {self.alpha}, allowed is a number above 0, or null for twice the rank."
+            )
+        if len(set(self.targets)) < len(self.targets):
+            raise P2Error(f"train.lora.targets: names one twice: {', '.join(self.targets)}.")
+
+    @property
+    def scaled(self) -> float:
+        """Alpha, as it is."""
+        return 2.0 * self.rank if self.alpha is None else self.alpha
+
+    @property
+    def words(self) -> str:
+        """How an objective names it, e.g. `+lora(r=16)`."""
+        parts = [f"r={self.rank}"] + ([f"alpha={self.alpha:g}"] if self.alpha is not None else [])
+        return f"+lora({','.join([*parts, *sorted(self.targets)])})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSpec:
     """Continued pre-training on fresh tokens; every budget is in tokens."""
 
@@ -179,6 +248,8 @@ class TrainSpec:
     checkpoint_tokens: int  # between two checkpoints
     micro_batch: int | None = None  # sequences in one forward pass, at most; None: found out
     objective: str = CLM
+    distill: DistillSpec | None = None  # of the objective distill; None: the plain divergence, teacher in memory
+    lora: LoraSpec | None = None  # what is trained in place of all weights
     schedule: str = "constant"
     warmup_tokens: int = 0
     packing: str = WRAPPED
@@ -191,6 +262,10 @@ class TrainSpec:
         _check_packing(self.packing)
         _check_precision(self.precision)
         _one_of("objective", self.objective, OBJECTIVES)
+        if self.distill is not None and self.objective != DISTILL:
+            raise P2Error(
+                f"train.distill: is of the objective {DISTILL}, got {self.objective}; set train.objective: distill."
+            )
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.seq_len < 2:
@@ -206,6 +281,16 @@ class TrainSpec:
             raise P2Error(f"train.checkpoint_tokens: got {self.checkpoint_tokens}, allowed is 1 or more.")
         if self.seed < 0:
             raise P2Error(f"train.seed: got {self.seed}, allowed is 0 or more.")
+
+    @property
+    def objective_words(self) -> str:
+        """What the log calls the objective, settings and all: losses under unlike ones share no fit."""
+        return self.objective + (self.distill.words if self.distill else "") + (self.lora.words if self.lora else "")
+
+    @property
+    def teacher_in_memory(self) -> bool:
+        """Whether the model before pruning stays beside the one that is trained."""
+        return self.objective == DISTILL and (self.distill is None or self.distill.top_k is None)
 
     @property
     def steps(self) -> int:
@@ -269,13 +354,20 @@ class Recipe:
                 raise P2Error(
                     f"{key}: got {value!r}, allowed are up to 96 of a-z, 0-9 and . _ - after a letter or digit."
                 )
+        if self.model.scratch is not None and self.train.lora is not None:
+            raise P2Error("train.lora: a model trained from scratch has nothing to adapt; remove it.")
         if self.model.scratch is not None and (self.prune.method != CONTROL or self.train.objective != CLM):
             raise P2Error("prune.method: a model trained from scratch is not pruned and has no teacher: none and clm.")
 
     @property
+    def ready(self) -> ModelSpec | None:
+        """The ready pruned model that is taken as it is, where there is one."""
+        return None if self.prune.from_ is None else ModelSpec(name=self.prune.from_, revision=self.prune.revision)
+
+    @property
     def objective(self) -> str:
         """What the log calls it; losses under different objectives share no fit."""
-        return PRETRAIN if self.model.scratch is not None else self.train.objective
+        return PRETRAIN if self.model.scratch is not None else self.train.objective_words
 
     def path(self, written: str) -> Path:
         """A path of the recipe as one of this machine."""
@@ -287,8 +379,12 @@ class Recipe:
         data = as_data(self)
         data.pop("hardware", None)
         data["model"]["name"] = self.model.label
+        if (ready := self.ready) is not None:
+            data["prune"]["from"] = ready.label
         if self.model.scratch is not None and self.model.scratch.tokenizer is not None:
             data["model"]["scratch"]["tokenizer"] = PurePosixPath(self.model.scratch.tokenizer).name
+        if self.train.distill is not None:
+            data["train"]["distill"].pop("logits", None)  # where they are kept changes no result
         for part in data["data"].values():
             if "file" in part:
                 part["file"] = PurePosixPath(part["file"]).name
@@ -298,6 +394,19 @@ class Recipe:
 def as_data(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain mappings, in reading order, ready for YAML."""
     return {key: value for key, value in plain(recipe).items() if key != "folder"}
+
+
+def _check_hub_id(where: str, name: str, local: str) -> None:
+    """Refuse what cannot be the name of a repository, and say what it looks like."""
+    if _HUB_ID.fullmatch(name):
+        return
+    if "://" in name or name.startswith("hf.co/"):
+        advice = "the last two parts of the address, without it"
+    elif name.startswith((".", "/", "~")):
+        advice = f"owner/name; what lies on this machine is {local}"
+    else:
+        advice = "owner/name with one slash; what stands deeper in a data set is its `subset` or `split`"
+    raise P2Error(f"{where}: {name!r} is no Hub id; write {advice}.")
 
 
 def _one_of(name: str, value: str, known: Collection[str]) -> None:
@@ -310,8 +419,8 @@ def _check_batch(batch_tokens: int, seq_len: int, micro_batch: int | None) -> No
         raise P2Error(f"train.micro_batch: got {micro_batch}, allowed is 1 or more, or null to have it found out.")
     unit = seq_len * (micro_batch or 1)
     if batch_tokens < 1 or batch_tokens % unit:
-        told = f"seq_len x micro_batch = {seq_len} x {micro_batch}" if micro_batch else "seq_len"
-        raise P2Error(f"train.batch_tokens: got {batch_tokens:,}, allowed is a multiple of {told} = {unit:,}.")
+        unit_words = f"seq_len x micro_batch = {seq_len} x {micro_batch}" if micro_batch else "seq_len"
+        raise P2Error(f"train.batch_tokens: got {batch_tokens:,}, allowed is a multiple of {unit_words} = {unit:,}.")
 
 
 def _check_packing(packing: str) -> None:

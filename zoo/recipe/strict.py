@@ -22,14 +22,20 @@ def build(cls: type[T], data: object, where: str = "") -> T:
     if not isinstance(data, Mapping):
         raise P2Error(f"{where or 'recipe'}: got {_shown(data)}, allowed is a mapping of keys to values.")
     hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    fields = {_key(field.name): field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
             raise unknown_name("key", key, fields, _join(where, str(key)))
     for name, field in fields.items():
         if name not in data and _required(field):
-            raise P2Error(f"{_join(where, name)}: missing; give {_described(hints[name])}.")
-    return cls(**{key: _value(hints[key], value, _join(where, key)) for key, value in data.items()})
+            raise P2Error(f"{_join(where, name)}: missing; give {_described(hints[field.name])}.")
+    names = {key: fields[key].name for key in data}
+    return cls(**{names[key]: _value(hints[names[key]], value, _join(where, key)) for key, value in data.items()})
+
+
+def _key(name: str) -> str:
+    """How a field is written: Python keeps some names for itself, `from_` is `from`."""
+    return name.rstrip("_")
 
 
 def kind_of(cls: Any, dotted: str) -> Any:
@@ -37,16 +43,16 @@ def kind_of(cls: Any, dotted: str) -> Any:
     for name in dotted.split("."):
         if not dataclasses.is_dataclass(cls):
             return None
-        hint = typing.get_type_hints(cls).get(name)
-        options = [option for option in typing.get_args(hint) or (hint,) if option is not type(None)]
-        cls = options[0] if options else None
+        hint = {_key(field): hint for field, hint in typing.get_type_hints(cls).items()}.get(name)
+        union = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        cls = next((option for option in union if option is not type(None)), None)
     return cls
 
 
 def plain(value: Any) -> Any:
     """A dataclass as plain mappings and lists; fields at None are left out."""
     if dataclasses.is_dataclass(value):
-        pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        pairs = ((_key(field.name), getattr(value, field.name)) for field in dataclasses.fields(value))
         return {name: plain(item) for name, item in pairs if item is not None}
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,10 @@ import pandas as pd
 
 from leaderboard.errors import P2Error, RunFailed
 from leaderboard.logs.check import check_files
-from leaderboard.logs.findings import ERROR, Finding, Report, printable
-from zoo.publish.client import Patience
+from leaderboard.logs.findings import CLEAN, ERROR, WRONG, Finding, Report, printable, verdict_of
+from leaderboard.logs.hub_errors import Patience
+from leaderboard.ranking.neighbours import unusual
+from leaderboard.ranking.unexpected import doubts, finding_of
 from zoo.review.effects import Effect, effects, outliers
 from zoo.review.pull_request import DELETED, Submission, fetch, findings_about, findings_of, moved
 
@@ -50,9 +52,14 @@ class Verdict:
     merged: str | None = None  # commit on main
 
     @property
+    def verdict(self) -> str:
+        """`clean`, which may be merged by itself; `unusual`, which waits for a person; `wrong`."""
+        return verdict_of((*self.findings, *(f for r in self.reports for f in r.findings)))
+
+    @property
     def ok(self) -> bool:
-        """Whether it may be merged: no error anywhere."""
-        return all(f.severity != ERROR for f in self.findings) and all(r.ok for r in self.reports)
+        """Whether a person may merge it: no error anywhere."""
+        return self.verdict != WRONG
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -60,8 +67,8 @@ class Verdict:
         files = [r.as_dict() | {"change": c.kind, "size": c.size} for r, c in zip(self.reports, s.changes, strict=True)]
         return {
             "dataset": s.dataset, "pr": s.num, "author": s.author, "head": s.head, "main": s.main, "ok": self.ok,
-            "merged": self.merged, "findings": [asdict(f) for f in self.findings], "files": files,
-            "effects": [asdict(e) for e in self.effects],
+            "verdict": self.verdict, "merged": self.merged, "findings": [asdict(f) for f in self.findings],
+            "files": files, "effects": [asdict(e) for e in self.effects],
         }  # fmt: skip
 
 
@@ -74,7 +81,7 @@ def check_pull_request(
     merge_if_clean: bool = False,
     load: Load | None = None,
 ) -> Verdict:
-    """Judge pull request `num`; with `comment` say so on its page, with `merge_if_clean` merge what has no error.
+    """Judge pull request `num`; with `comment` say so on its page, with `merge_if_clean` merge what is clean.
 
     `load` loads it as users will, by default in a process of its own.
     Raises P2Error where there is no such open pull request or the Hub refuses, RunFailed where it moved meanwhile.
@@ -87,7 +94,7 @@ def check_pull_request(
         from zoo.review.comment import put
 
         patience(f"commenting on {dataset} #{num}", lambda: put(api, verdict))
-    return merge(api, verdict) if merge_if_clean and verdict.ok else verdict
+    return merge(api, verdict) if merge_if_clean and verdict.verdict == CLEAN else verdict
 
 
 def judge(api: "HfApi", submission: Submission, load: Load | None = None) -> Verdict:
@@ -104,8 +111,23 @@ def judge(api: "HfApi", submission: Submission, load: Load | None = None) -> Ver
     if found := (load or load_in_a_process)(api, submission):
         return replace(verdict, findings=(*about, found))
     warned = outliers(before, after)
+    for run_id, finding in _beside(submission.author, after, reports):
+        warned[run_id] = (*warned.get(run_id, ()), finding)
     reports = [replace(r, findings=(*r.findings, *warned.get(_run_of(r.path), ()))) for r in reports]
     return Verdict(submission, about, tuple(reports), tuple(effects(before, after)))
+
+
+def _beside(author: str, after: pd.DataFrame, reports: Sequence[Report]) -> Iterator[tuple[str, Finding]]:
+    """What is unusual about the author's runs in the reports, beside all others as they would be."""
+    runs = {_run_of(r.path) for r in reports}
+    new = ((after["contributor"] == author) & after["run_id"].isin(runs)).to_numpy()
+    if not new.any():
+        return
+    for (_, _, run_id), finding in unusual(after.drop(columns="file"), new):
+        yield run_id, finding
+    for (contributor, run_id), doubt in doubts(after).items():
+        if contributor == author and run_id in runs:
+            yield run_id, finding_of(doubt)
 
 
 def _together(
@@ -125,7 +147,7 @@ def _together(
     heads = {row["file"]: row for row in checked.frame.drop_duplicates("file").to_dict("records")}
     found: dict[str, tuple[Finding, ...]] = {}
     for i, report in enumerate(checked.reports[len(ours) :], start=len(ours)):
-        claims = _claims(report.path, submission.author, heads[i]) if report.ok else ()
+        claims = _claims(report.path, submission.author, heads[i]) if report.ok and i in heads else ()
         found[report.path] = (*report.findings, *claims)
     out = [replace(r, findings=(*r.findings, *found.get(r.path, ()))) for r in reports]
     return before, checked.frame, out
@@ -226,5 +248,5 @@ def show(verdict: Verdict, as_json: bool) -> None:
             print(f"  {finding}")
     for effect in verdict.effects:
         print(f"  {printable(effect.what)}: {effect.unchanged or f'{effect.before} -> {effect.after}'}")
-    state = f"merged as {verdict.merged[:12]}" if verdict.merged else "clean" if verdict.ok else "refused"
+    state = f"merged as {verdict.merged[:12]}" if verdict.merged else "refused" if not verdict.ok else verdict.verdict
     print(f"{s.dataset} #{s.num} by {printable(s.author)}: {state}")

@@ -6,7 +6,7 @@ HTML begins inside one, and nothing in it can end one.
 
 from typing import TYPE_CHECKING
 
-from leaderboard.logs.findings import Finding
+from leaderboard.logs.findings import UNUSUAL, Finding
 from zoo.review.pull_request import ADDED, CHANGED
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def _sentence(verdict: "Verdict") -> str:
     at = f"at `{verdict.submission.head[:12]}`"
     if not verdict.ok:
         return f"**p2zoo check: refused** {at}. Push corrections to this pull request; this comment will follow."
+    if verdict.verdict == UNUSUAL:
+        return f"**p2zoo check: unusual** {at}. Nothing is wrong with it by itself; it waits for a maintainer to look."
     kinds = {c.kind for c in verdict.submission.changes}
     thanks = " Thank you: a maintainer can merge it." if kinds & {ADDED, CHANGED} else ""
     return f"**p2zoo check: clean** {at}.{thanks}"

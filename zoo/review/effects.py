@@ -14,7 +14,7 @@ import pandas as pd
 from leaderboard import LAWS, fit, rank, recommend_tokens, score_cells
 from leaderboard.errors import FitError, P2Error
 from leaderboard.logs.contract import curve_numbers, usable
-from leaderboard.logs.findings import WARNING, Finding
+from leaderboard.logs.findings import UNUSUAL, Finding
 from leaderboard.ranking.rank import NEW_MODEL
 from leaderboard.ranking.tracks import groups, split
 
@@ -76,8 +76,8 @@ def outliers(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, tuple[Findi
         for run, error in zip(runs, own, strict=True):
             if not error <= (most := max(FAR * fitted.rmse, LEAST)):
                 got, allowed = f"{error:.3f} nats off the law {law.name}", f"up to {most:.3f}"
-                fix = "A warning only: look at rate, l0 and the held-out text once more."
-                out[run] += (Finding("outlier", WARNING, "loss", got, allowed, fix),)
+                fix = "It waits for a person: look at rate, l0 and the held-out text once more."
+                out[run] += (Finding("outlier", UNUSUAL, "loss", got, allowed, fix),)
     return out
 
 

@@ -104,7 +104,10 @@ def portable(recipe: Recipe) -> Recipe:
         model = replace(model, scratch=replace(scratch, tokenizer=own))
     elif model.local:
         model = replace(model, name=f"./{model.label}")
-    return replace(recipe, model=model, data=replace(data, **texts), hardware=None)
+    ready, prune = recipe.ready, recipe.prune
+    if ready is not None and ready.local:
+        prune = replace(prune, from_=f"./{ready.label}")
+    return replace(recipe, model=model, prune=prune, data=replace(data, **texts), hardware=None)
 
 
 def weights_sha256(folder: Path) -> str:

@@ -49,7 +49,7 @@ class RunFolder:
         run = cls(path)
         run._look(identity, resume)
         if not run.finished:
-            run._lock()
+            run.lock()
             run._look(identity, resume=True)  # what another process wrote before the lock was ours
         if not run.state:
             run.update(status="running", **identity)
@@ -92,7 +92,7 @@ class RunFolder:
         else:
             refuse_other(path)
 
-    def _lock(self) -> None:
+    def lock(self) -> None:
         """Keep other processes out until `close`."""
         with disk(self.path):
             self.work.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from zoo.inputs.gather import Materials
 from zoo.preemption import Stop
 from zoo.progress import stage
 from zoo.pruning.plan import Plan
+from zoo.pruning.ready import Ready
 from zoo.recipe.spec import Recipe
 from zoo.run.folder import RunFolder
 
@@ -23,7 +24,11 @@ _PROBE_ROWS = 2  # blocks that a saved model and the loaded one must agree on
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A run under way in this process; `saved` hears of each complete checkpoint."""
+    """A run under way in this process; `saved` hears of each complete checkpoint.
+
+    `keep`: the last one stays when the run is finished, so that an extension goes on with its optimiser. A `pilot`
+    stops after that many tokens, with a checkpoint.
+    """
 
     recipe: Recipe
     estimate: Estimate
@@ -32,6 +37,8 @@ class Job:
     stop: Stop
     console: Console
     saved: Callable[[], None]
+    keep: bool = False
+    pilot: int | None = None
 
     def say(self, message: str) -> None:
         """Tell the person who watches."""
@@ -44,9 +51,11 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The base model with its files here, how it is pruned, and everything to read."""
+    """The base model with its files here, how it is pruned, and everything to read; `ready`: pruned elsewhere."""
 
     source: Source
+    ready: Source | None = None
+    examined: Ready | None = None
     plan: Plan
     tokenizer: Any
     materials: Materials

@@ -22,11 +22,12 @@ from zoo.estimate.memory import check_shared
 from zoo.preemption import heed_sigterm
 from zoo.progress import quiet
 from zoo.recipe.spec import Recipe
+from zoo.run.extension import extend
 from zoo.run.folder import RunFolder
 from zoo.run.inputs import check_memory, read_inputs
 from zoo.run.job import Job
 from zoo.run.pruned import load_pruned, prune_base
-from zoo.run.record import finish, save_final
+from zoo.run.record import finish, note_columns, save_final
 from zoo.run.trained import train_on
 
 
@@ -36,11 +37,15 @@ def run(
     resume: bool = False,
     console: Console | None = None,
     saved: Callable[[], None] = lambda: None,
+    keep: bool = False,
+    pilot: int | None = None,
 ) -> dict[str, Any]:
     """Run a recipe into folder `out` and return its run.json; `saved` hears of each complete checkpoint.
 
-    A finished run is returned as it is. Raises P2Error for what cannot be done as asked and RunFailed for
-    a step that failed; what was complete by then is kept for `resume`.
+    `keep` leaves the last checkpoint there. A `pilot` stops after that many tokens, unfinished. A finished run is
+    returned as it is, or extended, where `resume` is given and the recipe asks for more tokens (extension.py). Raises
+    P2Error for what cannot be done as asked and RunFailed for a step that failed; what was complete by then is kept
+    for `resume`.
     """
     console = console or Console()
     quiet()
@@ -51,10 +56,19 @@ def run(
         console = console if team.rank == 0 else Console(quiet=True)
         if team.rank == 0:
             fresh.prepare()  # imports for the gates while this process works
+        team.first(lambda: extend(out, recipe, resume))
         identity = {"name": recipe.name, "recipe_sha256": recipe.sha256}
         with RunFolder.of_team(out, identity, resume, team) as folder:
             job = Job(
-                recipe=recipe, estimate=planned, folder=folder, team=team, stop=stop, console=console, saved=saved
+                recipe=recipe,
+                estimate=planned,
+                folder=folder,
+                team=team,
+                stop=stop,
+                console=console,
+                saved=saved,
+                keep=keep,
+                pilot=pilot,
             )
             state = _stations(job)
         team.leave()
@@ -81,10 +95,14 @@ def _stations(job: Job) -> dict[str, Any]:
     inputs = folder.station("inputs", lambda: read_inputs(job))
     model = folder.station("l_pruned", lambda: prune_base(job, inputs), lambda: load_pruned(job))
     stop.kept = True
+    note_columns(job, inputs)
     model = train_on(job, inputs, model)
+    if model is None:
+        job.say(f"the pilot is over; without --pilot, --resume goes on to {job.recipe.train.planned_tokens:,} tokens")
+        return folder.state
 
     def record() -> dict[str, Any]:
         save_final(job, inputs, model)
-        return finish(folder, job.recipe, inputs.source, inputs.plan, inputs.materials, job.team.size)
+        return finish(job, inputs)
 
     return folder.station("run_id", record, lambda: folder.state)

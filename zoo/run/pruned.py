@@ -6,13 +6,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelCard
+
 from leaderboard.errors import P2Error
 from leaderboard.logs.methods import CONTROL
 from zoo.evaluation.heldout import heldout_loss, loss_by_source
+from zoo.evaluation.yardstick import Yardstick
 from zoo.files import new_folder
 from zoo.inputs import base_model
 from zoo.inputs.gather import Materials
-from zoo.pruning.prune import prune
+from zoo.pruning.prune import prune, take_ready
+from zoo.pruning.ready import FEW_ZEROS
+from zoo.pruning.zeros import count_zeros, sparse_linears
+from zoo.run.folder import read_state
 from zoo.run.gate import gate
 from zoo.run.job import Inputs, Job
 
@@ -29,10 +35,20 @@ def prune_base(job: Job, inputs: Inputs) -> Any:
         l0 = heldout_loss(model, heldout)
         _check_l0(job, inputs, l0)
         l0_by_source = by_source(model, inputs.materials)
+        yardstick = Yardstick.of(inputs.tokenizer)
+        yardstick_l0 = yardstick.loss(model)
+    _tell_of_base(job, inputs, model)
     job.say(f"before {'pruning  ' if pruning else 'training '} held-out {l0:.4f}")
-    with job.stage("pruning" if pruning else "checking its parameters"):
+    words = "loading the pruned model" if inputs.ready else "pruning" if pruning else "checking its parameters"
+    with job.stage(words):
         key = f"{source.label}@{source.revision}"
-        pruned = prune(model, inputs.plan, inputs.materials.calibration, cache_folder(), key)
+        if inputs.ready is None:
+            pruned = prune(model, inputs.plan, inputs.materials.calibration, cache_folder(), key)
+        else:
+            del model
+            assert inputs.ready.folder is not None and inputs.examined is not None  # noqa: PT018
+            model = base_model.load_model(inputs.ready.folder, recipe.train.precision)
+            pruned = take_ready(model, inputs.plan, inputs.examined.removed)
     if raised := pruned.removed.get("damping"):
         job.say(f"sparsegpt: {len(raised)} matrices took more damping than usual: `removed` in run.json names them")
     with job.stage("saving it, loading it back in a fresh process and measuring its loss"):
@@ -46,6 +62,9 @@ def prune_base(job: Job, inputs: Inputs) -> Any:
         l0=l0,
         l0_by_source=l0_by_source,
         l_pruned=l_pruned,
+        tokenizer_sha256=yardstick.tokenizer_sha256,
+        yardstick_l0=yardstick_l0,
+        yardstick_l_pruned=yardstick.loss(pruned.model),
         removed=pruned.removed,
         calibration_sha256=pruned.calibration_sha256,
         gate_pruned=asdict(report),
@@ -68,6 +87,45 @@ def _check_l0(job: Job, inputs: Inputs, l0: float) -> None:
         doubt = f"l0 {l0:.3f} is near that of a guess, ln(vocabulary) = {guess:.3f}: is {label} trained, on such text?"
         job.folder.update(notes=[*job.folder.state.get("notes", []), doubt])
         job.say(f"doubtful: {doubt}")
+
+
+def _tell_of_base(job: Job, inputs: Inputs, model: Any) -> None:
+    """What was done to the base before: the run that pruned it, and zeros that this method would fill."""
+    assert inputs.source.folder is not None
+    if (origin := origin_of(inputs.source.folder)) is not None:
+        job.folder.update(origin=origin)
+        job.say(f"staged: the base was made by run {origin['run_id']} from {origin['base_model']} ({origin['method']})")
+    weights = [linear.weight for _, _, linear in sparse_linears(model)]
+    share = count_zeros(weights) / sum(weight.numel() for weight in weights)
+    if share > FEW_ZEROS and job.recipe.prune.sparse is None:
+        note = (
+            f"{share:.1%} of the base's attention and MLP matrices are zero, and training fills them: "
+            f"{job.recipe.prune.method} keeps no mask. A ready sparse model is taken by prune.from, with its zeros."
+        )
+        job.folder.update(notes=[*job.folder.state.get("notes", []), note])
+        job.say(note)
+
+
+def origin_of(folder: Path) -> dict[str, Any] | None:
+    """The run that pruned the model in `folder`, by its run.json, or by the card of a model that was pulled."""
+    if folder.name == "model" and (folder.parent / "run.json").is_file():
+        state = read_state(folder.parent)
+        about = {**state, "base_model": state.get("base_model") or state.get("name")}
+    else:
+        about = _card(folder / "README.md")
+    known = {name: about.get(name) for name in ("run_id", "base_model", "method", "rate")}
+    pruned = known["run_id"] and known["rate"]
+    return known if pruned else None
+
+
+def _card(path: Path) -> dict[str, Any]:
+    """What the card of a model published by p2zoo says of its run; empty for any other."""
+    try:
+        card = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict()
+    except (OSError, ValueError):
+        return {}
+    about = card.get("p2zoo")
+    return {**about, "base_model": card.get("base_model")} if isinstance(about, dict) else {}
 
 
 def load_pruned(job: Job) -> Any:

@@ -1,40 +1,73 @@
 """The third station: post-train, measure on the token grid, keep checkpoints, go on from the last one."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 from leaderboard.errors import P2Error
-from leaderboard.logs.contract import DISTILL
 from zoo.distributed import Team
 from zoo.estimate.dry_run import grid_steps
+from zoo.estimate.flops import forward_flops
+from zoo.estimate.pilot import pilot_steps
 from zoo.evaluation.heldout import heldout_loss
+from zoo.evaluation.yardstick import Yardstick, landmarks
 from zoo.inputs import base_model
+from zoo.inputs.teacher import facts
 from zoo.preemption import preempted
 from zoo.progress import TrainingBar
+from zoo.run.extension import KEPT, SAME_LOSS, Extension, extension_of, kept_marker
 from zoo.run.folder import RunFolder
 from zoo.run.job import Inputs, Job
-from zoo.run.pruned import load_pruned
-from zoo.training.callback import Curve, last_complete
+from zoo.run.pruned import cache_folder, load_pruned
+from zoo.training.callback import FRESH, Curve, last_complete
 from zoo.training.execution import Execution
+from zoo.training.lora import adapted, merged, trainable
 from zoo.training.masks import MaskKeeper
+from zoo.training.rebuild import Rebuild
+from zoo.training.teacher import Kept, keep
 from zoo.training.trainer import Training, post_train, tokens_after
 
 
 def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
-    """The model post-trained, from the last complete checkpoint if there is one. Raises Preempted when stopped."""
+    """The model post-trained, from the last complete checkpoint if there is one; None where a pilot ends before.
+
+    Raises Preempted when stopped.
+    """
     folder, spec, team = job.folder, job.recipe.train, job.team
+    extension = extension_of(folder.state)
+    if extension is not None and spec.lora is not None:
+        raise P2Error(f"{folder.path}: a LoRA run cannot be extended, its adapters are merged; choose another --out.")
+    if extension is not None:
+        spec = replace(spec, warmup_tokens=0)  # it is over
     checkpoints = folder.work / "checkpoints"
     at, start = team.first(lambda: last_complete(checkpoints)) or last_complete(checkpoints)
-    if at is None:
-        folder.keep_rows(-1)
-        folder.append({"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0})
-    else:
+    others: list[TrainerCallback] = []
+    if at is not None:
         _check_same_launch(folder, start, team)
         folder.keep_rows(start["tokens"])
         job.say(f"resuming after {start['tokens']:,} tokens")
-    tokens = tokens_after(inputs.materials.train, spec)
+    elif extension is not None:
+        at, start, others = _go_on(job, inputs, extension, model)
+    else:
+        folder.keep_rows(-1)
+        folder.append(
+            {"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0}
+            | {"yardstick_loss": folder.state.get("yardstick_l_pruned")}
+        )
+    if job.pilot is not None and start["tokens"] >= job.pilot:
+        return None
+    if spec.lora is not None:
+        model = adapted(model, spec.lora, spec.seed, job.recipe.prune.sparse)
+        folder.update(trainable_params=trainable(model))
+        job.say(f"LoRA: {folder.state['trainable_params']:,} parameters are trained")
+    tokens = tokens_after(inputs.materials.train, spec) + (extension.tokens if extension else 0)
+    steps_before = extension.steps if extension else 0
+    steps = steps_before + len(tokens) - 1
+    grid = [step - steps_before for step in _grid(job, steps) if step > steps_before]
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with TrainingBar(job.console, int(tokens[-1]), start["tokens"]) as bar:
@@ -45,18 +78,21 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
 
         curve = Curve(
             tokens=tokens,
-            grid=grid_steps(job.recipe, len(tokens) - 1),
+            grid=grid,
             checkpoint_tokens=spec.checkpoint_tokens,
             measure=lambda: heldout_loss(model, inputs.materials.heldout, team),
             write=write,
             tick=bar.tick,
             masks=_masks(job, model),
             start=start,
+            beside=_yardstick(job, inputs, model, landmarks(grid, tokens)),
             saved=job.saved,
             stop=lambda: job.stop.asked,
+            until=job.pilot,
             team=team,
         )
         known = folder.state.get("execution")
+        kept = _kept(job, inputs)
         with job.stop.training():
             training = Training(
                 model,
@@ -67,14 +103,55 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
                 execution=None if known is None else Execution(**known),
                 note=lambda execution, why: _note(job, execution, why),
                 team=team,
-                teacher=_teacher(job, inputs),
+                teacher=_teacher(job, inputs) if spec.teacher_in_memory else None,
+                kept=kept,
             )
-            post_train(training, [curve], at)
+            post_train(training, [curve, *others], at)
+    if curve.stopped and curve.reached:
+        folder.update(train_s=curve.train_s, train_tokens=curve.saved)
+        return None
     if curve.stopped:
         raise preempted(f"after {curve.saved:,} tokens, which are saved")
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), peak_memory_bytes=peak)
+    folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), train_steps=steps, peak_memory_bytes=peak)
+    if spec.lora is not None:
+        return merged(model)
     return _whole(job, model) if team.launched else model
+
+
+def _grid(job: Job, steps: int) -> list[int]:
+    """Steps to measure after; a pilot measures some more, so that there is something to forecast from."""
+    more = [] if job.pilot is None else pilot_steps(job.recipe, job.pilot)
+    return sorted({*grid_steps(job.recipe, steps), *more})
+
+
+def _go_on(
+    job: Job, inputs: Inputs, extension: Extension, model: Any
+) -> tuple[Path | None, Mapping[str, Any], list[TrainerCallback]]:
+    """Where an extension starts: the kept checkpoint, if any, its marker, and what else it takes."""
+    folder, before = job.folder, inputs.materials.before
+    folder.keep_rows(extension.tokens)
+    start = {**FRESH, "tokens": extension.tokens, "train_s": folder.state["train_s"]}
+    job.say(extension.words)
+    if extension.optimizer == "kept":
+        _check_same_launch(folder, kept_marker(folder.path) or FRESH, job.team)
+        return folder.path / KEPT, start, []
+    loss = heldout_loss(model, inputs.materials.heldout)
+    if not abs(loss - extension.loss_saved) <= SAME_LOSS:
+        raise P2Error(
+            f"{folder.path}/model: has a held-out loss of {loss:.4f}, the run that is to go on ended with "
+            f"{extension.loss_saved:.4f}; put its weights back, or choose another --out and train anew."
+        )
+    if abs(loss - extension.loss) > SAME_LOSS:
+        job.say(f"model/ is saved in {folder.state.get('dtype')}: it goes on from {loss:.4f}, not {extension.loss:.4f}")
+    assert before is not None
+    return None, start, [Rebuild(before)]
+
+
+def _yardstick(job: Job, inputs: Inputs, model: Any, steps: set[int]) -> Callable[[int], dict[str, Any]]:
+    """What the yardstick adds to the row of a step."""
+    yardstick = Yardstick.of(inputs.tokenizer)
+    return lambda step: {"yardstick_loss": yardstick.loss(model, job.team) if step in steps else None}
 
 
 def _whole(job: Job, model: Any) -> Any:
@@ -89,10 +166,24 @@ def _whole(job: Job, model: Any) -> Any:
 
 def _teacher(job: Job, inputs: Inputs) -> Any:
     """The model before pruning, whose next-token distribution a distilled one learns."""
-    if job.recipe.train.objective != DISTILL:
-        return None
     assert inputs.source.folder is not None
     return base_model.load_model(inputs.source.folder, job.recipe.train.precision).eval().requires_grad_(False)
+
+
+def _kept(job: Job, inputs: Inputs) -> Kept | None:
+    """The teacher's likeliest next tokens on disk, where the recipe wants them there."""
+    recipe, spec = job.recipe, job.recipe.train.distill
+    if spec is None or spec.top_k is None:
+        return None
+    about = facts(recipe, inputs.source, job.folder.state["inputs"]["train"])
+    folder = None if spec.logits is None else recipe.path(spec.logits)
+    with job.stage("asking the teacher, once for this text"):
+        kept, took = keep(lambda: _teacher(job, inputs), inputs.materials.train, about, folder, cache_folder())
+    flops = forward_flops(inputs.source.shape, recipe.train.seq_len) * took["tokens"] if took["made"] else 0.0
+    before = job.folder.state.get("teacher", {"made": False, "s": 0.0, "flops": 0.0})
+    if took["made"] or not before["made"]:
+        job.folder.update(teacher={**took, "s": took["s"] + before["s"], "flops": flops})
+    return kept
 
 
 def _check_same_launch(folder: RunFolder, start: Mapping[str, Any], team: Team) -> None:
@@ -108,7 +199,7 @@ def _check_same_launch(folder: RunFolder, start: Mapping[str, Any], team: Team) 
 
 def _masks(job: Job, model: Any) -> Callable[[], MaskKeeper] | None:
     """Makes what keeps the zeros of the sparse part, from the pruned checkpoint; None where there is none."""
-    sparse = job.recipe.prune.sparse
+    sparse = job.recipe.prune.sparse if job.recipe.train.lora is None else None  # adapters keep them by themselves
     return (lambda: MaskKeeper(model, job.folder.pruned, sparse)) if sparse else None
 
 

@@ -14,7 +14,7 @@ from leaderboard import LAWS, words
 from leaderboard.errors import FitError, P2Error
 from leaderboard.fitting.pooled import fit_group
 from leaderboard.logs.contract import CLM, UNKNOWN, curve_numbers
-from leaderboard.logs.origin import ORIGIN
+from leaderboard.logs.origin import ORIGIN, PROTOCOL
 from leaderboard.ranking.tracks import groups, on_text
 from zoo.run.plot import INK, QUIET
 
@@ -23,14 +23,15 @@ RUNS_FOR_A_LAW = 4
 COLUMNS = 3
 
 
-def draw_gallery(path: Path, frame: pd.DataFrame, law: str = "damage-drift") -> list[str]:
-    """Write a PNG of run-log rows, and return the panel titles. Lines are `law` fitted in each group."""
-    figure, titles = gallery(frame, law)
+def draw_gallery(path: Path, frame: pd.DataFrame, law: str = "damage-drift", above: str = "l0") -> list[str]:
+    """Write a PNG of run-log rows, and return the panel titles. Lines are `law` fitted in each group; `above` names
+    what losses are drawn over."""
+    figure, titles = gallery(frame, law, above)
     figure.savefig(path, format="png")
     return titles
 
 
-def gallery(frame: pd.DataFrame, law: str = "damage-drift") -> tuple[Figure, list[str]]:
+def gallery(frame: pd.DataFrame, law: str = "damage-drift", above: str = "l0") -> tuple[Figure, list[str]]:
     """The picture as a figure, and its panel titles."""
     frame = frame[(frame["method"] != "none") & (frame["tokens"] > 0)]
     if frame.empty:
@@ -44,7 +45,8 @@ def gallery(frame: pd.DataFrame, law: str = "damage-drift") -> tuple[Figure, lis
     grid = figure.subplots(rows, across, squeeze=False).ravel()
     norm = Normalize(frame["rate"].min(), frame["rate"].max())
     for axes, (key, group) in zip(grid, panels, strict=False):
-        apart = [key["objective"]] * (key["objective"] not in (CLM, UNKNOWN)) + [key.get(ORIGIN, "")]
+        apart = [key["objective"]] * (key["objective"] not in (CLM, UNKNOWN))
+        apart += [key.get(name, "") for name in (ORIGIN, PROTOCOL)]
         how = "".join(f", {words}" for words in apart if words)
         several = int(curve_numbers(group).max()) + 1 >= RUNS_FOR_A_LAW
         fitted = _predict(group, key, on_text(frame, key), law) if several else None
@@ -52,7 +54,7 @@ def gallery(frame: pd.DataFrame, law: str = "damage-drift") -> tuple[Figure, lis
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel("post-training tokens", color=INK, fontsize=10)
-    figure.supylabel("held-out loss above l0 (nats per token)", color=INK, fontsize=10)
+    figure.supylabel(f"held-out loss above {above} (nats per token)", color=INK, fontsize=10)
     gap = " " if across == COLUMNS else "\n"
     figure.suptitle(
         f"Dots: measured, darker = more parameters removed ({norm.vmin:.0%} to {norm.vmax:.0%}).{gap}"

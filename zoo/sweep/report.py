@@ -17,6 +17,7 @@ from leaderboard.errors import P2Error
 from leaderboard.logs.controls import with_controls
 from leaderboard.logs.load import join_logs, load_logs
 from leaderboard.logs.methods import CONTROL
+from leaderboard.planning.recipe import recipe_differences
 from leaderboard.planning.wanted import wanted
 from leaderboard.ranking.cells import FAILED, NOT_TESTABLE, score_cells
 from leaderboard.ranking.rank import rank
@@ -136,6 +137,7 @@ def gather(
             f"{alone} of {len(pruned)} pruned runs have no control (the same base trained alike, method none): their "
             "excess over l0 is not what pruning cost."
         )
+    notes += recipe_differences(clean)
     try:
         table = wanted(clean)
         next_run = {str(k): v for k, v in table.iloc[0].to_dict().items()} if len(table) else None

@@ -70,8 +70,8 @@ def candidates(start: Execution, device: torch.device) -> list[Execution]:
         compiled = [True, False] if importlib.util.find_spec("triton") else [False]
     else:
         attention, compiled = ["sdpa", "eager"], [False]  # a block takes 40 s and more to compile for a CPU
-    found = [replace(start, attention=name, compiled=on) for on in compiled for name in attention]
-    return [execution for execution in found if execution != start]
+    executions = [replace(start, attention=name, compiled=on) for on in compiled for name in attention]
+    return [execution for execution in executions if execution != start]
 
 
 def pays(flops: float, peak: float) -> bool:

@@ -31,9 +31,10 @@ LOOK_S = 1.0  # between two looks at the losses of the steps; each waits for the
 class Curve(TrainerCallback):
     """Writes the loss curve of one post-training and keeps its checkpoints.
 
-    `tokens[step]` are tokens trained, `measure` gives the held-out loss, `write` takes a finished row and
-    `tick` the progress of a step. `masks` makes the keeper of a 2:4 model once the trainer has put it in place; `saved`
-    hears of each complete checkpoint. After `stop` says so, the step is saved and training ends; `stopped` then.
+    `tokens[step]` are tokens trained, `measure` gives the held-out loss, `beside` more columns of a step's row, `write`
+    takes a finished row and `tick` the progress of a step. `masks` makes the keeper of a 2:4 model once the trainer has
+    put it in place; `saved` hears of each complete checkpoint. After `stop` says so, or `until` tokens are `reached`,
+    the step is saved and training ends; `stopped` then.
     """
 
     def __init__(
@@ -47,14 +48,18 @@ class Curve(TrainerCallback):
         tick: Callable[[int, float, float], None],
         masks: Callable[[], MaskKeeper] | None,
         start: Mapping[str, Any],
+        beside: Callable[[int], dict[str, Any]] = lambda step: {},
         saved: Callable[[], None] = lambda: None,
         stop: Callable[[], bool] = lambda: False,
+        until: int | None = None,
         team: Team = ALONE,
     ):
         self.tokens, self.grid, self.every = tokens, set(grid), checkpoint_tokens
         self.measure, self.write, self.tick, self.make_masks = measure, write, tick, masks
         self.masks: MaskKeeper | None = None
         self.stop, self.team, self.stopped = stop, team, False
+        self.until, self.reached = until, False
+        self.beside = beside
         self.loss_sum, self.loss_steps = start["loss_sum"], start["loss_steps"]
         self.saved, self.train_s = start["tokens"], start["train_s"]
         self.tell = saved
@@ -78,8 +83,12 @@ class Curve(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step, tokens = state.global_step, int(self.tokens[state.global_step])
         last = step == len(self.tokens) - 1
-        self.stopped = not last and self.team.any(self.stop())
-        measure, save = step in self.grid or last, last or self.stopped or tokens - self.saved >= self.every
+        self.reached = self.until is not None and tokens >= self.until
+        self.stopped = not last and (self.team.any(self.stop()) or self.reached)
+        measure, save = (
+            step in self.grid or last or self.reached,
+            last or self.stopped or tokens - self.saved >= self.every,
+        )
         if measure or save or time.perf_counter() - self.looked >= LOOK_S:
             self._look()
         if measure or save:
@@ -138,6 +147,7 @@ class Curve(TrainerCallback):
                 "train_loss": self.loss_sum / self.loss_steps,
                 "lr": self.lr,
                 "wall_s": round(self.train_s, 3),
+                **self.beside(step),
             }
         )
         self.loss_sum, self.loss_steps = 0.0, 0

@@ -94,19 +94,19 @@ def _weights_on_disk(model: PreTrainedModel, folder: Path, sparse: Sparse) -> di
     full = {id(p): name for name, p in model.named_parameters()}
     wanted = {full[id(linear.weight)]: f"{layer}.{name}" for layer, name, linear in sparse_linears(model)}
     rows = {full[id(linear.weight)]: _own_rows(linear.weight) for _, _, linear in sparse_linears(model)}
-    found: dict[str, Tensor] = {}
+    matrices: dict[str, Tensor] = {}
     lost = []
     for path in sorted(Path(folder).glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             for name in [name for name in file.keys() if name in wanted]:  # noqa: SIM118
-                found[wanted[name]] = own = file.get_slice(name)[rows[name]]
+                matrices[wanted[name]] = own = file.get_slice(name)[rows[name]]
                 if not sparse.holds(own) and not sparse.holds(file.get_tensor(name)):
                     lost.append(wanted[name])
-    if missing := sorted(set(wanted.values()) - set(found)):
+    if missing := sorted(set(wanted.values()) - set(matrices)):
         raise RunFailed(f"{folder}: not the pruned checkpoint of this model: lacks {len(missing)} matrices.")
     if lost:
         raise RunFailed(lost_words(lost, len(wanted), sparse))
-    return found
+    return matrices
 
 
 def _own_rows(weight: Tensor) -> slice:

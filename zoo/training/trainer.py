@@ -36,8 +36,10 @@ from zoo.inputs.packing import Blocks
 from zoo.recipe.spec import SCHEDULES, TrainSpec
 from zoo.training import autotune
 from zoo.training.adam8bit import AdamW8bit
-from zoo.training.distill import next_token_kl
+from zoo.training.distill import PLAIN, next_token_kl
 from zoo.training.execution import Execution, apply, executed, expected_to_fit, ladder
+from zoo.training.lora import ADAPTER
+from zoo.training.teacher import Kept
 
 ADAM_BETA2 = 0.95  # weight decay is 0 and gradients are clipped to norm 1
 CLIP = 1.0
@@ -50,7 +52,8 @@ Note = Callable[[Execution, str], None]
 class Training:
     """What is trained on what, and how.
 
-    With a `teacher` the model learns the teacher's next-token distribution, without one the next token. A launched
+    With a `teacher`, or what is `kept` of one for these blocks, the model learns the teacher's next-token distribution,
+    without either the next token. A launched
     `team` shards it by FSDP2, each process taking its share of every step. `execution` is how an earlier, cut-off
     call carried out its steps; without it the first step finds out what fits and is fast here. `note` hears of every
     execution and why it was chosen.
@@ -65,6 +68,7 @@ class Training:
     note: Note = lambda execution, why: None
     team: Team = field(default_factory=Team)
     teacher: PreTrainedModel | None = None
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,13 @@ class LeanTrainer(SFTTrainer):
         _check_master(model, spec)
         self.bare = model  # as it came, whatever the trainer puts around it
         self.team = team
-        optimizer = AdamW8bit(model.parameters(), spec.lr_peak, ADAM_BETA2) if spec.optimizer == "adamw-8bit" else None
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        optimizer = AdamW8bit(weights, spec.lr_peak, ADAM_BETA2) if spec.optimizer == "adamw-8bit" else None
         super().__init__(
             model=model,
             args=_arguments(spec, len(blocks), folder, team),
             train_dataset=Dataset.from_dict({"row": np.arange(len(blocks))}),
-            data_collator=lambda rows: as_inputs(blocks, [row["row"] for row in rows]),
+            data_collator=lambda rows: _batch(training, [row["row"] for row in rows]),
             processing_class=training.tokenizer,
             optimizers=(optimizer, None),
         )
@@ -112,7 +117,7 @@ class LeanTrainer(SFTTrainer):
             self._go_on(training.execution)
         self.losses: list[StepLoss] = []
         self.aside_s = 0.0  # seconds spent on finding out, not on training, since somebody took them
-        model.forward = MethodType(_loss_of(training.teacher), model)  # not around it, so that wrappers see it
+        model.forward = MethodType(_loss_of(training), model)  # not around it, so that wrappers see it
 
     def create_accelerator_and_postprocess(self) -> None:
         """As in Trainer. Accelerate shards over GPUs only, though FSDP2 takes CPUs as well: there it is told so."""
@@ -211,7 +216,7 @@ class LeanTrainer(SFTTrainer):
             finally:
                 model.zero_grad(set_to_none=True)
 
-        values = sum(p.numel() for p in self.bare.parameters())
+        values = sum(p.numel() for p in self.bare.parameters() if p.requires_grad)
         execution = autotune.first_that_fits(self.rungs, attempt, round(values * state_bytes(spec)), device)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         flops = flops_per_token(shape_of(self.bare.config.to_dict()), spec.seq_len) * spec.planned_tokens
@@ -266,13 +271,23 @@ def tokens_after(blocks: Blocks, spec: TrainSpec) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(per_step)])
 
 
-def _loss_of(teacher: Any) -> Callable[..., dict[str, Tensor]]:
-    """A forward that gives the summed loss alone; with a teacher the divergence from it."""
+def _batch(training: Training, rows: list[int]) -> dict[str, Tensor]:
+    """Blocks as inputs, with what is kept of the teacher for them."""
+    inputs = as_inputs(training.blocks, rows)
+    return inputs if training.kept is None else inputs | training.kept.inputs(rows)
+
+
+def _loss_of(training: Training) -> Callable[..., dict[str, Tensor]]:
+    """A forward that gives the summed loss alone; with a teacher that of distill.py."""
+    teacher, spec = training.teacher, training.spec.distill or PLAIN
+    distilled = teacher is not None or training.kept is not None
 
     def loss_only(model: Any, exact: bool = False, **inputs: Any) -> dict[str, Tensor]:
         """`exact`: of the next token in the dtype of the weights, as the held-out loss is measured."""
         if not exact:
-            return {"loss": next_token_kl(model, teacher, **inputs) if teacher else next_token_nll(model, **inputs)}
+            if distilled:
+                return {"loss": next_token_kl(model, teacher, spec=spec, **inputs)}
+            return {"loss": next_token_nll(model, **inputs)}
         with torch.autocast(model.device.type, enabled=False):
             return {"loss": next_token_nll(model, **inputs)}
 
@@ -324,7 +339,7 @@ def _arguments(spec: TrainSpec, blocks: int, folder: Path, team: Team) -> SFTCon
 def _check_master(model: PreTrainedModel, spec: TrainSpec) -> None:
     """Refuse weights that are not in the dtype the recipe says; bf16 masters lose small updates."""
     wanted = torch.bfloat16 if spec.precision == "bf16-master" else torch.float32
-    wrong = next((name for name, p in model.named_parameters() if p.dtype != wanted), None)
+    wrong = next((name for name, p in model.named_parameters() if p.dtype != wanted and ADAPTER not in name), None)
     if wrong is not None:
         raise P2Error(
             f"train.precision: {spec.precision} needs {wanted} weights, {wrong} is {model.get_parameter(wrong).dtype}; "

@@ -39,6 +39,7 @@ def answer(
         "doubling": _doubling(ahead, gpu, price),
         "weights": ahead.weights,
         "run": ahead.run,
+        "recipe": ahead.recipe,
         "why": list(ahead.why),
     }
 

@@ -26,6 +26,7 @@ LEVEL, SMOOTH, CORRELATION, FADE, TILT = 0.025, 0.010, 3.3, 0.4, 0.002
 SCALES, SCALE_SPREAD = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0), 0.4
 NOISES, NOISE_WEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0), (0.5, 1.0, 0.6, 0.3, 0.15, 0.1)
 WHITE, WANDER = 0.0035, 0.004
+KNOWN_WANDER = 0.003  # where other runs saw the same batches: what they do not tell of it
 FLAT, GAIN = 0.5, 0.2
 FADINGS, FADING_CENTRE, FADING_SPREAD = (-0.1, 0.001, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.1), 0.3, 0.15
 ALONE_SMOOTH, ALONE_FADE, ALONE_CORRELATION = 0.004, 0.5, 2.0
@@ -48,11 +49,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Ground:
-    """What all components share: the schedule, the wander's length in tokens, and whether the laws know the wander."""
+    """What all components share: the schedule, the wander's length in tokens and its size in nats."""
 
     decay: Decay
     length: float
-    same_batches: bool
+    wander: float
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Given:
 
     def falls(self, at: Points, to: Points) -> tuple[Array, Array]:
         """Mean and standard deviation of how far the curve, without its noise, falls between points: shapes (k, m)."""
-        quiet = replace(self.ground, same_batches=True)
+        quiet = replace(self.ground, wander=0.0)
         here, there = (_covariance(self.kind, quiet, _column(self.rows), p) for p in (at, to))
         across = np.linalg.solve(self.root, here - there)
         fall = _mean(self.kind, quiet, at) - _mean(self.kind, quiet, to)
@@ -219,8 +220,8 @@ def _mean(kind: Laws | Alone, ground: Ground, at: Points) -> Array:
 def _covariance(kind: Laws | Alone, ground: Ground, a: Points, b: Points) -> Array:
     """All but the white noise, at points that broadcast together, shape (k, ...)."""
     total = kind.departure(a.effective, b.effective) + ground.decay.spread**2 * a.rest * b.rest
-    if not ground.same_batches:
-        wander = WANDER**2 * np.exp(-np.abs(a.tokens - b.tokens) / ground.length)
+    if ground.wander:
+        wander = ground.wander**2 * np.exp(-np.abs(a.tokens - b.tokens) / ground.length)
         total += _each(kind.noise, wander) ** 2 * wander
     return np.asarray(total)
 

@@ -29,7 +29,7 @@ Known = Callable[[str], Any]  # a run-level value by its column, None where it i
 PEAK = 0.9999  # the same from which it counts as at its peak
 LEAST_RATES = 3  # falling rates that tell where a schedule will end
 FOREVER = 1e16  # tokens
-STABLE = 0.6  # of a trapezoid; how much of it stands still is rarely told
+STABLE = 0.8  # of a trapezoid: how much of it stands still is rarely told; a fifth to decay is usual
 SHAPES: dict[str, Callable[[Array], Array]] = {  # share of the peak by progress, 0 to 1
     "cosine": lambda x: (1 + np.cos(np.pi * x)) / 2,
     "cosine-to-10%": lambda x: 0.1 + 0.9 * (1 + np.cos(np.pi * x)) / 2,
@@ -77,8 +77,10 @@ def decay_of(own: pd.DataFrame, known: Known) -> Decay:
     rates = rates[rates[:, 0] > warm]
     peak = peak or (float(rates[:, 1].max()) if len(rates) else None)
     shape = _shape(str(name).lower())
-    if str(name).startswith("constant") or (name is None and len(rates) >= LEAST_RATES and not _falls(rates)):
-        return _constant()
+    if str(name).startswith("constant"):
+        return _constant("")
+    if name is None and len(rates) >= LEAST_RATES and not _falls(rates):
+        return _constant(" so far; should it decay, the run would end lower")
     if shape and number(planned):
         return _falling(shape, warm, float(number(planned) or 0), peak, "")
     if len(rates) and _falls(rates):
@@ -87,9 +89,9 @@ def decay_of(own: pd.DataFrame, known: Known) -> Decay:
     return _unknown(float(own["tokens"].max()))
 
 
-def _constant() -> Decay:
+def _constant(how: str) -> Decay:
     ends = np.array([0.0, FOREVER])
-    return Decay(ends, ends, np.zeros(2), 0.0, 0.0, None, "a constant learning rate")
+    return Decay(ends, ends, np.zeros(2), 0.0, 0.0, None, f"a constant learning rate{how}")
 
 
 def _unknown(last: float) -> Decay:

@@ -21,6 +21,8 @@ from leaderboard.laws.law import Array
 from leaderboard.logs.contract import require
 from leaderboard.planning.forecasting.conditioning import (
     ALONE_SHARE,
+    KNOWN_WANDER,
+    WANDER,
     Alone,
     Ground,
     Laws,
@@ -31,6 +33,7 @@ from leaderboard.planning.forecasting.conditioning import (
 )
 from leaderboard.planning.forecasting.decay import Decay, Known, decay_of, number
 from leaderboard.planning.forecasting.prior import prior_of, without
+from leaderboard.planning.recipe import Recipe, recipe_of
 
 LEAST_ROWS = 2
 MOST_ROWS = 48  # more are averaged in bins of ln tokens
@@ -70,6 +73,7 @@ class Forecast:
     weights: dict[str, float]
     why: tuple[str, ...]
     run: dict[str, Any]  # what is known of it, by column
+    recipe: Recipe  # how it is trained
 
     def predict(self, tokens: ArrayLike) -> float | Array:
         """Expected held-out loss at token counts, nats per token; the shape of `tokens`."""
@@ -150,7 +154,7 @@ def forecast(frame: pd.DataFrame, own: pd.DataFrame) -> Forecast:
     prior = prior_of(without(frame, own), known)
     step = number(known("batch_tokens"))
     length = WANDER_STEPS * step if step else WANDER_SHARE * float(rows.points.tokens[-1])
-    ground = Ground(decay, length, prior is not None and prior.same_batches)
+    ground = Ground(decay, length, KNOWN_WANDER if prior is not None and prior.same_batches else WANDER)
     alone, alone_prior = Alone.grid(
         float(rows.points.effective[-1]), float(rows.loss[-1] + decay.gain * rows.points.rest[-1])
     )
@@ -169,6 +173,7 @@ def forecast(frame: pd.DataFrame, own: pd.DataFrame) -> Forecast:
         weights=_weights(posterior, names),
         why=_why(decay, names, prior.far if prior is not None else None),
         run={name: value for name in RUN if (value := known(name)) is not None},
+        recipe=recipe_of(known),
     )
 
 

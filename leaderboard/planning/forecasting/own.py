@@ -5,6 +5,7 @@
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from leaderboard import child
 from leaderboard.errors import P2Error
+from leaderboard.logs.apart import packed, unpacked
 from leaderboard.logs.contract import BY_NAME
 
 MOST_BYTES = 200_000_000
@@ -24,12 +27,13 @@ def read_own(path: str | Path) -> pd.DataFrame:
     file = _log_of(Path(path))
     if file.stat().st_size > MOST_BYTES:
         raise P2Error(f"forecast: {file} has {file.stat().st_size:,} bytes; a log has at most {MOST_BYTES:,}.")
-    return _parquet(file) if file.suffix == ".parquet" else _lines(file)
+    return _parquet(file) if file.suffix == ".parquet" else json_rows(file)
 
 
 def _log_of(path: Path) -> Path:
     if path.is_dir():
-        for name in ("log.parquet", "log.jsonl"):
+        going_on = _state(path).get("status") == "running"  # perhaps beyond a log.parquet
+        for name in ("log.jsonl", "log.parquet") if going_on else ("log.parquet", "log.jsonl"):
             if (path / name).is_file():
                 return path / name
         raise P2Error(f"forecast: {path} holds neither log.parquet nor log.jsonl; give {KINDS}.")
@@ -42,13 +46,24 @@ def _log_of(path: Path) -> Path:
 
 def _parquet(file: Path) -> pd.DataFrame:
     try:
-        frame: pd.DataFrame = pq.read_table(file).to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise P2Error(f"forecast: {file} is no parquet file: {str(error).splitlines()[0]}.") from error
+        _, tables = child.call("leaderboard.planning.forecasting.own:answer", str(file.absolute()))
+    except child.Died as died:
+        raise P2Error(f"forecast: {file} cannot be read ({died}); `p2zoo check` says what a log is.") from None
+    frame: pd.DataFrame = unpacked(tables[0]).to_pandas()
     return frame
 
 
-def _lines(file: Path) -> pd.DataFrame:
+def answer(file: str) -> Iterator[child.Answer]:
+    """What a child tells of a parquet file: the contract's columns in it."""
+    try:
+        known = [name for name in pq.read_schema(file).names if name in BY_NAME]
+        yield None, [packed(pq.read_table(file, columns=known))]
+    except (pa.ArrowException, OSError) as error:
+        raise P2Error(f"forecast: {file} is no parquet file: {str(error).splitlines()[0]}.") from error
+
+
+def json_rows(file: Path) -> pd.DataFrame:
+    """The rows of a log.jsonl, and what the run.json beside it knows of the run."""
     rows: list[dict[str, Any]] = []
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     for number, line in enumerate((line for line in lines if line.endswith("\n")), 1):
@@ -58,10 +73,17 @@ def _lines(file: Path) -> pd.DataFrame:
         rows.append({name: value for name, value in row.items() if name in BY_NAME})
     if not rows:
         raise P2Error(f"forecast: {file} holds no rows yet; let the run go on until it has evaluated.")
-    beside = file.parent / "run.json"
-    state = _object(beside.read_text(encoding="utf-8", errors="replace")) if beside.is_file() else {}
+    state = _state(file.parent)
+    columns = state.get("columns")  # of a run under way: what its log will say
+    state = {**columns, **state} if isinstance(columns, dict) else state
     known = {n: v for n, v in state.items() if n in BY_NAME and n not in ("tokens", "loss") and _single(v)}
     return pd.DataFrame(rows).assign(**known)
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """run.json of a folder; empty without one."""
+    beside = folder / "run.json"
+    return _object(beside.read_text(encoding="utf-8", errors="replace")) if beside.is_file() else {}
 
 
 def _object(text: str) -> dict[str, Any]:

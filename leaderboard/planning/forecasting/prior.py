@@ -15,7 +15,8 @@ from leaderboard.errors import FitError
 from leaderboard.fitting.pooled import SharedFit, fit_group
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array
-from leaderboard.logs.contract import curve_numbers, usable
+from leaderboard.logs.contract import BY_NAME, curve_numbers, usable
+from leaderboard.logs.origin import LORA, WORDS, origin, standard, usual_protocol
 from leaderboard.planning.forecasting.decay import Known, number
 
 ASKED = ("capacity-damage", "capacity", "damage-drift", "damage-drift-pooled")  # the best on unseen sizes and rates
@@ -110,14 +111,20 @@ def _shared_batches(shared: SharedFit, known: Known) -> _Batches:
 
 
 def _same_text(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
-    """Usable rows on the run's held-out text and objective; where it names none, on those of most rows."""
+    """Usable rows on the run's held-out text and objective, measured as it is; where it names none, as most rows are.
+
+    Runs that trained some parameters only speak of such runs alone.
+    """
     rows = usable(frame)
+    rows = standard(rows) if known("trainable_params") is None else rows[origin(rows) == LORA]
     for name in ("eval_data", "objective"):
         if len(rows) and name in rows:
             value = known(name)
             value = rows[name].astype(str).value_counts().index[0] if value is None else value
             rows = rows[(rows[name] == value).to_numpy()]
-    return rows
+    for name in (name for name in WORDS if name in rows and known(name) is not None):
+        rows = rows[((rows[name] == known(name)) | (rows[name].isna() & BY_NAME[name].later)).to_numpy()]
+    return usual_protocol(rows)[0] if len(rows) else rows
 
 
 def _fits(text: pd.DataFrame, inputs: dict[str, float], group: dict[str, str]) -> list[SharedFit]:

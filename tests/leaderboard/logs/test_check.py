@@ -10,11 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from leaderboard.child import CRASH, FAULT, MEMORY, TIME, Died
 from leaderboard.logs import check as check_module
-from leaderboard.logs.check import MAX_BYTES, check_files
+from leaderboard.logs.apart import deadly
+from leaderboard.logs.check import MAX_BYTES, check_files, read_log, read_table
 from leaderboard.logs.contract import BY_NAME, COLUMNS, run_id, schema, write_log
 from leaderboard.logs.findings import ERROR, WARNING, Report
 from leaderboard.logs.rules import MAX_TEXT, RULES
+from tests.hostile import encrypted
 
 
 def edited(table, edit):
@@ -62,6 +65,7 @@ CASES = {
     ("zero_row_loss", "loss"): put(0, loss=3.51),
     **{("loss_not_positive", c): put_all(**{c: 0.0}) for c in ("loss", "l0", "l_pruned")},
     **{("loss_too_high", c): put_all(**{c: 14.56}) for c in ("loss", "l0")},  # 1.5 ln 16384 = 14.556
+    ("measured_on_training_text", "eval_data"): put_all(train_data_revision="f" * 64, eval_data_revision="f" * 64),
     ("software_not_json", "software"): put_all(software="torch 2.13"),
     ("odd_time", "created_at"): put_all(created_at=0),
     ("foreign_run_id", "run_id"): put_all(run_id="0123456789abcdef"),
@@ -168,6 +172,35 @@ SCHEMA_CASES = {
 LATER = [c.name for c in COLUMNS if c.later]
 
 
+FILE, COMMIT = "f" * 64, "c" * 40
+
+
+@pytest.mark.parametrize(
+    ("train", "heldout", "revision", "same"),
+    [
+        ("a.jsonl", "renamed.jsonl", FILE, True),
+        ("a.jsonl+noise=0.5", "a.jsonl", FILE, True),
+        ("a.jsonl[10:]", "a.jsonl[:10]", FILE, True),  # no label is written so; read as one without a slice
+        ("a.jsonl[10:]", "a.jsonl[0:10]", FILE, False),
+        ("a.jsonl[10:20]", "b.jsonl[15:]", FILE, True),
+        ("me/text/train", "me/text/test", COMMIT, False),
+        ("me/text/train", "me/text/train[0:10]", COMMIT, True),
+        ("me/text/train[10:]", "me/text/train[0:10]", COMMIT, False),
+        ("a.jsonl", "a.jsonl", None, False),
+    ],
+)
+def test_what_was_trained_on_is_not_held_out(log_file, train, heldout, revision, same):
+    mark = f"@{revision[:12]}" if revision else ""
+    path = log_file(
+        "a.parquet",
+        train_data=train + mark,
+        eval_data=heldout + mark,
+        train_data_revision=revision,
+        eval_data_revision=revision,
+    )
+    assert (("measured_on_training_text", "eval_data") in codes(path)) == same
+
+
 @pytest.mark.parametrize("name", [name for name in schema().names if name not in LATER])
 def test_every_missing_column_is_named(name, tmp_path, log_table):
     pq.write_table(log_table().drop_columns(name), tmp_path / "a.parquet")
@@ -231,8 +264,8 @@ def test_a_file_that_is_gone_or_too_large(tmp_path):
 def test_a_file_that_unpacks_to_too_much(log_file, monkeypatch):
     path = log_file("a.parquet")
     monkeypatch.setattr(check_module, "MAX_UNPACKED", 1000)
-    monkeypatch.setattr(check_module, "OURS", path.parent)  # read in this process, which knows the other limit
-    assert codes(path) == {("too_large", "file")}
+    (report,) = check_files([path], own=True).reports
+    assert [f.code for f in report.findings] == ["too_large"]
 
 
 def test_one_run_twice_is_an_error_and_somebody_elses_a_warning(log_file):
@@ -299,6 +332,23 @@ def _lift(rows, seed):
     """Losses of its own for a seed; the row at tokens 0 stays l_pruned."""
     for row in rows[1:]:
         row["loss"] += 0.01 * seed
+
+
+def test_a_file_that_ends_its_reader_is_a_finding_and_costs_no_other(tmp_path, log_file, log_table):
+    good = [log_file(f"good-{n}.parquet", lambda rows, n=n: _lift(rows, n), seed=n) for n in (1, 2, 3, 4)]
+    bad = [encrypted(tmp_path / f"bad-{name}.parquet", log_table(), name) for name in ("seed", "loss")]
+    files = [good[0], bad[0], bad[1], *good[1:3], bad[0], good[3]]
+    checked = check_files(files)
+    assert [r.ok for r in checked.reports] == [f in good for f in files]
+    assert {f.code for r in checked.reports for f in r.findings} == {"unreadable"}
+    assert list(checked.frame["file"].unique()) == [0, 3, 4, 6]
+    assert read_log(bad[0])[0] is None
+    assert read_log(good[0])[0].equals(read_table(good[0])[0])
+
+
+def test_what_a_child_died_of_is_told():
+    codes = {reason: deadly(Died(reason, "words")).code for reason in (MEMORY, TIME, CRASH, FAULT)}
+    assert codes == {MEMORY: "too_large", TIME: "too_slow", CRASH: "unreadable", FAULT: "unreadable"}
 
 
 def test_every_code_of_the_checker_is_tested_here():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from leaderboard import P2Error
-from leaderboard.logs.controls import controls_table, with_controls
+from leaderboard.logs.controls import controls_table, over_control, with_controls
 
 RECIPE = {
     "base_model": "ada/base", "eval_data": "ada/heldout", "train_data": "ada/text", "batch_tokens": 100,
@@ -85,3 +85,17 @@ def test_the_seed_has_a_control_for_one_of_its_bases(seed):
 def test_a_frame_without_losses_is_refused():
     with pytest.raises(P2Error, match="controls: needs the column loss"):
         with_controls(PRUNED.drop(columns="loss"))
+
+
+def test_losses_over_a_control_are_less_what_the_base_moved_by():
+    alone = run("other", "width", [4.0, 3.6, 3.4], base_model="ada/other")
+    rows, words = over_control(pd.concat([PRUNED, CONTROL, alone], ignore_index=True))
+    np.testing.assert_allclose(rows["loss"], [4.0, 3.5 + 0.1, 3.3 + 0.2])  # as far as the control goes
+    assert set(rows["run_id"]) == {"cut"}
+    assert set(rows["l0"]) == {3.0}
+    assert words.startswith("1 of 2 pruned runs")
+
+
+def test_where_no_run_has_a_control_there_is_nothing_to_fit():
+    with pytest.raises(P2Error, match="none of the 1 pruned runs has a control: a run of the method none"):
+        over_control(PRUNED)

@@ -147,6 +147,6 @@ def test_an_older_version_is_upgraded_before_it_is_judged(tmp_path, monkeypatch)
     monkeypatch.setitem(upgrade.UPGRADES, -1, lambda old: old)
     monkeypatch.setitem(upgrade.UPGRADES, 0, to_one)
     for v in (0, -1):
-        checked = check_files([tmp_path / f"{v}.parquet"])
+        checked = check_files([tmp_path / f"{v}.parquet"], own=True)
         assert checked.reports[0].findings == ()
         assert set(checked.frame["schema_version"]) == {1}

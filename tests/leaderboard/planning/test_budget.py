@@ -14,7 +14,7 @@ from leaderboard.planning.gpus import GPUS, MFU, gpu_hours
 ASKED = {"family": "llama-3", "method": "depth", "rate": 0.25, "n0": 34e6, "l0": 2.72}
 KEYS = {
     "tokens", "tokens_80", "tokens_95", "at_most", "loss", "status", "state", "law", "weights", "group",
-    "extrapolation", "recipe", "evidence", "gpu_hours", "cost", "why",
+    "extrapolation", "recipe", "evidence", "gpu_hours", "cost", "why", "sentence", "warning",
 }  # fmt: skip
 
 
@@ -213,3 +213,16 @@ def test_the_json_has_the_contracts_keys(seed):
     assert plain["group"] == ASKED_GROUP
     assert plain["tokens_80"] is None or len(plain["tokens_80"]) == 2
     assert set(plain["extrapolation"]) == {"size", "rate", "tokens", "family"}
+
+
+def test_no_answer_is_less_than_what_was_measured_to_be_too_little(seed):
+    """A run of one's own that is slower than the laws say bounds the answer, though they leave it out."""
+    question = {"family": "llama-3", "method": "depth", "rate": 0.169, "n0": 12.9e6, "l0": 2.8612, "l_pruned": 3.375}
+    rows = seed.astype({"run_id": str, "contributor": str})
+    own = rows[rows["run_id"] == "2bde7f81fc953cfc"].assign(run_id="0" * 16, contributor="me")
+    both = pd.concat([rows, own.assign(loss=own["loss"] + 0.1 * (own["tokens"] > 0))], ignore_index=True)
+    before, after = (recommend_tokens(frame, **question, target_loss=2.95) for frame in (rows, both))
+    assert before.tokens < 5e6
+    assert after.tokens == own["tokens"].max() + 1
+    assert after.tokens_80[1] >= after.tokens
+    assert "so many are too few" in " ".join(after.why)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leaderboard import recommend_tokens, recommended_fit
+from leaderboard import P2Error, recommend_tokens, recommended_fit
 from leaderboard.planning.budget import Question, answer
 
 INSIDE = {"n0": 30e6, "rate": 0.2, "l0": 2.72, "l_pruned": 3.2, "tokens": 5e6}
@@ -46,6 +46,7 @@ def test_a_question_at_real_sizes_has_a_state_and_no_number(question, seed):
     assert "cannot answer" in words
     assert "p2zoo run" in words
     assert "--set train.tokens=" in words
+    assert "answer together" not in words  # no law did
     json.dumps(told, allow_nan=False)
 
 
@@ -66,6 +67,40 @@ def test_what_is_met_already_needs_no_law(seed):
     told = recommend_tokens(seed, **FAR[1] | {"excess": 2.0}, gpu="h100")
     assert (told.tokens, told.status, told.loss) == (0, "already_met", 3.6)
     assert told.state != "too_far"
+
+
+SILLY = [
+    ({"l_pruned": 2.6}, "l_pruned lies below l0"),
+    ({"excess": -0.3}, "goal lies below the loss before pruning"),
+    ({"n0": 8e9, "excess": -0.3}, "goal lies below the loss before pruning"),
+]
+
+
+@pytest.mark.parametrize(("odd", "words"), SILLY)
+def test_an_odd_question_is_answered_and_its_oddness_said(odd, words, seed):
+    near = {"family": "llama-3", "method": "depth", "rate": 0.2, "n0": 34e6, "l0": 2.72, "excess": 0.1}
+    assert words in " ".join(recommend_tokens(seed, **near | odd).why)
+
+
+def test_a_fixed_pattern_takes_no_more_than_it_zeros():
+    with pytest.raises(P2Error, match=r"rate is 0.6; 2:4 takes at most 0.5 of all parameters"):
+        Question(family="llama-3", method="2:4", rate=0.6, n0=1e9, l0=2.5)
+
+
+def test_an_end_that_only_bounds_the_answer_is_told_as_a_bound(seed):
+    near = {"family": "llama-3", "n0": 34e6, "l0": 2.72}
+    few = recommend_tokens(seed, **near, method="depth", rate=0.1, excess=0.5)
+    assert few.at_most
+    assert few.interval_words(few.tokens_80) == "at most 492 k tokens"
+    many = recommend_tokens(seed, **near, method="width", rate=0.45, excess=0.001)
+    assert many.tokens_95[1] == 1e13
+    assert many.interval_words(many.tokens_95).endswith("M tokens or more")
+
+
+def test_where_the_published_law_says_nothing_it_is_not_quoted(seed):
+    told = recommend_tokens(seed, family="llama-3", method="depth", rate=0.9, n0=34e6, l0=2.72, excess=0.05)
+    assert told.state == "too_far"
+    assert not any("A law over published recoveries" in line for line in told.why)
 
 
 def test_weights_fall_with_the_error_and_even_out_beyond_the_rates(fitted):

@@ -1,6 +1,7 @@
 """A board answers as the functions behind it do, once for all who ask, and never keeps a failure."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -139,12 +140,30 @@ def test_predicted_rows_are_those_of_the_groups_own_fits(board):
 
 
 def test_ways_to_the_same_size_cost_what_their_own_tokens_cost(board):
-    rows = board.rivals(ASKED, 1e7, board.texts[0], gpu="h100", price=2.0)
+    rows = board.rivals(ASKED, eval_data=board.texts[0], gpu="h100", price=2.0)
     unpruned = rows["method"] == "none"
     assert set(unpruned) == {True, False}
     assert rows.loc[unpruned, ["gpu_hours", "cost"]].isna().all(axis=None)
     assert rows.loc[~unpruned, "cost"].to_numpy() == pytest.approx(2 * rows.loc[~unpruned, "gpu_hours"].to_numpy())
     assert (rows["parameters"] >= 0.25 * ASKED.n0 * (1 - ASKED.rate)).all()
+
+
+@pytest.mark.parametrize("l_pruned", [None, 3.6])
+def test_the_row_of_the_question_is_the_answer_itself_and_its_base_has_the_visitors_own_loss(l_pruned, board):
+    question = replace(ASKED, l0=2.65, l_pruned=l_pruned)
+    budget, _ = board.budget(question)
+    base = next(base for base in board.bases(board.texts[0]) if base.name == "p2lab/llama-3-s3")
+    for named, name in ((base, base.name), (None, "your model")):
+        rows = board.rivals(question, eval_data=board.texts[0], base=named)
+        own = rows[rows["base_model"] == name]
+        (row,) = own[own["method"] == question.method].to_dict("records")
+        assert row["loss"] == pytest.approx(budget.loss, abs=1e-6)
+        assert (own["l0"] == 2.65).all()
+        assert (own["l0_from"] == "measured").all()
+
+
+def test_what_is_asked_twice_is_answered_once(board):
+    assert board.budget(ASKED)[0] is board.budget(ASKED)[0]
 
 
 def test_an_unknown_run_is_no_rows(board):

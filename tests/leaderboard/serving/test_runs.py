@@ -25,6 +25,13 @@ def test_a_control_has_no_damage_to_recover(table):
     assert table.loc[table["method"] == "none", "recovered"].isna().all()
 
 
+def test_nats_per_byte_are_known_where_the_held_out_bytes_are(table):
+    assert table["nats_per_byte"].isna().all()  # the seed did not record them
+    frame = load_logs().frame.assign(eval_tokens=1000, eval_bytes=4000)
+    whole = runs_table(frame)
+    assert whole["nats_per_byte"].to_numpy() == pytest.approx(whole["loss"].to_numpy() / 4)
+
+
 def test_filters_join_and_a_rate_is_a_range(table):
     found = filter_runs(table, family="llama-3", method="depth", rate_from=0.2, rate_to=0.3)
     assert 0 < len(found.rows) < 37

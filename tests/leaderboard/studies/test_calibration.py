@@ -8,7 +8,16 @@ from leaderboard import P2Error
 from leaderboard.logs.contract import curve_numbers, usable
 from leaderboard.planning.mixture import AXES, WITH_DAMAGE, WITHOUT_DAMAGE
 from leaderboard.planning.recommend import mixture
-from leaderboard.studies.calibration import _missed, _trials, calibrate, fit_width, hold_outs, ordered, summary, widths
+from leaderboard.studies.calibration import (
+    _missed,
+    calibrate,
+    fit_width,
+    hold_outs,
+    ordered,
+    summary,
+    trials_of,
+    widths,
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +40,7 @@ def test_every_ordered_hold_out_is_there_and_tests_only_what_it_holds(text):
 def test_held_out_losses_reach_no_weight_and_no_prediction(text):
     fold = next(f for f in ordered(text) if f.kind == "size")
     spoiled = text.assign(loss=np.where(fold.held, 9.0, text["loss"]))
-    (one,), (other,) = ([t for t in _trials(rows, fold) if t.known][:1] for rows in (text, spoiled))
+    (one,), (other,) = ([t for t in trials_of(rows, fold) if t.known][:1] for rows in (text, spoiled))
     assert one.fitted.errors == other.fitted.errors
     np.testing.assert_array_equal(one.fitted.predict(one.rows), other.fitted.predict(one.rows))
 
@@ -67,7 +76,7 @@ def test_the_seeds_intervals_cover_what_they_promise_with_the_width_that_answers
 
 def test_a_missed_loss_is_counted_on_its_own_side(text):
     fold = next(f for f in ordered(text) if f.kind == "size")
-    trial = next(t for t in _trials(text, fold) if t.known)
+    trial = next(t for t in trials_of(text, fold) if t.known)
     missed = _missed(trial)
     assert (missed["variance"] > 0).all()
     assert len(missed) == len(trial.rows)

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The copy keyword is deprecated:DeprecationWarning"),
 ]
 EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script> [a](javascript:alert(3)) <b>b</b>'
-PAGES = ("", "laws", "curves", "models", "contribute", "about")
+PAGES = ("", "own", "laws", "curves", "models", "contribute", "about")
 
 
 def board_of(frame: pd.DataFrame, bad=()) -> Store:

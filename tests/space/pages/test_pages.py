@@ -1,4 +1,4 @@
-"""The six pages in Chromium over the bundled runs: what they show, filter, link to, and say to those who cannot see."""
+"""The pages in Chromium over the bundled runs: what they show, filter, link to, and say to those who cannot see."""
 
 import html
 import re
@@ -24,6 +24,7 @@ pytestmark = [
 ]
 PAGES = {  # what is there once a page is whole
     "": "#rivals tbody tr",
+    "own": "#own-file",
     "laws": "#ablation tbody tr",
     "curves": "#curves-plot .main-svg >> nth=0",
     "models": "#models .empty",
@@ -138,9 +139,9 @@ def test_a_question_far_outside_the_data_gets_no_number_but_what_would_answer_it
     page = visit(f"{url}/?base=meta-llama/Llama-3.1-8B&rate=0.25&gpu=a100")
     expect(page.locator("#answer .sentence")).to_contain_text("Too far to say")
     expect(page.locator("#answer .sentence")).not_to_contain_text(re.compile(r"\d"))  # no number of tokens
-    expect(page.locator("#answer details")).to_contain_text("outside what was measured")
-    expect(page.locator("#answer details")).to_contain_text("Published:")
-    expect(page.locator("#answer details")).to_contain_text("p2zoo run")
+    expect(page.locator("#answer .warning")).to_contain_text("outside what was measured")
+    expect(page.locator("#answer")).to_contain_text("Published recoveries near it")
+    expect(page.locator("#answer pre")).to_contain_text("p2zoo run")
     expect(page.locator("#rivals tr")).to_have_count(0)
 
 

@@ -1,4 +1,4 @@
-"""The six functions as programs meet them: plain HTTP, Gradio's client, an MCP client, over a real server."""
+"""The functions as programs meet them: plain HTTP, Gradio's client, an MCP client, over a real server."""
 
 import asyncio
 import base64
@@ -27,14 +27,14 @@ from leaderboard.logs.check import MAX_BYTES
 from leaderboard.logs.frame import Logs, as_logs
 from leaderboard.logs.load import SEED
 from leaderboard.serving.board import Board
-from space.server.api import base64_length
 from space.server.store import Store
+from space.server.uploads import base64_length
 from tests.commands import p2zoo
 from tests.space.serving import serving
 
 ROOT = Path(__file__).parents[3]
 ASK = {"family": "llama-3", "method": "depth", "rate": 0.25, "n0": 34e6, "l0": 2.72}
-SIX = ["rank", "budget", "runs", "models", "predict", "check_log"]
+EIGHT = ["rank", "budget", "runs", "models", "predict", "check_log", "import_log", "forecast"]
 PUBLIC = "https://OWNER-NAME.hf.space"
 
 
@@ -94,9 +94,9 @@ def event(answer: httpx.Response) -> tuple[str, object]:
     return (name, json.loads(data)[0]) if name == "complete" else (name, json.loads(data)["error"])
 
 
-def test_the_api_is_the_six_functions_with_their_units_described(http, url):
+def test_the_api_is_the_eight_functions_with_their_units_described(http, url):
     listed = http.get("/gradio_api/info").json()
-    assert sorted(listed["named_endpoints"]) == sorted(f"/{name}" for name in SIX)
+    assert sorted(listed["named_endpoints"]) == sorted(f"/{name}" for name in EIGHT)
     assert listed["unnamed_endpoints"] == {}
 
     async def tools():
@@ -104,7 +104,7 @@ def test_the_api_is_the_six_functions_with_their_units_described(http, url):
             return (await mcp.list_tools()).tools
 
     described = {tool.name: tool for tool in asyncio.run(tools())}
-    assert sorted(described) == sorted(SIX)
+    assert sorted(described) == sorted(EIGHT)
     budget = described["budget"].inputSchema["properties"]
     assert "a count" in budget["n0"]["description"]
     assert all("nats per token" in budget[name]["description"] for name in ("l0", "l_pruned", "target_loss", "excess"))
@@ -178,7 +178,7 @@ def test_a_log_is_judged_and_not_kept(call):
     good = next(iter(sorted(SEED.rglob("*.parquet")))).read_bytes()
     assert call("check_log", parquet_base64=base64.b64encode(good).decode()) == (
         "complete",
-        {"ok": True, "findings": []},
+        {"ok": True, "verdict": "clean", "findings": []},
     )
     broken = base64.b64encode(good[:-9]).decode()
     _, verdict = call("check_log", parquet_base64=broken)
@@ -314,7 +314,7 @@ def test_the_documented_commands_work(url, tmp_path):
         ["bash", "-euo", "pipefail", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("event: complete") == 6
+    assert done.stdout.count("event: complete") == 7
     assert "event: error" not in done.stdout
     assert (tmp_path / "ranking.csv").read_text().startswith("law,")
 
@@ -333,3 +333,33 @@ def test_the_documented_mcp_address_answers(url):
     (text,) = documented("json")
     (server,) = json.loads(text)["mcpServers"].values()
     assert server["url"].replace(PUBLIC, url) == f"{url}/gradio_api/mcp/"  # the address of every MCP test here
+
+
+def base64_of(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def test_another_program_s_log_is_imported_and_forecast_in_two_calls(call, store):
+    rows = [{"step": n, "eval_loss": 3.9 - 0.9 * n / (n + 200)} for n in range(50, 1001, 50)]
+    file = base64_of(json.dumps({"log_history": rows}).encode())
+    _, asked = call("import_log", file_base64=file, file_name="mine.json")
+    assert not asked["ok"]
+    assert asked["missing"] == ["tokens_per_step", "method", "n0", "rate", "eval_data"]
+    facts = {"tokens_per_step": 65536, "method": "depth", "base": "meta-llama/Llama-3.2-1B", "rate": 0.25}
+    _, log = call("import_log", file_base64=file, **facts, eval_data="mine", l0=2.8)
+    assert (log["ok"], log["rows"], log["tokens"], log["n0"]) == (True, 20, 65_536_000, 1_235_814_400)
+    assert call("check_log", parquet_base64=log["parquet_base64"])[1]["ok"]
+    _, ahead = call("forecast", log_base64=log["parquet_base64"], at=[1e8], target_loss=3.1)
+    (place,) = ahead["at"]
+    assert place["low_95"] < place["low_80"] < place["loss"] < place["high_80"] < place["high_95"]
+    assert ahead["goal"]["tokens"] > 65_536_000
+    name, words = call("forecast", log_base64=file)
+    assert (name, "import_log" in words) == ("error", True)
+
+
+def test_a_visitor_can_name_neither_a_folder_nor_a_model_that_would_be_fetched(call):
+    file = base64_of(b'{"step": 1, "eval_loss": 3}\n' * 9)
+    for base in ("/etc", "..", "somebody/private"):
+        facts = {"tokens_per_step": 1000, "method": "depth", "base": base, "rate": 0.25, "eval_data": "mine"}
+        name, words = call("import_log", file_base64=file, **facts)
+        assert (name, "does not ship" in words) == ("error", True)

@@ -84,7 +84,7 @@ def test_check_as_json(p2zoo, group_folder):
     answer = json.loads(out)
     assert code == 1
     assert set(answer) == {"files"}
-    assert all(set(f) == {"path", "ok", "findings"} for f in answer["files"])
+    assert all(set(f) == {"path", "ok", "verdict", "findings"} for f in answer["files"])
     (bad,) = [f for f in answer["files"] if not f["ok"]]
     assert bad["path"].endswith("broken.parquet")
     assert set(bad["findings"][0]) == {"code", "severity", "where", "got", "allowed", "fix"}
@@ -158,6 +158,23 @@ def test_the_evidence_behind_a_ranking(p2zoo, group_folder):
     assert "--ablate takes" in err
 
 
+def test_fits_over_the_control_say_which_runs_have_none(p2zoo):
+    code, out, _ = p2zoo("fit", "--over-control", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["controls"].startswith("9 of 36 pruned runs have a control")
+    assert {(f["group"]["family"], f["runs"]) for f in told["fits"]} == {("llama-3", 1), ("llama-3", 4)}
+    _, out, _ = p2zoo("fit", "--over-control", "--law", "p2")
+    assert "9 of 36 pruned runs have a control" in out
+
+
+def test_without_any_control_nothing_is_fitted_over_it(p2zoo, group_folder):
+    for command in ("fit", "rank"):
+        code, _, err = p2zoo(command, group_folder, "--over-control")
+        assert code == 2
+        assert "has a control: a run of the method none" in err
+
+
 def test_rank_as_json_is_the_contracts(p2zoo, group_folder):
     code, out, _ = p2zoo("rank", group_folder, "--json")
     answer = json.loads(out, parse_constant=pytest.fail)  # no NaN, no Infinity
@@ -205,7 +222,7 @@ def test_budget_in_words(p2zoo):
     far = [a if a != "34e6" else "8e9" for a in ASK]
     out = p2zoo("budget", *far, "--law", "p2")[1]
     assert out.startswith("too far to say: ")
-    assert "8e+09 parameters is 236 times outside what was measured" in out
+    assert "8 B parameters is 236 times outside what was measured" in out
     assert "tokens reach" not in out
     new = [a if a != "llama-3" else "gemma" for a in ASK]
     out = p2zoo("budget", *new, "--law", "damage-pooled", "--l-pruned", "3.4", "--excess", "0.2")[1]
@@ -261,3 +278,28 @@ def test_a_budget_asked_in_people_s_numbers_is_the_same_budget(p2zoo):
     told = [p2zoo(*asked, "--rate", rate, "--n0", n0)[1] for rate, n0 in (("0.25", "34e6"), ("25%", "34M"))]
     assert told[0] == told[1]
     assert json.loads(told[0])["state"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--l0", "7.03", "--excess", "0.1"], "Is that a perplexity? Its natural logarithm, 1.95"),
+        (["--l0", "2.72", "--target-loss", "12.5"], "Is that a perplexity?"),
+        (["--l0", "2.72", "--l-pruned", "40", "--excess", "0.1"], "to guess among 16,384 tokens costs 9.70"),
+    ],
+)
+def test_a_perplexity_is_no_loss(asked, said, p2zoo):
+    code, _, err = p2zoo("budget", *ASK[:-2], *asked)
+    assert code == 2
+    assert said in err
+
+
+def test_a_known_model_brings_its_family_and_size(p2zoo):
+    code, _, err = p2zoo("budget", "--model", "meta-llama/Llama-3.1-8B", "--method", "2of4")
+    assert (code, "--l0 must be given" in err) == (2, True)  # family, size and share are known
+    code, _, err = p2zoo("budget", "--model", "nobody/nothing", "--method", "depth", "--l0", "2")
+    assert (code, "no config of 'nobody/nothing' is at hand" in err) == (2, True)
+
+
+def test_the_version_is_said(p2zoo):
+    assert p2zoo("--version")[1].startswith("p2zoo 0.")

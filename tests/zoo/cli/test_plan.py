@@ -60,7 +60,7 @@ def test_plan_as_json(p2zoo):
     code, out, _ = p2zoo("plan", "--deployed", "25e6", "--tokens", "10e6", "--law", "p2", "--json")
     answer = json.loads(out, parse_constant=pytest.fail)
     assert code == 0
-    assert set(answer) == {"data", "asked", "candidates"}
+    assert set(answer) == {"data", "asked", "recipe", "candidates"}
     assert answer["asked"] == {"deployed": 25e6, "tokens": 10e6, "family": None}
     assert all(set(row) == set(PLAN) for row in answer["candidates"])
     assert {row["method"] for row in answer["candidates"]} == {"depth", "width", "2:4", "none"}
@@ -94,7 +94,7 @@ def test_wanted_as_json(p2zoo):
     code, out, _ = p2zoo("wanted", "--law", "p2", "--gpu", "a100", "--json")
     answer = json.loads(out, parse_constant=pytest.fail)
     assert code == 0
-    assert set(answer) == {"data", "gpu", "runs"}
+    assert set(answer) == {"data", "gpu", "recipe", "runs"}
     assert answer["gpu"] == "a100"
     assert all(set(row) == {*WANTED, "command"} for row in answer["runs"])
     assert all(row["gpu_hours"] > 0 for row in answer["runs"])

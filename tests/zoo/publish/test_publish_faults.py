@@ -16,10 +16,10 @@ from huggingface_hub.utils import _http
 
 from leaderboard.errors import P2Error, RunFailed
 from leaderboard.logs.check import read_table
+from leaderboard.logs.hub_errors import Patience
 from tests.zoo.faults import LOST, Line, bad_line
 from tests.zoo.publish.conftest import LOGS, USERS
 from zoo.devhub import serve
-from zoo.publish.client import Patience
 from zoo.publish.diff import hashes
 from zoo.publish.publish import Plan, plan, publish
 

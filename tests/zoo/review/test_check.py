@@ -118,6 +118,17 @@ def test_the_same_run_twice_in_one_pull_request_and_a_replicate(owner, ann, bob,
     assert replicate.merged
 
 
+def test_an_unusual_log_waits_for_a_person(owner, ann, log, send, check):
+    """A curve that climbs breaks no rule: it may be merged, but not by itself."""
+    path, data = log(bend=-0.6)
+    num = send(ann, {path: data})
+    verdict = check(num, comment=True, merge_if_clean=True)
+    assert (verdict.verdict, verdict.ok, verdict.merged) == ("unusual", True, None)
+    assert "climbs" in codes(verdict)
+    assert "**p2zoo check: unusual**" in comments(owner, num)[0]
+    assert files(owner) == set()
+
+
 def test_too_large_drafts_empty_and_closed_ones(owner, ann, log, send, check):
     path, data = log()
     assert codes(check(send(ann, {path: bytes(5_000_001)}))) == ["too_large"]

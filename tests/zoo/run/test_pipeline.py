@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,6 +74,12 @@ def test_log_passes_the_check_and_counts_every_token(finished, recipe):
     assert log.eval_tokens.iloc[0] == 256
     assert 256 < log.eval_bytes.iloc[0] < 256 * 8  # English has about four bytes a token
     assert log.base_tokens.isna().all()  # the recipe does not say
+    measured = log[log.yardstick_loss.notna()]
+    assert measured.yardstick_loss.iloc[0] == log.yardstick_l_pruned.iloc[0] == result["yardstick_l_pruned"]
+    assert measured.tokens.iloc[-1] == 1536
+    assert len(measured) < len(log)  # once tokens have doubled
+    assert 0.5 < log.yardstick_l0.iloc[0] < 6  # nats a byte
+    assert len(log.tokenizer_sha256.iloc[0]) == 64
     assert log.loss.iloc[-1] < log.l_pruned.iloc[0]
     assert result["execution"] == {"micro_batch": 2, "recomputed": "none", "attention": "sdpa", "compiled": False}
     assert json.loads(log.software.iloc[0]) | {"attention": "sdpa", "compile": "off"} == result["software"]
@@ -243,3 +250,12 @@ def test_a_demo_that_was_cut_off_goes_on(tmp_path):
     (tmp_path / "width" / "run.json").write_text("{}")
     runs = [step.command for step in steps(tmp_path) if step.command.startswith("run ")]
     assert [name for name, command in zip(RECIPES, runs, strict=True) if "--resume" in command] == ["width"]
+
+
+def test_a_demo_may_stand_in_a_folder_with_a_space(tmp_path):
+    from zoo.cli.demo import RECIPES, steps
+
+    words = [shlex.split(step.command) for step in steps(tmp_path / "a b")]
+    outs = [command[command.index("--out") + 1] for command in words if command[0] == "run"]
+    assert outs == [str(tmp_path / "a b" / name) for name in RECIPES]
+    assert ["check", str(tmp_path / "a b")] in words

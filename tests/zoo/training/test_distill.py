@@ -77,7 +77,7 @@ def test_a_distilled_model_comes_nearer_to_its_teacher_than_before(build, bench_
         torch.randint(1, 64, (24, 1)), do_sample=True, min_new_tokens=63, max_new_tokens=63, pad_token_id=0
     )
     blocks = pack(texts.tolist(), 32, "wrapped", 10**6)
-    train, heldout = blocks._select(slice(0, 40)), blocks._select(slice(40, 48))
+    train, heldout = blocks.select(slice(0, 40)), blocks.select(slice(40, 48))
     model = copy.deepcopy(teacher)
     with torch.no_grad():
         for weight in model.parameters():

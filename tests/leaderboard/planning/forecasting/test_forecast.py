@@ -73,6 +73,46 @@ def test_what_a_log_lacks_only_widens_the_band(seed):
     assert bare.predict(at) == pytest.approx(full.predict(at), abs=0.1)
 
 
+LACKING = ("l0", "l_pruned", "rate", "n_pruned", "family")
+RECIPE = ("lr_peak", "schedule", "batch_tokens", "seed", "warmup_tokens", "tokens_planned", "precision", "packing")
+
+
+def lacks(own: pd.DataFrame, frame: pd.DataFrame, columns: list[str]) -> float:
+    """The width of the band without some columns; null in a column says no more than none."""
+    bare, null = (forecast(frame, o) for o in (own.drop(columns=columns), own.assign(**dict.fromkeys(columns))))
+    at = np.array([[6e6, 9e6]])
+    assert np.asarray(bare.predict(at)).shape == (1, 2)
+    np.testing.assert_allclose(bare.predict(at), null.predict(at))
+    np.testing.assert_allclose(bare.predict(at), 2.8, atol=0.15)
+    low, high = bare.interval(9e6)
+    return float(high) - float(low)
+
+
+@pytest.mark.slow
+@pytest.mark.sample
+@pytest.mark.parametrize("more", [(), RECIPE], ids=["recipe known", "no recipe"])
+def test_any_subset_of_columns_may_be_missing(seed, more):
+    frame = seed[(seed["method"] == "depth") & (seed["family"] == "llama-3")]
+    own = beginning(run_of(frame)).astype(dict.fromkeys((*LACKING, *RECIPE), object))
+    full = lacks(own, frame, [])
+    for number in range(1, 2 ** len(LACKING)):
+        columns = [name for i, name in enumerate(LACKING) if number >> i & 1]
+        assert lacks(own, frame, [*columns, *more]) > 0.8 * full
+
+
+def test_each_column_of_the_recipe_may_be_missing(seed):
+    frame = seed[(seed["method"] == "depth") & (seed["family"] == "llama-3")]
+    own = beginning(run_of(frame)).astype(dict.fromkeys(RECIPE, object))
+    for name in RECIPE:
+        lacks(own, frame, [name])
+
+
+def test_a_run_of_another_protocol_or_of_lora_has_no_law_of_these(seed):
+    own = beginning(run_of(seed))
+    for other in ({"seq_len": 1024}, {"vocab_size": 32_000}, {"trainable_params": 1e6}, {"eval_tokens": 4096}):
+        assert forecast(seed, own.assign(**other)).weights == {NO_LAW: pytest.approx(1)}
+
+
 @pytest.mark.parametrize("fading", [0.2, 0.5])
 def test_a_planted_curve_at_a_size_no_law_knows(seed, fading):
     whole = planted(fading, 0.004).assign(n0=8e9, rate=0.3, l0=2.0, method="depth", schedule="constant")
