@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from leaderboard.errors import P2Error
 from leaderboard.logs.methods import parts_of
 from leaderboard.shapes import Shape, parameters, parameters_nonembedding
-from zoo.models.families import MODULES
+from zoo.models.families import MODULES, matrix_shapes
 from zoo.pruning.methods import METHODS, Sparse, parts
 from zoo.pruning.plan import Plan
 from zoo.pruning.spec import PruneSpec
-from zoo.pruning.targets import matrix_shapes, zeros_in
+from zoo.pruning.targets import zeros_in
 
 if TYPE_CHECKING:
     from torch import Tensor
