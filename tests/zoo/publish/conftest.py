@@ -22,16 +22,21 @@ SETTINGS = {
 def make_run(folder: Path, recipe_file: Path, method: str = "2:4", base: str | None = None) -> Path:
     """A run folder as `p2zoo run` leaves it, without the gates: pruned, trained for six steps, measured, finished."""
     import torch
+    from rich.console import Console
 
+    from zoo.distributed import Team
+    from zoo.estimate.dry_run import estimate
     from zoo.evaluation.heldout import heldout_loss
     from zoo.evaluation.next_token import as_inputs, next_token_nll
     from zoo.inputs import base_model
     from zoo.inputs.gather import gather
     from zoo.inputs.text import fingerprint
+    from zoo.preemption import Stop
     from zoo.pruning.plan import plan
     from zoo.pruning.prune import prune
     from zoo.recipe.files import load_recipe
     from zoo.run.folder import RunFolder
+    from zoo.run.job import Inputs, Job
     from zoo.run.record import finish
     from zoo.training.masks import MaskKeeper
 
@@ -69,7 +74,12 @@ def make_run(folder: Path, recipe_file: Path, method: str = "2:4", base: str | N
         status="running", inputs={"model": source.revision, **pins}, l0=l0, l_pruned=l_pruned, loss_saved=loss,
         calibration_sha256=pruned.calibration_sha256, train_tokens=tokens, train_s=1.0,
     )  # fmt: skip
-    finish(run, recipe, replace(source, label=base or source.label), planned, materials)
+    job = Job(
+        recipe=recipe, estimate=estimate(recipe), folder=run, team=Team(), stop=Stop(), console=Console(quiet=True),
+        saved=lambda: None,
+    )  # fmt: skip
+    named = replace(source, label=base or source.label)
+    finish(job, Inputs(source=named, plan=planned, tokenizer=tokenizer, materials=materials))
     return folder
 
 
