@@ -12,6 +12,7 @@ from pathlib import Path
 
 from leaderboard.errors import P2Error
 from zoo.inputs.text import documents
+from zoo.inputs.tokenizer import FILE, own_tokenizer
 from zoo.recipe.spec import Recipe, TextSpec
 
 SAMPLE = 200  # pieces, evenly spread over all characters
@@ -58,13 +59,9 @@ def _measure(spec: TextSpec, folder: Path, part: str) -> tuple[int, int, tuple[s
 
 def _by_sample(model: Path | None, count: int, size: int, sample: tuple[str, ...]) -> int | None:
     """Tokens of a text by a sample of it; each document ends in one more."""
-    if model is None or not (model / "tokenizer.json").is_file():
+    if model is None or not (model / FILE).is_file():
         return None
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-    tokenizer.no_truncation()  # transformers heeds neither
-    tokenizer.no_padding()
+    tokenizer = own_tokenizer(model)
     tokenizer.encode_special_tokens = True  # what stands in a text is text
     tokens = sum(len(found.ids) for found in tokenizer.encode_batch_fast(list(sample)))
     read = sum(len(text.encode("utf-8", "surrogatepass")) for text in sample)

@@ -43,7 +43,7 @@ def check_ids(tokenizer: Any, folder: Path, texts: Iterable[str], vocab: int) ->
         )
     if not (folder / FILE).is_file():
         return
-    own = _own(folder)
+    own = own_tokenizer(folder)
     for text, row in zip(sample, ids, strict=True):
         wanted = own.encode(text, add_special_tokens=False).ids
         if row != wanted:
@@ -57,10 +57,15 @@ def check_ids(tokenizer: Any, folder: Path, texts: Iterable[str], vocab: int) ->
             )
 
 
-def _own(folder: Path) -> Any:
+def own_tokenizer(folder: Path) -> Any:
+    """tokenizer.json as the `tokenizers` library reads it; raises P2Error where it is none."""
     from tokenizers import Tokenizer
 
-    own = Tokenizer.from_file(str(folder / FILE))
+    try:
+        _check_file(folder)
+        own = Tokenizer.from_file(str(folder / FILE))
+    except Exception as error:  # the library raises bare ones
+        raise P2Error(f"model.name: no usable tokenizer in {folder.name}: {first_line(error)}") from error
     own.no_truncation()  # transformers heeds neither
     own.no_padding()
     return own

@@ -67,7 +67,8 @@ def test_what_logs_say_is_text_on_every_page(visit, few_runs):
         for path in (*PAGES, f"curves?run={evil['run_id'].iloc[0]}"):
             page = visit(f"{url}/{path}")
             page.locator("#stamp footer").wait_for()
-            expect(page.locator(".warning, tbody tr, .facts, .empty").first).to_be_visible()
+            if path != "own":  # which shows nothing of the logs before a file is dropped
+                expect(page.locator(".warning, tbody tr, .facts, .empty").first).to_be_visible()
             assert page.locator("#page img[src=x], #page script:text('alert')").count() == 0
             assert page.locator("a[href^='javascript']").count() == 0
             page.close()

@@ -16,6 +16,7 @@ from leaderboard.logs.load import SEED
 from tests.commands import p2zoo, until
 from zoo.devhub import client_env, serve
 from zoo.jobs.request import MOUNT
+from zoo.recipe.catalog import recipes_folder
 from zoo.recipe.files import load_recipe
 from zoo.run.pipeline import run
 from zoo.sweep.report import gather, of_folders
@@ -36,11 +37,11 @@ def swept(bench_folder, tmp_path_factory):
         "before": "extends: base.yaml\n",
         "cut": "extends: base.yaml\ntrain: {seed: 1}\n",
         "refused": "extends: base.yaml\nprune: {rate: 1.5}\n",
-        "broken": "extends: base.yaml\nname: broken\nmodel: {name: ./weightless}\n",
+        "broken": "extends: base.yaml\nname: broken\nmodel: {name: ./wordy}\n",
     }
     (root / "bench").symlink_to(bench_folder)
-    (recipes / "weightless").mkdir()
-    (recipes / "weightless" / "config.json").write_text((bench_folder / "model" / "config.json").read_text())
+    shutil.copytree(bench_folder / "model", recipes / "wordy")
+    shutil.copy(recipes_folder() / "quickstart" / "tiny-llama-3" / "tokenizer.json", recipes / "wordy")  # of another model
     for name, text in texts.items():
         (recipes / f"{name}.yaml").write_text(text)
     cache = {"P2ZOO_CACHE": str(root / "cache")}
@@ -64,7 +65,7 @@ def test_a_sweep_skips_resumes_and_goes_on_after_a_failure(swept):
     assert json.loads((out / "recipes-before" / "run.json").read_text()) == before
     why = {run["name"]: run["why"] for run in result["runs"]}
     assert "allowed is" in why["recipes-refused"]
-    assert "no *.safetensors weights" in why["broken"]
+    assert "they are not of one model" in why["broken"]
     assert "recipes-before: was finished before" in done.stderr
     assert "recipes-cut: goes on" in done.stderr
 
@@ -72,7 +73,7 @@ def test_a_sweep_skips_resumes_and_goes_on_after_a_failure(swept):
 def test_the_report_holds_every_run_and_needs_no_other_file(swept):
     _, out, before, _ = swept
     text = (out / "report.html").read_text()
-    for words in ("recipes-before", "recipes-cut", f"{before['loss']:.4f}", "no *.safetensors weights", "CPU-hours"):
+    for words in ("recipes-before", "recipes-cut", f"{before['loss']:.4f}", "they are not of one model", "CPU-hours"):
         assert words in text
     assert text.count("<svg") == 3
     assert not re.search(r'<script|<link|<img|src="|@import', text)
