@@ -52,7 +52,7 @@ def loads_back(model, folder):
 def findings(folder, **changes):
     """What the check says of a valid log with other run-level columns."""
     run = RUN | changes
-    (report,) = check_files([write_log(folder / "log.parquet", build_table(run, curve()))]).reports
+    (report,) = check_files([write_log(folder / "log.parquet", build_table(run, curve()))], own=True).reports
     return [finding.code for finding in report.findings]
 
 

@@ -41,7 +41,9 @@ def swept(bench_folder, tmp_path_factory):
     }
     (root / "bench").symlink_to(bench_folder)
     shutil.copytree(bench_folder / "model", recipes / "wordy")
-    shutil.copy(recipes_folder() / "quickstart" / "tiny-llama-3" / "tokenizer.json", recipes / "wordy")  # of another model
+    shutil.copy(
+        recipes_folder() / "quickstart" / "tiny-llama-3" / "tokenizer.json", recipes / "wordy"
+    )  # of another model
     for name, text in texts.items():
         (recipes / f"{name}.yaml").write_text(text)
     cache = {"P2ZOO_CACHE": str(root / "cache")}
