@@ -224,7 +224,10 @@ class Stopping(io.StringIO):
 @pytest.mark.sample
 def test_stopped_early_it_says_whether_there_is_something_to_go_on_from(recipe, tmp_path):
     folder = tmp_path / "stopped"
-    stops = (("before pruning", "before anything was saved"), ("model/ loads back", "with what was done so far saved"))
+    stops = (
+        ("parameters (rate", "before anything was saved"),
+        ("model/ loads back", "with what was done so far saved"),
+    )
     for resume, (words, said) in enumerate(stops):
         with pytest.raises(Preempted, match=said) as stopped:
             run(recipe, folder, resume=bool(resume), console=Console(file=Stopping(words), width=200))
