@@ -76,10 +76,10 @@ def forecast(
     if as_json:
         _print_json({"data": _data(read)} | told)
     else:
-        _show(told)
+        _show(told, on)
 
 
-def _show(told: dict[str, Any]) -> None:
+def _show(told: dict[str, Any], on: Measured) -> None:
     """State first, then the losses ahead, the goal, and whether going on pays."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -88,7 +88,8 @@ def _show(told: dict[str, Any]) -> None:
 
     now = told["now"]
     print(OF_STATE[told["state"]])
-    print(f"Now {now['loss']:.4f} nats/token at {words.count(now['tokens'])} tokens, from {now['rows']} rows.")
+    now_at = f"at {words.count(now['tokens'])} tokens, from {now['rows']} rows"
+    print(on.said(f"Now {now['loss']:.4f} nats/token {now_at}."))
     table = Table(box=SIMPLE_HEAD)
     for name in ("tokens", "loss", "80 %", "95 %", ""):
         table.add_column(name, justify="right", no_wrap=True)
@@ -98,7 +99,7 @@ def _show(told: dict[str, Any]) -> None:
         table.add_row(words.count(place["tokens"]), loss, *bands, place["state"].replace("_", " "))
     _console().print(table)
     if told["goal"]:
-        print(_goal_words(told["goal"]))
+        print(on.said(_goal_words(told["goal"])))
     twice = told["doubling"]
     print(
         f"Training as long again wins {twice['gain']:.4f} nats ({_between(twice['low_80'], twice['high_80'])}, 80 %)"
@@ -107,7 +108,7 @@ def _show(told: dict[str, Any]) -> None:
     if recipe := recipe_words(told["recipe"]):
         print(f"  The run: {recipe}.")
     for line in told["why"]:
-        print(f"  {line}")
+        print(on.said(f"  {line}"))
 
 
 def _between(low: float | None, high: float | None) -> str:

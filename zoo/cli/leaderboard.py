@@ -164,7 +164,7 @@ def rank(
 
         _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)} | controls)
     else:
-        _show_rank(table, floor)
+        _show_rank(table, floor, on)
         print(*controls.values(), sep="\n", end="\n" * bool(controls))
 
 
@@ -284,7 +284,7 @@ def budget(
     if as_json:
         _print_json(told.as_dict())
     else:
-        _show_budget(told, beyond(found, asked, told.tokens), read.source)
+        _show_budget(told, beyond(found, asked, told.tokens), read.source, on)
 
 
 def _lacking(**needed: object) -> P2Error:
@@ -398,7 +398,7 @@ def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
         print(note)
 
 
-def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
+def _show_rank(table: "pd.DataFrame", floor: dict[str, float], on: Measured) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -411,32 +411,32 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float]) -> None:
         shown.add_row(rank_of, row["law"], *figures, "recommended" if row["recommended"] else "")
     _console().print(shown)
     print("ASD ratio: a law's ASD over the best law's, mean over held-out cells; 1 would win them all.")
-    print("RMSE new: nats per token on unseen sizes and rates; recommended = lowest.")
+    print(on.said("RMSE new: nats per token on unseen sizes and rates; recommended = lowest."))
     if floor["asd"] == floor["asd"]:
         print(f"Noise floor (two seeds): ASD {floor['asd']:.2f} nats/Gtoken, {floor['asd_doubling']:.4f} per doubling")
 
 
-def _show_budget(answer: "Budget", far: "list[Beyond]", source: str) -> None:
+def _show_budget(answer: "Budget", far: "list[Beyond]", source: str, on: Measured) -> None:
     """The answer for people, the state of distance first; one that is too far has no number."""
     from leaderboard.planning.recipe import recipe_words
 
     if answer.state == "too_far" and answer.status is None:
-        print(f"too far to say: {answer.goal}.")
-        print("\n".join(f"  {line}" for line in answer.why))
+        print(on.said(f"too far to say: {answer.goal}."))
+        print(on.said("\n".join(f"  {line}" for line in answer.why)))
         return
     where = _outside(answer, far)
     print(f"{answer.state}{': ' + where if where else ' what was measured'}.")
-    print(" ".join(answer.sentence()))
+    print(on.said(" ".join(answer.sentence())))
     laws = ", ".join(f"{name} {share:.0%}" for name, share in answer.weights.items() if share >= 0.005)
     if answer.status == "already_met":
-        print("".join(f"  {line}\n" for line in answer.why), end="")
+        print(on.said("".join(f"  {line}\n" for line in answer.why)), end="")
         return
-    print(f"  predicted loss {answer.loss:.4f} nats/token, by {laws}; from {source}")
+    print(on.said(f"  predicted loss {answer.loss:.4f} nats/token, by {laws}; from {source}"))
     print(f"  trained like the runs: {recipe_words(answer.recipe)}")
     if answer.intervals:
         print(f"  a new run: {', '.join(f'{answer.interval_words(e)} ({p} %)' for e, p in answer.intervals)}")
     for line in answer.why:
-        print(f"  {line}")
+        print(on.said(f"  {line}"))
     if answer.gpu_hours is not None and answer.cost is not None:
         print(f"  {words.time(answer.gpu_hours)} of GPU time, {words.price(answer.cost)}")
 

@@ -17,6 +17,12 @@ class Measured(StrEnum):
     OWN = "own"
     YARDSTICK = "yardstick"
 
+    def said(self, text: str) -> str:
+        """Words on losses of a token, with the unit that these losses have."""
+        if self is Measured.OWN:
+            return text
+        return text.replace("nats per token", "nats per byte").replace("nats/token", "nats/byte")
+
 
 Corpus = Annotated[
     Path | None,
