@@ -28,6 +28,7 @@ from leaderboard.fitting.resample import run_leverage
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, usable
+from leaderboard.logs.frame import OWNER
 from leaderboard.once import Once
 
 CLIMB = 0.1  # nats above what a run had reached: two seeds wander by .01, the seed's runs by less than .02
@@ -47,7 +48,6 @@ FEW = 4.0  # runs that anybody may weigh
 SEED_OWNER = "p2lab"  # of the bundled runs
 OTHERS = "from the others"
 JUDGED = "judged"  # attribute of rows that come from here
-OWNER = "owner"  # attribute of a frame: who owns the data set it was read from
 KEPT = 16
 JUDGES = ("capacity-damage", "capacity")  # with and without a measured damage
 _kept = Once(KEPT)

@@ -13,6 +13,7 @@ from leaderboard.logs.origin import WORDS
 
 YARDSTICK = "yardstick"  # the held-out text of losses on it
 OF_A_TEXT = (*WORDS, "eval_bytes", "eval_data_revision")  # columns that say how a run's own text was measured
+OWNER = "owner"  # attribute of a frame: who owns the data set it was read from
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def as_logs(
 ) -> Logs:
     """Good rows and the reports of bad files as logs; without a revision, the rows' hash stands for it."""
     date = frame["created_at"].max().to_pydatetime() if len(frame) else None
+    if dataset is not None:
+        frame.attrs[OWNER] = dataset.partition("/")[0]  # who answers for it, and may weigh what he has
     return Logs(frame, bad, revision or data_hash(frame), date, source, dataset=dataset)
 
 

@@ -14,7 +14,7 @@ from huggingface_hub import HfApi
 from leaderboard import P2Error, load_logs
 from leaderboard.logs import upgrade
 from leaderboard.logs.check import check_files, read_table
-from leaderboard.logs.contract import COLUMNS
+from leaderboard.logs.contract import COLUMNS, usable
 from leaderboard.logs.hub import read_dataset
 
 hub = pytest.importorskip("zoo.devhub", reason="the embedded Hub")
@@ -59,6 +59,7 @@ def test_fresh_kept_and_with_the_hub_gone(tmp_path, runs, cache, monkeypatch):
         with pytest.raises(P2Error, match="has no revision 'nowhere'"):
             read_dataset(DATASET, "nowhere", api)
     assert cold.frame["run_id"].nunique() == 2
+    assert {cold.frame.attrs["owner"], usable(warm.frame).attrs["owner"]} == {"owner"}  # whose weight has no cap
     assert [(r.path, r.findings[0].code) for r in cold.quarantined] == [("runs/ada/bad.parquet", "unreadable")]
     assert (cold.revision, cold.source, cold.note) == (commit, DATASET, None)
     assert cold.dataset == warm.dataset == DATASET
