@@ -270,7 +270,7 @@ def old_spellings(path: Path) -> None:
     """Write rope and dtype into a config.json as transformers 4 reads them too, which else falls back in silence.
 
     transformers 5 keeps `rope_parameters` and `dtype`; 4, and what was written in its time, knows `rope_theta`,
-    `rope_scaling` and `torch_dtype` (configuration_utils.py and modeling_rope_utils.py of 4.56).
+    `rope_scaling` and `torch_dtype`. Seen with 4.57.6: without them a model reads to another loss.
     """
     config = json.loads(path.read_text(encoding="utf-8"))
     rope = config.get("rope_parameters")

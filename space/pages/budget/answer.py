@@ -71,10 +71,7 @@ def sentence(answer: Answer) -> str:
     )
 
 
-DOORS = (
-    '<p class="doors"><a href="contribute#log">Drop your curve</a> '
-    '<a href="contribute#wanted">What to measure next</a></p>'
-)
+DOORS = '<p class="doors"><a href="own">Drop your curve</a> <a href="contribute#wanted">What to measure next</a></p>'
 
 
 def _numbers(answer: Answer) -> str:
