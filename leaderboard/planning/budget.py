@@ -16,7 +16,7 @@ from leaderboard.laws.law import Array, Columns, Law
 from leaderboard.logs.contract import GROUP, require
 from leaderboard.logs.methods import METHODS, takes_rate
 from leaderboard.planning.distance import WIDEST, State, within_reach
-from leaderboard.planning.gpus import check_offer, gpu_hours, gpu_key
+from leaderboard.planning.gpus import check_offer, gpu_hours
 from leaderboard.planning.losses import check_losses
 from leaderboard.planning.mixture import RUNS_FOR_AN_INTERVAL, Band, Mixture
 from leaderboard.planning.recommend import predictor
@@ -203,8 +203,7 @@ def recommend_tokens(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
         target_loss=target_loss, excess=excess, gain=gain,
     )  # fmt: skip
-    gpu = gpu_key(gpu)
-    check_offer(gpu, None)
+    gpu = check_offer(gpu, None)
     check_losses(question, frame)
     fitted = predictor(
         frame, family=family, method=method, eval_data=eval_data, objective=objective, law=law,

@@ -78,7 +78,7 @@ def gpu_hours(
     forward beside it: 2 FLOPs more for each of its `n0` parameters; of weights that LoRA freezes no gradient is taken,
     so 4 in place of 6. Raises P2Error as `check_offer` does.
     """
-    check_offer(gpu, price, where)
+    gpu = check_offer(gpu, price, where) or gpu
     parameters = n0 if is_masked(method) else n0 * (1 - rate)  # masked weights still cost dense compute
     teacher = 2 * n0 if objective.startswith(DISTILL) else 0.0
     each = 4 if "+lora" in objective else 6
@@ -91,12 +91,14 @@ def gpu_key(name: str | None) -> str | None:
     return None if name is None else next((k for k in GPUS if k == re.sub(r"[ _]+", "-", name.strip().lower())), name)
 
 
-def check_offer(gpu: str | None, price: float | None, where: str = "budget") -> None:
-    """Raise P2Error on a GPU that is not in the table, or a price that is none; `where` begins it."""
+def check_offer(gpu: str | None, price: float | None, where: str = "budget") -> str | None:
+    """The key of `gpu`. Raises P2Error on one that is not in the table, or a price that is none; `where` begins it."""
+    gpu = gpu_key(gpu)
     if gpu is not None and gpu not in GPUS:
         raise unknown_name("gpu", gpu, GPUS, where)
     if price is not None and not 0 <= price <= MOST_PRICE:
         raise P2Error(f"{where}: price is {price:g}; give US dollars a GPU-hour, 0 to {MOST_PRICE:,}.")
+    return gpu
 
 
 def gpu_named(device: str) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from leaderboard.errors import P2Error, unknown_name
+from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
 from leaderboard.logs.methods import least_rate, takes_rate
@@ -20,7 +20,7 @@ from leaderboard.planning.bases import Base, loss_at
 from leaderboard.planning.budget import Question, grid, intervals, invert, state_of
 from leaderboard.planning.candidates import group_mixtures, known_bases, measured_alike, one_text
 from leaderboard.planning.distance import WIDEST, Range, State
-from leaderboard.planning.gpus import GPUS, gpu_hours
+from leaderboard.planning.gpus import check_offer, gpu_hours
 from leaderboard.planning.information import Knowledge, knowledge, steepness, variances
 from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.outlook import states
@@ -61,8 +61,7 @@ def wanted(
     more than this says. `.attrs["recipe"]` is how most runs were trained. Raises P2Error when nothing can be fitted.
     """
     require(frame, NEEDED, "wanted")
-    if gpu not in GPUS:
-        raise unknown_name("gpu", gpu, GPUS, "wanted")
+    check_offer(gpu, None, "wanted")
     text = measured_alike(one_text(frame, eval_data, objective, "wanted"), None)
     known = known_bases(text, bases, family, "wanted")
     mixtures = group_mixtures(text, law, family, "wanted")

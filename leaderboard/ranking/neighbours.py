@@ -19,7 +19,7 @@ from leaderboard.logs.contract import IMPORTED, WRAPPED, curve_numbers
 from leaderboard.logs.findings import UNUSUAL, WARNING, Finding
 from leaderboard.logs.methods import CONTROL
 from leaderboard.logs.origin import protocol
-from leaderboard.shapes import bundled_config, layer_parameters, parameters, shape_of
+from leaderboard.shapes import Shape, bundled_config, layer_parameters, parameters, shape_of
 
 Array = NDArray[np.float64]
 SAME_L0 = 0.01  # nats: devices and precisions differ by less than .005
@@ -185,7 +185,7 @@ def _size(one: _Beside) -> Iterator[Finding]:
         if n0 != parameters(shape):
             allowed = f"{parameters(shape):,}, by the config of {_text(one.head['base_model'])}"
             yield _odd("n0_differs", "n0", f"{n0:,.0f}", allowed, "Count all parameters, tied ones once.")
-        elif method == "depth" and not _whole_layers(n0 - kept, layer_parameters(shape), shape.layers):
+        elif method == "depth" and not _whole_layers(n0 - kept, shape, one.head):
             allowed = f"n0 less 1 to {shape.layers - 1} layers of {layer_parameters(shape):,}"
             yield _odd("n_pruned_differs", "n_pruned", f"{kept:,.0f}", allowed, "Depth removes whole layers.")
         return
@@ -203,8 +203,11 @@ def _size(one: _Beside) -> Iterator[Finding]:
             yield _odd("rate_differs", "rate", f"{one.number('rate'):.4f}", f"{usual:.4f}, as other logs say", fix)
 
 
-def _whole_layers(removed: float, layer: int, layers: int) -> bool:
-    return removed % layer == 0 and 1 <= removed // layer < layers
+def _whole_layers(removed: float, shape: Shape, head: "pd.Series[Any]") -> bool:
+    """Whether so many parameters are layers; of an imported run, whose rate a person told, about so many."""
+    layers = removed / layer_parameters(shape)
+    slack = 0.5 if _text(head.get("provenance")) == IMPORTED else 0.0
+    return abs(layers - round(layers)) <= slack and 1 <= round(layers) < shape.layers
 
 
 def _family(one: _Beside) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ METHOD = """
 <p>Pruning makes a language model smaller and worse; training it on makes it good again. How much training is enough?
 The P² Law (Chen et al., ACL 2025, <a href="https://arxiv.org/abs/2411.10272">arXiv:2411.10272</a>) says that the loss
 after pruning and post-training follows from the size before pruning, the rate, the tokens and the loss before.
-p2zoo fits that law and rivals of it to everybody's runs and answers with the one that predicts new models best.</p>
+p2zoo fits that law and rivals of it to everybody's runs, and answers with several of them together.</p>
 <h2>Words</h2>
 <dl class="words">
 <dt>Loss</dt><dd>Held-out cross-entropy in nats per token, one evaluation function for all points of a run. Losses

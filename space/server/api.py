@@ -21,7 +21,8 @@ from leaderboard.logs.check import MAX_BYTES
 from leaderboard.planning.budget import MOST_TOKENS, Question
 from leaderboard.planning.forecasting.answer import answer as forecast_answer
 from leaderboard.planning.forecasting.forecast import forecast as look_ahead
-from leaderboard.planning.gpus import check_offer, gpu_key
+from leaderboard.planning.gpus import check_offer
+from leaderboard.planning.losses import check_losses
 from leaderboard.planning.outlook import losses_at
 from leaderboard.serving import as_json
 from leaderboard.serving.judge import judged
@@ -114,8 +115,7 @@ class Functions:
             budget(family="llama-3", method="depth", rate=0.25, n0=34e6, l0=2.72, excess=0.05, gpu="h100")
         """
         asked = _question(family, method, rate, n0, l0, l_pruned, target_loss, excess, gain)
-        gpu = gpu_key(gpu)
-        check_offer(gpu, price)
+        gpu = check_offer(gpu, price)
         answer, _ = self.store.board.budget(asked, eval_data=eval_data, law=law, gpu=gpu, price=price)
         return typing.cast(dict[str, Any], as_json.plain(answer.as_dict()))
 
@@ -221,6 +221,7 @@ class Functions:
         found = self.store.board.predictor(
             family, method, eval_data=eval_data, law=law, l_pruned_known=l_pruned is not None
         )  # fmt: skip
+        check_losses(asked, found.rows, "predict")
         losses = as_json.rows(losses_at(found, asked, tokens, level))
         return {
             "law": found.law,

@@ -248,12 +248,11 @@ def budget(
     from leaderboard.logs.methods import least_rate, method_named, takes_rate
     from leaderboard.planning.bases import base_at_hand
     from leaderboard.planning.budget import Question, answer
-    from leaderboard.planning.gpus import check_offer, gpu_key
+    from leaderboard.planning.gpus import check_offer
     from leaderboard.planning.losses import check_losses
     from leaderboard.planning.outlook import beyond
     from leaderboard.planning.recommend import predictor
 
-    gpu = gpu_key(gpu)
     method = method_named(method) if method else None
     if price is not None and gpu is None:
         raise P2Error("budget: --price is that of a --gpu; name it too.")
@@ -268,7 +267,7 @@ def budget(
     if family is None or method is None or rate is None or n0 is None or l0 is None:
         raise _lacking(family=family, method=method, rate=rate, n0=n0, l0=l0)
     chosen = find_law(law, "budget") if law else None
-    check_offer(gpu, price)
+    gpu = check_offer(gpu, price)
     asked = Question(
         family=family, method=method, rate=rate, n0=n0, l0=l0, l_pruned=l_pruned,
         target_loss=target_loss, excess=excess, gain=gain,

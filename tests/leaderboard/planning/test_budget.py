@@ -9,7 +9,7 @@ import pytest
 from leaderboard import LAWS, P2Error, fit, recommend_tokens
 from leaderboard.logs.contract import usable
 from leaderboard.planning.budget import Question, invert
-from leaderboard.planning.gpus import GPUS, MFU, gpu_hours
+from leaderboard.planning.gpus import GPUS, MFU, check_offer, gpu_hours
 
 ASKED = {"family": "llama-3", "method": "depth", "rate": 0.25, "n0": 34e6, "l0": 2.72}
 KEYS = {
@@ -226,3 +226,9 @@ def test_no_answer_is_less_than_what_was_measured_to_be_too_little(seed):
     assert after.tokens == own["tokens"].max() + 1
     assert after.tokens_80[1] >= after.tokens
     assert "so many are too few" in " ".join(after.why)
+
+
+@pytest.mark.parametrize(("name", "key"), [("H100", "h100"), ("RTX 4090", "rtx-4090"), (" a100 ", "a100")])
+def test_a_gpu_is_known_as_people_write_it(name, key):
+    assert check_offer(name, None) == key
+    assert gpu_hours(1e9, 1e9, 0.25, "depth", name) == gpu_hours(1e9, 1e9, 0.25, "depth", key)
