@@ -11,7 +11,7 @@ from leaderboard.errors import P2Error
 from zoo.cli import (
     bench,
     dataset,
-    evidence_table,
+    evidence,
     forecast,
     hub,
     importing,
@@ -68,7 +68,7 @@ app.add_typer(space.app, name="space")
 leaderboard.register(app)
 plan.register(app)
 forecast.register(app)
-app.command()(evidence_table.evidence)
+app.command()(evidence.evidence)
 importing.register(app)
 app.command()(run.run)
 app.command()(pretrain.pretrain)

@@ -1,52 +1,139 @@
-"""What `p2zoo rank --ablate`, `--metrics` and `--calibration` print: which inputs matter, which in-sample metric
-chooses well, what intervals cover."""
+"""`p2zoo evidence`: published recoveries at real sizes, those nearest to a model, and where they say it would end."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leaderboard import words
+from leaderboard.errors import unknown_name
+from zoo.cli.options import count_option, share
+from zoo.cli.output import Json, console, print_json
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from leaderboard.evidence.recovery import Recovery
+
+SHOWN = 8
+NEEDED = ("method", "rate", "n0", "l0", "tokens")  # for a recovery
+Rate = Annotated[
+    float | None, typer.Option(parser=share, metavar="SHARE", help="Share of all parameters removed, e.g. 25%.")
+]
 
 
-def show_ablation(table: "pd.DataFrame") -> None:
-    """A row an input taken away from P²."""
-    rows = []
-    for r in table.to_dict("records"):
-        figures = (r["asd_ratio"], r["doubling_ratio"], r["rmse"])
-        ratio, doubling, rmse = (f"{v:.{n}f}" for v, n in zip(figures, (2, 2, 4), strict=True))
-        rows.append([r["without"], ratio, f"{r['low']:.2f} to {r['high']:.2f}", doubling, rmse])
-    _print(["P² without", "ASD ratio", "90 %", "per doubling", "RMSE held out"], rows)
-    print("ASD ratio: held-out ASD without it over that of the whole law; 1 = it adds nothing.")
+def evidence(
+    *,
+    method: Annotated[str | None, typer.Option(help="depth, width or 2:4.")] = None,
+    rate: Rate = None,
+    n0: Annotated[float | None, count_option("Parameters before pruning, e.g. 8B.")] = None,
+    tokens: Annotated[float | None, count_option("Post-training tokens, e.g. 100M.")] = None,
+    l0: Annotated[float | None, typer.Option(help="Loss of the base model, nats per token.")] = None,
+    l_pruned: Annotated[float | None, typer.Option(help="Loss of the pruned model before training.")] = None,
+    l0_control: Annotated[
+        float | None, typer.Option(help="Loss of the unpruned model trained the same way, if measured.")
+    ] = None,
+    backtest: Annotated[
+        bool, typer.Option("--backtest", help="Instead: how well the recovery law predicts a model left out.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Published recoveries at real sizes: all, or those nearest to a model and what they say of it.
+
+    Any option about a model asks for the nearest. With method, rate, n0, l0 and tokens it also says where training
+    would leave the model, from the published recoveries alone.
+
+    Examples:
+
+    - `p2zoo evidence`
+
+    - `p2zoo evidence --method depth --rate 25% --n0 8B --l0 1.95 --l-pruned 3.6 --tokens 100M --json`
+    """
+    from leaderboard.evidence import load_evidence, nearest, records
+    from leaderboard.evidence.recovery import METHODS
+
+    if backtest:
+        _show_backtest(as_json)
+        return
+    if method is not None and method not in METHODS:
+        raise unknown_name("pruning method", method, METHODS, "evidence")
+    near = {"method": method, "rate": rate, "n0": n0, "tokens": tokens, "l0": l0, "l_pruned": l_pruned}
+    asked = {name: value for name, value in (near | {"l0_control": l0_control}).items() if value is not None}
+    answer = _recovery(asked) if all(name in asked for name in NEEDED) else None
+    given = {name: value for name, value in asked.items() if name in near}
+    rows = nearest(count=SHOWN, **given) if asked else records(load_evidence())  # type: ignore[arg-type]
+    if as_json:
+        print_json({"asked": asked, "recovery": answer and _as_json(answer), "rows": rows, "sources": _sources(rows)})
+        return
+    _show_rows(rows)
+    if answer:
+        _show_recovery(answer)
+    elif asked:
+        missing = [f"--{name}" for name in NEEDED if name not in asked]
+        print(f"Where training would leave it: needs {', '.join(missing)} too.")
 
 
-def show_metrics(table: "pd.DataFrame") -> None:
-    """A row an in-sample metric."""
-    rows = []
-    for r in table.to_dict("records"):
-        sure = (f"{r[a]:.2f} to {r[b]:.2f}" for a, b in (("low", "high"), ("regret_low", "regret_high")))
-        rows.append([r["metric"], f"{r['hits']:.2f}", next(sure), f"{r['regret']:.2f}", next(sure)])
-    _print(["chosen in sample by", "best held out", "90 %", "regret", "90 %"], rows)
-    first = table.iloc[0]
-    print(f"Best held out: share of {first['n_cells']} cells where the law it picks has the lowest held-out RMSE;")
-    print(f"by chance {first['by_chance']:.2f}. Regret: the pick's held-out RMSE over the lowest.")
+def _recovery(asked: dict[str, Any]) -> "Recovery":
+    from leaderboard.evidence.recovery import recovery
+
+    return recovery(**asked)
 
 
-def show_calibration(table: "pd.DataFrame") -> None:
-    """A row a kind of hold-out, or a distance, with and without l_pruned."""
-    rows = []
-    for r in table.to_dict("records"):
-        shares = [f"{r[name]:.0%}" for name in ("loss_80", "loss_95", "tokens_80", "tokens_95")]
-        known = "known" if r["l_pruned_known"] else "unknown"
-        rows.append([r["kind"], known, str(r["curves"]), f"{r['rmse']:.4f}", *shares])
-    _print(["held out", "l_pruned", "curves", "RMSE", "loss 80 %", "95 %", "tokens 80 %", "95 %"], rows)
-    print("Shares of held-out losses, and of tokens to a measured loss, that the intervals cover.")
+def _sources(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    from dataclasses import asdict
+
+    from leaderboard.evidence import load_sources
+
+    named = {row["source"] for row in rows}
+    return [asdict(source) for name, source in load_sources().items() if name in named]
 
 
-def _print(head: list[str], rows: list[list[str]]) -> None:
+def _as_json(answer: "Recovery") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(answer) | {"loss_80": answer.interval(0.8), "loss_95": answer.interval(0.95)}
+
+
+def _show_rows(rows: list[dict[str, Any]]) -> None:
+    """A row a figure, then the sources."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
-    table = Table(*head, box=SIMPLE_HEAD)
+    shown = Table(box=SIMPLE_HEAD)
+    shown.add_column("model", overflow="fold")
+    for name in ("cut", "tokens", "by", "before > pruned > after", "left"):
+        shown.add_column(name, no_wrap=True, justify="right" if name in ("tokens", "left") else "left")
     for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        left = "" if row["share_left"] is None else f"{row['share_left']:.0%}"
+        shown.add_row(
+            row["model"].rpartition("/")[2], f"{row['method']} {row['rate']:.0%}", words.count(row["tokens"]),
+            "distil" if row["kind"] == "distillation" else row["kind"], _figures(row),
+            left if row["healed"] is not False else f"{left} failed",
+        )  # fmt: skip
+    console().print(shown)
+    print("Losses in nats per token. Left: the share of the damage, or of the accuracy lost, not won back.")
+    for source in _sources(rows):
+        print(f"{source['title']}: {source['where']}, {source['table']}. {source['note']}")
+
+
+def _figures(row: dict[str, Any]) -> str:
+    """Before pruning, pruned and recovered; "-" where the source has none."""
+    if row["loss"] is not None:
+        return " > ".join(f"{row[name]:.2f}" for name in ("l0", "l_pruned", "loss"))
+    scores = (row[name] for name in ("score0", "score_pruned", "score"))
+    return " > ".join("-" if score is None else f"{score:.1f}" for score in scores) + f" {row['unit']}"
+
+
+def _show_recovery(answer: "Recovery") -> None:
+    low, high = answer.interval(0.8)
+    print(
+        f"A recovery like the published ones ends at {answer.loss:.3f} nats per token ({low:.3f} to {high:.3f}, 80 %)."
+    )
+    print(" ".join([answer.source, *([answer.note] if answer.note else [])]))
+
+
+def _show_backtest(as_json: bool) -> None:
+    from leaderboard.evidence import backtest
+    from leaderboard.serving.as_json import rows
+
+    if as_json:
+        print_json({"backtest": rows(backtest.backtest()), "failures": rows(backtest.failures())})
+    else:
+        backtest.main()

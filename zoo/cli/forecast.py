@@ -7,8 +7,8 @@ import typer
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from zoo.cli.leaderboard import Json, _console, _data, _print_json, _status, read_logs
 from zoo.cli.options import Measured, On, count
+from zoo.cli.output import Json, console, data_of, print_json, read_logs, status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,13 +68,13 @@ def forecast(
     said = {"schedule": schedule, "tokens_planned": planned, "lr_peak": lr_peak}
     own = own.assign(**{name: value for name, value in said.items() if value is not None})
     own, read = (on_yardstick(own) if on == Measured.YARDSTICK else own), read_logs(logs, on)
-    with _status("fitting laws without this run"):
+    with status("fitting laws without this run"):
         ahead = look_ahead(read.frame, own)
         told = answer(ahead, at or (), target_loss, excess, gain, gpu, price)
     if out is not None:
         _draw(out, own, ahead, run.name)
     if as_json:
-        _print_json({"data": _data(read)} | told)
+        print_json({"data": data_of(read)} | told)
     else:
         _show(told, on)
 
@@ -97,7 +97,7 @@ def _show(told: dict[str, Any], on: Measured) -> None:
         bands = [_between(place[f"low_{p}"], place[f"high_{p}"]) for p in (80, 95)]
         loss = "" if place["loss"] is None else f"{place['loss']:.4f}"
         table.add_row(words.count(place["tokens"]), loss, *bands, place["state"].replace("_", " "))
-    _console().print(table)
+    console().print(table)
     if told["goal"]:
         print(on.said(_goal_words(told["goal"])))
     twice = told["doubling"]

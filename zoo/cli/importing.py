@@ -112,9 +112,9 @@ def import_(
 
 def _tell(logs: "list[tuple[Path, Imported]]", as_json: bool) -> None:
     if as_json:
-        from zoo.cli.leaderboard import _print_json
+        from zoo.cli.output import print_json
 
-        _print_json({"logs": [_as_dict(path, log) for path, log in logs]})
+        print_json({"logs": [_as_dict(path, log) for path, log in logs]})
     else:
         for path, log in logs:
             _show(path, log)

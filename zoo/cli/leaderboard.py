@@ -1,7 +1,5 @@
 """`p2zoo check|fit|rank|budget`: the leaderboard half from a terminal, for people (tables) and programs (`--json`)."""
 
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,8 +8,21 @@ import typer
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from leaderboard.logs.findings import ERROR, UNUSUAL, WRONG, printable
+from leaderboard.logs.findings import UNUSUAL, WRONG, printable
 from zoo.cli.options import Endpoint, Measured, On, Share, count_option
+from zoo.cli.output import (
+    Json,
+    Logs,
+    OverControl,
+    console,
+    data_of,
+    print_json,
+    read_logs,
+    show_ablation,
+    show_calibration,
+    show_metrics,
+    status,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,12 +31,6 @@ if TYPE_CHECKING:
     from leaderboard.logs.frame import Logs as Read
     from leaderboard.planning.budget import Budget
     from leaderboard.planning.distance import Beyond
-
-Logs = Annotated[str | None, typer.Argument(help="File, folder or Hub dataset id of run logs; default: bundled seed.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-OverControl = Annotated[
-    bool, typer.Option("--over-control", help="Losses over those of each run's control; runs without one left out.")
-]
 
 
 def check(
@@ -63,7 +68,7 @@ def check(
         raise P2Error(f"check: no parquet file under {path}.")
     reports = judged(files, load_logs().frame)
     if as_json:
-        _print_json({"files": [r.as_dict() for r in reports]})
+        print_json({"files": [r.as_dict() for r in reports]})
     else:
         _show_findings(reports)
     raise typer.Exit(0 if all(r.ok for r in reports) else 1)
@@ -111,8 +116,8 @@ def fit(
             | {"runs": f.n_runs, "pinned": f.pinned, "notes": [*f.notes, *recipe_differences(own)]}
         )  # fmt: skip
     if as_json:
-        _print_json(
-            {"data": _data(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows} | controls
+        print_json(
+            {"data": data_of(read), "law": chosen.name, "loss": loss, "latex": chosen.latex, "fits": rows} | controls
         )
     else:
         _show_fits(chosen.name, chosen.latex, rows)
@@ -155,14 +160,14 @@ def rank(
     if ablate or metrics:
         _evidence(read, laws if metrics else None, as_json)
         return
-    with _status("fitting every law on every track"):
+    with status("fitting every law on every track"):
         cells = score_cells(read.frame, laws)
         table = rank_laws(read.frame, cells=cells)
     floor = noise_floor(read.frame)
     if as_json:
         from leaderboard.serving.as_json import ranking
 
-        _print_json({"data": _data(read) | {"noise_floor": floor}, "laws": ranking(table, cells)} | controls)
+        print_json({"data": data_of(read) | {"noise_floor": floor}, "laws": ranking(table, cells)} | controls)
     else:
         _show_rank(table, floor, on)
         print(*controls.values(), sep="\n", end="\n" * bool(controls))
@@ -181,34 +186,32 @@ def _controlled(read: "Read", over_control: bool) -> "tuple[Read, dict[str, str]
 def _calibration(read: Any, as_json: bool) -> None:
     """The answer of `rank --calibration`."""
     from leaderboard.studies.calibration import by_distance, calibrate, hold_outs, summary, widths
-    from zoo.cli import evidence
 
-    with _status("answering every hold-out of these logs"):
+    with status("answering every hold-out of these logs"):
         trials = hold_outs(read.frame)
         judged = calibrate(trials)
     tables = {"kinds": summary(judged), "distances": by_distance(judged)}
     if as_json:
         tables["widths"] = widths(trials)
-        _print_json({"data": _data(read)} | {name: table.to_dict("records") for name, table in tables.items()})
+        print_json({"data": data_of(read)} | {name: table.to_dict("records") for name, table in tables.items()})
     else:
         for table in tables.values():
-            evidence.show_calibration(table)
+            show_calibration(table)
 
 
 def _evidence(read: Any, laws: Any, as_json: bool) -> None:
     """The answer of `rank --metrics` over `laws`, or of `rank --ablate` where there are none."""
     from leaderboard.studies.ablation import ablate
     from leaderboard.studies.metric_choice import metric_choice
-    from zoo.cli import evidence
 
-    with _status("fitting laws on every track"):
+    with status("fitting laws on every track"):
         table = ablate(read.frame) if laws is None else metric_choice(read.frame, laws)
     if as_json:
-        _print_json({"data": _data(read), "ablation" if laws is None else "metrics": table.to_dict("records")})
+        print_json({"data": data_of(read), "ablation" if laws is None else "metrics": table.to_dict("records")})
     elif laws is None:
-        evidence.show_ablation(table)
+        show_ablation(table)
     else:
-        evidence.show_metrics(table)
+        show_metrics(table)
 
 
 def budget(
@@ -274,14 +277,14 @@ def budget(
     )  # fmt: skip
     read = read_logs(logs, on)
     check_losses(asked, read.frame)
-    with _status("ranking laws and fitting the best"):
+    with status("ranking laws and fitting the best"):
         known = l_pruned is not None
         found = predictor(
             read.frame, family=family, method=method, eval_data=eval_data, law=chosen, l_pruned_known=known
         )
         told = answer(found, asked, gpu, price)
     if as_json:
-        _print_json(told.as_dict())
+        print_json(told.as_dict())
     else:
         _show_budget(told, beyond(found, asked, told.tokens), read.source, on)
 
@@ -308,56 +311,6 @@ def _of_pilot(
 
     gain = GAIN if target_loss is None and excess is None and gain is None else gain
     forecast(pilot, logs, None, target_loss, excess, gain, gpu, price, None, as_json, on)
-
-
-def _data(read: "Read") -> dict[str, Any]:
-    from leaderboard.serving.as_json import data
-
-    return data(read)
-
-
-def _print_json(data: Any) -> None:
-    """JSON on standard output; NaN is null."""
-    from leaderboard.serving.as_json import plain
-
-    print(json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console()
-
-
-def _status(doing: str) -> Any:
-    from rich.console import Console
-
-    return Console(stderr=True).status(doing)
-
-
-def _warn(read: "Read") -> None:
-    """Say what is not fresh and what was left out."""
-    if read.note:
-        print(f"note: {read.note}", file=sys.stderr)
-    warn_left_out(read.quarantined)
-
-
-def read_logs(source: str | None, on: Measured = Measured.OWN) -> "Read":
-    """The logs, what is wrong with them said, by the losses that are meant."""
-    from leaderboard import load_logs
-
-    read = load_logs(source)
-    _warn(read)
-    return read.on_yardstick() if on == Measured.YARDSTICK else read
-
-
-def warn_left_out(reports: "tuple[Report, ...]") -> None:
-    """Say which logs were left out and why, on standard error."""
-    for report in reports:
-        print(
-            f"left out: {printable(report.path)}: {next(f for f in report.findings if f.severity == ERROR)}",
-            file=sys.stderr,
-        )
 
 
 def _show_findings(reports: "tuple[Report, ...]") -> None:
@@ -389,7 +342,7 @@ def _show_fits(law: str, latex: str, rows: list[dict[str, Any]]) -> None:
         rmse = f"{row['rmse']:.4f}" if "rmse" in row else ""
         parameters = ", ".join(numbers) or row["message"]
         table.add_row(*(group[n] for n in which), str(row.get("runs", "")), rmse, row["status"], parameters)
-    _console().print(table)
+    console().print(table)
     print("For parameters and tokens in billions; (held) ones cannot be told apart by these runs.")
     for recipe in dict.fromkeys(recipe_words(row["recipe"]) for row in rows):
         print(f"Trained with {recipe}.")
@@ -408,7 +361,7 @@ def _show_rank(table: "pd.DataFrame", floor: dict[str, float], on: Measured) -> 
         rank_of = "" if row["rank"] is None or row["rank"] != row["rank"] else str(int(row["rank"]))
         figures = [f"{row[k]:.3f}" if row[k] == row[k] else "" for k in ("score", "score_doubling", "rmse_heldout")]
         shown.add_row(rank_of, row["law"], *figures, "recommended" if row["recommended"] else "")
-    _console().print(shown)
+    console().print(shown)
     print("ASD ratio: a law's ASD over the best law's, mean over held-out cells; 1 would win them all.")
     print(on.said("RMSE new: nats per token on unseen sizes and rates; recommended = lowest."))
     if floor["asd"] == floor["asd"]:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard import words
-from zoo.cli.leaderboard import Json, Logs, _console, _data, _print_json, _status, _warn
 from zoo.cli.options import count_option
+from zoo.cli.output import Json, Logs, console, data_of, print_json, status, warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,16 +49,16 @@ def plan(
 
     chosen = find_law(law, "plan") if law else None
     read = load_logs(logs)
-    _warn(read)
-    with _status("ranking laws and predicting every candidate"):
+    warn(read)
+    with status("ranking laws and predicting every candidate"):
         table = make_plan(
             read.frame, deployed=deployed, tokens=tokens, family=family, bases=_bases(base, read.frame),
             eval_data=eval_data, law=chosen,
         )  # fmt: skip
     if as_json:
         asked = {"deployed": deployed, "tokens": tokens, "family": family}
-        said = {"data": _data(read), "asked": asked, "recipe": table.attrs["recipe"]}
-        _print_json(said | {"candidates": table.to_dict("records")})
+        said = {"data": data_of(read), "asked": asked, "recipe": table.attrs["recipe"]}
+        print_json(said | {"candidates": table.to_dict("records")})
     else:
         _show_plan(table)
 
@@ -88,15 +88,15 @@ def wanted(
 
     chosen = find_law(law, "wanted") if law else None
     read = load_logs(logs)
-    _warn(read)
-    with _status("ranking laws and weighing every candidate"):
+    warn(read)
+    with status("ranking laws and weighing every candidate"):
         table = most_wanted(
             read.frame, gpu=gpu, family=family, bases=_bases(base, read.frame), eval_data=eval_data, law=chosen
         )
     named = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
     rows = [row | {"command": command(row)} for row in named]
     if as_json:
-        _print_json({"data": _data(read), "gpu": gpu, "recipe": table.attrs["recipe"], "runs": rows})
+        print_json({"data": data_of(read), "gpu": gpu, "recipe": table.attrs["recipe"], "runs": rows})
     else:
         _show_wanted(rows, gpu)
         _show_recipe(table)
@@ -125,7 +125,7 @@ def _show_plan(table: "pd.DataFrame") -> None:
         rate = f"{row['rate']:.3f}" if row["rate"] else ""
         band = f"±{half:.3f}" if half == half else ""
         shown.add_row(row["base_model"], row["method"], rate, words.count(row["parameters"]), loss, band, far)
-    _console().print(shown)
+    console().print(shown)
     print("\n".join(plan_words(table)))
     _show_recipe(table)
 
@@ -183,7 +183,7 @@ def _show_wanted(rows: list[dict[str, Any]], gpu: str) -> None:
         figures = [f"{row['rate']:.3f}{marks[1]}", f"{words.count(row['tokens'])}{marks[2]}"]
         figures += [f"{row['narrower']:.0%}", words.time(row["gpu_hours"])]
         shown.add_row(_base(row) + marks[0], row["family"], row["method"], *figures)
-    _console().print(shown)
+    console().print(shown)
     print("In the order of what they do for all budgets; narrower: the intervals of the run's own family and method.")
     print(
         "+ lies beyond the runs so far. The laws are taken for true: runs that test them are worth more than this says."

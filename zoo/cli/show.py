@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.leaderboard import OverControl
 from zoo.cli.options import Measured, On
+from zoo.cli.output import OverControl
 
 
 def plot(
@@ -25,7 +25,7 @@ def plot(
     from leaderboard import LAWS, load_logs, on_yardstick
     from leaderboard.errors import P2Error, unknown_name
     from leaderboard.logs.load import join_logs
-    from zoo.cli.leaderboard import warn_left_out
+    from zoo.cli.output import warn_left_out
 
     if law not in LAWS:
         raise unknown_name("law", law, LAWS, "plot")

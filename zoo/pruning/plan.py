@@ -79,7 +79,11 @@ def plan(shape: Shape, spec: PruneSpec) -> Plan:
     _check_calibration(target, spec)
     if spec.sparse:
         sparsity = spec.sparse.sparsity(target, spec)
-    zeros = zeros_in(target, sparsity)
+    return plan_of(shape, target, spec, sparsity, zeros_in(target, sparsity))
+
+
+def plan_of(shape: Shape, target: Shape, spec: PruneSpec, sparsity: float, zeros: int) -> Plan:
+    """The plan that leads from a shape to another, with so many zeros in its matrices."""
     return Plan(
         spec=spec,
         shape=shape,

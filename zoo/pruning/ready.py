@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from leaderboard.errors import P2Error
 from leaderboard.logs.methods import parts_of
-from leaderboard.shapes import Shape, parameters, parameters_nonembedding
+from leaderboard.shapes import Shape
 from zoo.models.families import MODULES, matrix_shapes
 from zoo.pruning.methods import METHODS, Sparse, parts
-from zoo.pruning.plan import Plan
+from zoo.pruning.plan import Plan, plan_of
 from zoo.pruning.spec import PruneSpec
 from zoo.pruning.targets import zeros_in
 
@@ -49,16 +49,7 @@ def planned(shape: Shape, target: Shape, spec: PruneSpec, zeros: int | None = No
         zeros = zeros_in(target, sparse.sparsity(target, spec))
     zeros = zeros or 0
     entries = target.layers * sum(rows * inputs for rows, inputs in matrix_shapes(target).values())
-    return Plan(
-        spec=spec,
-        shape=shape,
-        target=target,
-        n0=parameters(shape),
-        n_pruned=parameters(target) - zeros,
-        n0_nonembedding=parameters_nonembedding(shape),
-        n_pruned_nonembedding=parameters_nonembedding(target) - zeros,
-        sparsity=zeros / entries,
-    )
+    return plan_of(shape, target, spec, zeros / entries, zeros)
 
 
 def check_shapes(shape: Shape, target: Shape, spec: PruneSpec) -> None:

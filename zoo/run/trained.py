@@ -44,20 +44,7 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
     if extension is not None:
         spec = replace(spec, warmup_tokens=0)  # it is over
     checkpoints = folder.work / "checkpoints"
-    at, start = team.first(lambda: last_complete(checkpoints)) or last_complete(checkpoints)
-    others: list[TrainerCallback] = []
-    if at is not None:
-        _check_same_launch(folder, start, team)
-        folder.keep_rows(start["tokens"])
-        job.say(f"resuming after {start['tokens']:,} tokens")
-    elif extension is not None:
-        at, start, others = _go_on(job, inputs, extension, model)
-    else:
-        folder.keep_rows(-1)
-        folder.append(
-            {"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0}
-            | {"yardstick_loss": folder.state.get("yardstick_l_pruned")}
-        )
+    at, start, others = _begin(job, inputs, checkpoints, extension, model)
     if job.pilot is not None and start["tokens"] >= job.pilot:
         return None
     if spec.lora is not None:
@@ -107,16 +94,45 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
                 kept=kept,
             )
             post_train(training, [curve, *others], at)
-    if curve.stopped and curve.reached:
-        folder.update(train_s=curve.train_s, train_tokens=curve.saved)
+    if not _ended(job, curve, steps):
         return None
-    if curve.stopped:
-        raise preempted(f"after {curve.saved:,} tokens, which are saved")
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    folder.update(train_s=curve.train_s, train_tokens=int(tokens[-1]), train_steps=steps, peak_memory_bytes=peak)
     if spec.lora is not None:
         return merged(model)
     return _whole(job, model) if team.launched else model
+
+
+def _begin(
+    job: Job, inputs: Inputs, checkpoints: Path, extension: Extension | None, model: Any
+) -> tuple[Path | None, Mapping[str, Any], list[TrainerCallback]]:
+    """The checkpoint to go on from, None to begin; where that is; what else watches the training."""
+    folder, team = job.folder, job.team
+    at, start = team.first(lambda: last_complete(checkpoints)) or last_complete(checkpoints)
+    if at is not None:
+        _check_same_launch(folder, start, team)
+        folder.keep_rows(start["tokens"])
+        job.say(f"resuming after {start['tokens']:,} tokens")
+    elif extension is not None:
+        return _go_on(job, inputs, extension, model)
+    else:
+        folder.keep_rows(-1)
+        folder.append(
+            {"tokens": 0, "loss": folder.state["l_pruned"], "train_loss": None, "lr": None, "wall_s": 0.0}
+            | {"yardstick_loss": folder.state.get("yardstick_l_pruned")}
+        )
+    return at, start, []
+
+
+def _ended(job: Job, curve: Curve, steps: int) -> bool:
+    """Whether the training came to its end, not only to that of a pilot. Raises Preempted where it was stopped."""
+    if curve.stopped and curve.reached:
+        job.folder.update(train_s=curve.train_s, train_tokens=curve.saved)
+        return False
+    if curve.stopped:
+        raise preempted(f"after {curve.saved:,} tokens, which are saved")
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    tokens = int(curve.tokens[-1])
+    job.folder.update(train_s=curve.train_s, train_tokens=tokens, train_steps=steps, peak_memory_bytes=peak)
+    return True
 
 
 def _grid(job: Job, steps: int) -> list[int]:
