@@ -26,6 +26,26 @@ NO_GPU = "no GPU"
 FOLLOWS = {"text": ("base", "l0"), "base": ("l0",), "goal": ("value",), "gpu": ("price",)}  # what each makes anew
 
 
+class Listed(gr.Dropdown):
+    """A list whose entries the browser renews: what comes is judged by the answer, not by the entries of the start."""
+
+    is_template = True  # drawn as its parent is
+
+    def preprocess(self, payload: Any) -> Any:
+        """As it came."""
+        return payload
+
+
+class Radios(gr.Radio):
+    """The same for buttons of which one is pressed."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        """As it came."""
+        return payload
+
+
 @dataclass(frozen=True)
 class Form:
     """What a visitor has said, by the names of the address; None and "" where nothing was."""
@@ -161,13 +181,13 @@ def parts(board: Board) -> dict[str, Any]:
     def named(name: str) -> dict[str, Any]:
         return {"value": getattr(first, name), "elem_id": name}
 
-    text = gr.Dropdown(texts, label="Held-out text", visible=len(texts) > 1, **named("text"))
-    model = gr.Dropdown(_base_names(board, first.text), label="Base model", **named("base"))
+    text = Listed(texts, label="Held-out text", visible=len(texts) > 1, **named("text"))
+    model = Listed(_base_names(board, first.text), label="Base model", **named("base"))
     family = gr.Dropdown(families(board), label="Family", visible=False, allow_custom_value=True, **named("family"))
     with gr.Row():
         n0 = gr.Number(label="Parameters", interactive=False, **narrow, **named("n0"))
         l0 = gr.Number(label="Its held-out loss", interactive=False, **narrow, **named("l0"))
-    method = gr.Radio(methods(board), label="Pruning method", **named("method"))
+    method = Radios(methods(board), label="Pruning method", **named("method"))
     rate = Share(0.02, 0.7, step=0.01, label="Share of all parameters removed", **named("rate"))
     goal = gr.Radio([(label, key) for key, label in GOALS.items()], label="Goal", **named("goal"))
     with gr.Row():

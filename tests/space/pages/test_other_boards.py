@@ -103,7 +103,9 @@ def test_pages_show_a_new_state_as_soon_as_it_is_served(visit, few_runs):
         choose(new, "text", "other")
         new.wait_for_url("**text=other*")
         expect(new.locator("#answer .sentence")).to_contain_text("tokens")
-        new.close()
+        for page in (old, new):
+            expect(page.locator("#budget-plot .main-svg").first).to_be_visible()  # whole before their server ends
+            page.close()
 
 
 def test_a_run_that_two_people_made_has_a_page_for_each(visit, few_runs):
