@@ -22,6 +22,7 @@ LARGEST_LOSS = 30.0  # nats a token; a uniform guess over a vocabulary of 250,00
 DECAY_SD = 0.15  # of k, for each e-fold of tokens away from the table that an answer stands on
 EARLY_SD = 0.15  # and as much again for each e-fold below D0
 OUTSIDE_SD = 0.15  # for each e-fold of size, damage or odds outside the published ones
+STANDS_IN = "No loss is published for width: depth stands in."
 WIDTH_SD = 0.3  # for width, where no loss is published and depth stands in
 WIDTH_DAMAGE_SD = 0.5  # of ln damage, for a width cut whose loss was not measured
 
@@ -213,7 +214,7 @@ def _note(table: Table, question: Question, outside: list[str], failed: int, sim
     if failed:
         notes.append(f"{failed} of the {similar} most similar published cuts did not heal.")
     if question.method == "width":
-        notes.append("No loss is published for width: depth stands in.")
+        notes.append(STANDS_IN)
     if not 0.5 <= question.tokens / table.tokens <= 2:
         notes.append(
             f"Tokens are {question.tokens / table.tokens:,.3g} times those of the table; the decay between is a guess."

@@ -294,7 +294,8 @@ def _judge(frame: pd.DataFrame, file: NDArray[np.int64]) -> Iterable[tuple[int, 
 
 def _shown(value: object) -> str:
     """A value in words; a time in year 200,000 has no other text than numpy's."""
-    return (str(value.asm8) if isinstance(value, pd.Timestamp) else repr(value))[:120]
+    plain = value.item() if isinstance(value, np.generic) else value
+    return (str(value.asm8) if isinstance(value, pd.Timestamp) else repr(plain))[:120]
 
 
 def _repeats(good: pd.DataFrame) -> Iterable[tuple[int, Finding]]:

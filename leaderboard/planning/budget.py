@@ -14,7 +14,7 @@ from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array, Columns, Law
 from leaderboard.logs.contract import GROUP, require
-from leaderboard.logs.methods import METHODS, takes_rate
+from leaderboard.logs.methods import CONTROL, METHODS, takes_rate
 from leaderboard.planning.distance import WIDEST, State, within_reach
 from leaderboard.planning.gpus import check_offer, gpu_hours
 from leaderboard.planning.losses import check_losses
@@ -128,16 +128,18 @@ class Question:
     def __post_init__(self) -> None:
         checks = [
             ("rate", 0 < self.rate < 1, "a share of all parameters between 0 and 1, 0.25 for 25 %"),
-            ("n0", 1e4 <= self.n0 < math.inf, "a number of parameters, 8e9 for 8B"),
+            ("n0", 1e4 <= self.n0 <= 1e14, "a number of parameters, 8e9 for 8B"),
             ("l0", 0 < self.l0 < 30, "the held-out loss before pruning, in nats per token"),
             ("l_pruned", self.l_pruned is None or 0 < self.l_pruned < 100, "a loss in nats per token"),
             ("excess", self.excess is None or math.isfinite(self.excess), "nats above l0"),
             ("target_loss", self.target_loss is None or 0 < self.target_loss < math.inf, "a loss in nats per token"),
-            ("gain", self.gain is None or 0 < self.gain < math.inf, "nats won by the next doubling, above 0"),
+            ("gain", self.gain is None or 0 < self.gain < 30, "nats won by the next doubling, above 0"),
         ]
         for name, fine, allowed in checks:
             if not fine:
                 raise P2Error(f"budget: {name} is {getattr(self, name)!r}; it must be {allowed}.")
+        if self.method == CONTROL:
+            raise P2Error("budget: method is none; what is not pruned needs no tokens to recover. Name a method.")
         if not takes_rate(self.method) and self.rate > (most := METHODS[self.method].zeros or 1.0):
             raise P2Error(f"budget: rate is {self.rate}; {self.method} takes at most {most:g} of all parameters.")
         if sum(v is not None for v in (self.target_loss, self.excess, self.gain)) > 1:

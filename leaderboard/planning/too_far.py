@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.evidence.figures import nearest
-from leaderboard.evidence.recovery import recovery
+from leaderboard.evidence.recovery import STANDS_IN, recovery
 from leaderboard.logs.methods import takes_rate
 from leaderboard.planning.bases import BASES, command
 from leaderboard.planning.gpus import gpu_hours
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SAME_SIZE = 0.1  # a base whose parameters differ by less than this share is taken for the one asked about
 USUAL_GPU = "h100"
+RECIPE = "RECIPE.yaml"  # that a person must write
 SHOWN = 3  # published recoveries beside an answer
 USUAL_TOKENS = 81.92e6  # of most of them
 SENSELESS = 12.0  # nats: a model that knows nothing has ln of its vocabulary, 160,000 here
@@ -74,23 +75,34 @@ def expected_words(question: "Question") -> tuple[str, ...]:
     low, high = expected.interval(0.8)
     if high > SENSELESS:
         return ()
-    measure = "" if question.l_pruned is not None else MEASURE
+    more = [STANDS_IN] if question.method == "width" else []
+    if 2 * expected.failed >= expected.similar:
+        more.append(f"Of the {expected.similar} published cuts most like it {expected.failed} did not heal.")
+    goal = question.target
+    if goal is not None and not low <= goal <= high:
+        where = "above that, so such models were there sooner" if goal > high else "below that: such models needed more"
+        more.append(f"The goal of {words.loss(goal)} lies {where}.")
     return (
         f"A law over published recoveries, on texts of their own, expects a loss of {words.loss(expected.loss)} after "
-        f"{words.count(USUAL_TOKENS)} tokens ({words.loss(low)} to {words.loss(high)}, 80 %).{measure}",
+        f"{words.count(USUAL_TOKENS)} tokens ({words.loss(low)} to {words.loss(high)}, 80 %). "
+        + " ".join(more)
+        + ("" if question.l_pruned is not None else MEASURE),
     )
 
 
 def pilot_words(fitted: Mixture, question: "Question", gpu: str) -> str:
     """The cheapest run that would bring the question near the data: one of this size, as long as the longest measured.
 
-    Ten times its tokens are then within reach.
+    Its own curve then answers, up to ten times its tokens.
     """
     tokens = round(fitted.range.tokens[1])
     hours, _ = gpu_hours(tokens, question.n0, question.rate, question.method, gpu)
+    command = pilot_command(question, tokens)
+    yours = ", with a recipe of yours for this model (`p2zoo recipes copy` gives some)" if RECIPE in command else ""
     return (
-        f"The cheapest pilot: {tokens:,} tokens on this model, {words.time(hours)} of one {gpu.upper()}'s compute: "
-        f"`{pilot_command(question, tokens)}`. With its log among the runs, ten times as many tokens are within reach."
+        f"The cheapest pilot: {tokens:,} tokens on this model, {words.time(hours)} of one {gpu.upper()}'s compute, if "
+        f"it fits there (`--dry-run` says): `{command}`{yours}. Then `p2zoo budget --pilot RUN` answers from its own "
+        "curve, up to ten times as many tokens."
     )
 
 
@@ -103,7 +115,7 @@ def pilot_command(question: "Question", tokens: int) -> str:
     if known is not None:
         return str(known)
     rate = f" --set prune.rate={question.rate:.3g}" if takes_rate(question.method) else ""
-    return f"p2zoo run RECIPE.yaml --set prune.method={question.method}{rate} --set train.tokens={tokens}"
+    return f"p2zoo run {RECIPE} --set prune.method={question.method}{rate} --set train.tokens={tokens}"
 
 
 def _model(question: "Question") -> dict[str, Any]:

@@ -53,7 +53,7 @@ def architecture_of(config: Mapping[str, Any], where: str = "config.json") -> Ar
     if config.get("quantization_config"):
         raise P2Error(f"{where}: the weights are quantized; prune the unquantized checkpoint instead.")
     model_type = config.get("model_type")
-    if model_type not in ARCHITECTURES:
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
         known = ", ".join(f"{name} ({row.name})" for name, row in ARCHITECTURES.items())
         near = difflib.get_close_matches(str(model_type), ARCHITECTURES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

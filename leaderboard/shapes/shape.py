@@ -10,6 +10,9 @@ from typing import Any
 from leaderboard.errors import P2Error
 from leaderboard.shapes.architectures import ARCHITECTURES, Architecture, architecture_of
 
+MOST_SIZE = 100_000_000  # of a vocabulary, the largest number in a config
+MOST = {"num_hidden_layers": 10_000, "num_attention_heads": 100_000}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
@@ -57,10 +60,10 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
         kv_heads=kv_heads,
         head_dim=hidden // heads if config.get("head_dim") is None else _size(config, "head_dim", where),
         vocab=_size(config, "vocab_size", where),
-        tied=bool(config.get("tie_word_embeddings", False)),
-        qkv_bias=_switch(row.qkv_bias, config),
-        o_bias=_switch(row.o_bias, config),
-        mlp_bias=_switch(row.mlp_bias, config),
+        tied=_flag(config, "tie_word_embeddings", where),
+        qkv_bias=_switch(row.qkv_bias, config, where),
+        o_bias=_switch(row.o_bias, config, where),
+        mlp_bias=_switch(row.mlp_bias, config, where),
     )
 
 
@@ -80,15 +83,23 @@ def _check_lists(row: Architecture, config: Mapping[str, Any], where: str) -> No
             raise P2Error(f"{where}: {key} is {entries!r:.60}, allowed is a list of {layers}, one for each layer.")
 
 
+def _flag(config: Mapping[str, Any], key: str, where: str) -> bool:
+    value = config.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise P2Error(f"{where}: {key} is {value!r:.60}, allowed is true or false.")
+    return bool(value)
+
+
 def _size(config: Mapping[str, Any], key: str, where: str) -> int:
     value = config.get(key)
-    if type(value) is not int or value < 1:
-        raise P2Error(f"{where}: {key} is {value!r}, allowed is a whole number of 1 or more.")
+    most = MOST.get(key, MOST_SIZE)
+    if type(value) is not int or not 1 <= value <= most:
+        raise P2Error(f"{where}: {key} is {value!r:.60}, allowed is a whole number from 1 to {most:,}.")
     return value
 
 
-def _switch(bias: bool | str, config: Mapping[str, Any]) -> bool:
-    return bool(config.get(bias, False)) if isinstance(bias, str) else bias
+def _switch(bias: bool | str, config: Mapping[str, Any], where: str) -> bool:
+    return _flag(config, bias, where) if isinstance(bias, str) else bias
 
 
 def layer_parameters(shape: Shape) -> int:

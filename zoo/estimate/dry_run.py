@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from leaderboard import words
+from leaderboard.planning.gpus import PRICES_OF, gpu_hours
+from leaderboard.planning.too_far import USUAL_GPU
 from zoo.estimate.disk import disk_bytes
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.inputs.base_model import Source, check_base, describe, describe_ready
@@ -42,6 +44,15 @@ class Estimate:
     heldout_in_train: int | None = None  # held-out documents that stand in the training text too, where both are files
     ready: Source | None = None  # the pruned model that the recipe takes
     examined: Ready | None = None  # and what it was found to be, where its weights are here
+
+    def cost(self, gpu: str, where: str = "run") -> tuple[float, float] | None:
+        """GPU-hours and US dollars of post-training on `gpu`; None where the model's config is not at hand."""
+        if self.plan is None:
+            return None
+        recipe, plan = self.recipe, self.plan
+        return gpu_hours(
+            self.tokens, plan.n0, plan.rate, recipe.prune.method, gpu, where=where, objective=recipe.objective
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers for programs."""
@@ -140,6 +151,12 @@ def report(planned: Estimate, more: Sequence[str] = ()) -> str:
     lines.append(
         f"tokens        {planned.tokens:,} in {planned.steps:,} steps of {planned.recipe.train.batch_tokens:,}"
     )
+    if (cost := planned.cost(USUAL_GPU)) is not None:
+        hours, dollars = cost
+        lines.append(
+            f"compute       {words.time(hours)} of one {USUAL_GPU.upper()}, {words.price(dollars)} at the price of "
+            f"{PRICES_OF} (estimate; small models take longer)"
+        )
     if planned.text_tokens is not None:
         times = planned.text_tokens / planned.tokens
         held = words.count(planned.text_tokens)

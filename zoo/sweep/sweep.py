@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from leaderboard.errors import P2Error
-from leaderboard.planning.gpus import gpu_hours
 from zoo import fresh
 from zoo.estimate.dry_run import Estimate, estimate
 from zoo.files import disk
@@ -57,13 +56,7 @@ class Item:
 
     def cost(self, gpu: str) -> tuple[float, float] | None:
         """GPU-hours and US dollars of post-training on `gpu`; None where the model's config is not at hand."""
-        estimate = self.planned
-        if estimate is None or (plan := estimate.plan) is None:
-            return None
-        recipe = estimate.recipe
-        return gpu_hours(
-            estimate.tokens, plan.n0, plan.rate, recipe.prune.method, gpu, where="sweep", objective=recipe.objective
-        )
+        return None if self.planned is None else self.planned.cost(gpu, "sweep")
 
     def as_dict(self, gpu: str) -> dict[str, Any]:
         """JSON form, with its cost on `gpu`."""

@@ -23,7 +23,7 @@ OWN = "My own numbers"
 GOALS = {"excess": "Excess over unpruned", "target_loss": "Target loss", "gain": "Until a doubling gains less"}
 USUAL = {"excess": 0.05, "gain": 0.01}
 NO_GPU = "no GPU"
-FOLLOWS = {"text": ("base", "l0"), "base": ("l0",), "goal": ("value",), "gpu": ("price",)}  # what each makes anew
+FOLLOWS = {"text": ("l0",), "base": ("l0",), "goal": ("value",), "gpu": ("price",)}  # what each makes anew
 
 
 class Listed(gr.Dropdown):
@@ -74,7 +74,7 @@ def changed(form: Form, before: Mapping[str, Any]) -> Form:
     stale = {follower for name in new for follower in FOLLOWS.get(name, ())} - new
     if form.base == OWN:
         stale -= {"l0"}
-    blank: dict[str, Any] = {name: DEFAULTS[name] if name == "base" else None for name in stale}
+    blank: dict[str, Any] = dict.fromkeys(stale)
     return replace(form, **blank)
 
 

@@ -105,6 +105,9 @@ def test_what_was_changed_stays_and_what_follows_from_it_is_made_anew(board):
     assert both.value == 0.03
     own = completed(changed(Form(base=OWN, n0=34e6, l0=2.7), {"base": "p2lab/llama-3-s3"}), board)
     assert (own.l0, own.n0) == (2.7, 34e6)
+    other = Form(text="other", base="p2lab/llama-3-s3", n0=33930176, l0=9.9, family="llama-3")
+    text = completed(changed(other, {"text": "p2lab/docs-heldout"}), board)
+    assert (text.base, text.l0) == ("p2lab/llama-3-s3", 2.719)  # the base stays, its loss is that on the text
 
 
 def test_a_measured_loss_is_never_called_read_off(board):

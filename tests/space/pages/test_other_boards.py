@@ -97,6 +97,7 @@ def test_pages_show_a_new_state_as_soon_as_it_is_served(visit, few_runs):
         old = visit(url)
         expect(old.locator("#stamp")).to_contain_text(f"{count} runs")
         expect(old.locator("#text")).to_be_hidden()
+        expect(old.locator("#budget-plot .main-svg").first).to_be_visible()
         store.board = board_of(pd.concat([few_runs, few_runs.assign(eval_data="other", contributor="ann")])).board
         new = visit(url)
         expect(new.locator("#stamp")).to_contain_text(f"{2 * count} runs")

@@ -209,3 +209,19 @@ def test_what_is_read_is_every_number_once(base):
     assert sum(tensor.numbers().size for tensor in stored.values()) == sum(
         int(np.prod(tensor.shape)) for tensor in stored.values()
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model_type", ["llama"], "unknown model_type"),
+        ("num_hidden_layers", 1_000_000_000, "num_hidden_layers is 1000000000, allowed is a whole number from 1 to"),
+        ("vocab_size", 10**40, "vocab_size is 1"),
+        ("tie_word_embeddings", "no", "tie_word_embeddings is 'no', allowed is true or false"),
+        ("attention_bias", "yes", "attention_bias is 'yes', allowed is true or false"),
+    ],
+)
+def test_what_a_config_cannot_say_is_refused_at_once(base, bench_folder, key, value, said):
+    change_json(base, lambda config: config.update({key: value}))
+    with pytest.raises(P2Error, match=said):
+        estimate(recipe_of(base, bench_folder))
