@@ -1,6 +1,7 @@
 """What a user can name is on a page: recipes, methods, importances, families, laws, commands. Files named exist."""
 
 import re
+from collections import Counter
 from itertools import product
 
 import pytest
@@ -70,3 +71,15 @@ def test_files_that_a_page_names_exist(page):
     named = set(re.findall(r"`([\w./-]+\.py)`|\]\(([\w./-]+)\)", text(page)))
     near = (ROOT, (ROOT / page).parent)
     assert not [name for both in named for name in both if name and not any((at / name).exists() for at in near)]
+
+
+def test_the_table_of_recipes_counts_them():
+    count = Counter(name.rpartition("/")[0] for name in recipe_names())
+    real = sum(runs for group, runs in count.items() if group.startswith(("llama-", "qwen-")))
+    told = {
+        group: int(runs)
+        for group, runs in re.findall(r"^\| `([a-z0-9./-]+)/`[^|]*\|[^|]*\| (\d+) \|", RECIPES, re.MULTILINE)
+    }
+    assert told == {group: runs for group, runs in count.items() if not group.startswith(("llama-", "qwen-"))} | {
+        "llama-3.2-1b": real
+    }

@@ -12,6 +12,7 @@ from leaderboard.logs.contract import CLM, DISTILL
 from leaderboard.logs.methods import is_masked
 
 PRICES_OF = "late 2026"
+USUAL_GPU = "h100"  # where none is named
 MFU = 0.40  # TRL with compile and no gradient checkpointing: 39 % measured on an H100, 1.24 B parameters
 MOST_PRICE = 1_000_000  # US dollars a GPU-hour
 

@@ -12,14 +12,13 @@ from leaderboard.evidence.figures import nearest
 from leaderboard.evidence.recovery import STANDS_IN, recovery
 from leaderboard.logs.methods import takes_rate
 from leaderboard.planning.bases import BASES, command
-from leaderboard.planning.gpus import gpu_hours
+from leaderboard.planning.gpus import USUAL_GPU, gpu_hours
 from leaderboard.planning.mixture import Mixture
 
 if TYPE_CHECKING:
     from leaderboard.planning.budget import Question
 
 SAME_SIZE = 0.1  # a base whose parameters differ by less than this share is taken for the one asked about
-USUAL_GPU = "h100"
 RECIPE = "RECIPE.yaml"  # that a person must write
 SHOWN = 3  # published recoveries beside an answer
 USUAL_TOKENS = 81.92e6  # of most of them
@@ -41,8 +40,8 @@ def missing_words(
         for way in fitted.range.ways(question.n0, question.rate, None)
     ] or ["the goal lies beyond ten times the tokens that any run was trained on"]
     first = f"These logs cannot answer: {'; '.join(lacking)}. So far outside, laws that fit alike disagree."
-    pilot = pilot_words(fitted, question, gpu or USUAL_GPU)
-    return (first, *map(recovery_words, evidence), *expected_words(question), pilot)
+    cost, command, then = pilot(fitted, question, gpu or USUAL_GPU)
+    return (first, *map(recovery_words, evidence), *expected_words(question), f"{cost}: `{command}`. {then}")
 
 
 def _amount(what: str, value: float) -> str:
@@ -90,19 +89,21 @@ def expected_words(question: "Question") -> tuple[str, ...]:
     )
 
 
-def pilot_words(fitted: Mixture, question: "Question", gpu: str) -> str:
-    """The cheapest run that would bring the question near the data: one of this size, as long as the longest measured.
+def pilot(fitted: Mixture, question: "Question", gpu: str) -> tuple[str, str, str]:
+    """The cheapest run that would answer, of this size and as long as the longest measured: its cost, command, and use.
 
     Its own curve then answers, up to ten times its tokens.
     """
     tokens = round(fitted.range.tokens[1])
     hours, _ = gpu_hours(tokens, question.n0, question.rate, question.method, gpu)
     command = pilot_command(question, tokens)
-    yours = ", with a recipe of yours for this model (`p2zoo recipes copy` gives some)" if RECIPE in command else ""
+    yours = f"{RECIPE} is one of yours for this model; `p2zoo recipes copy` gives some to change. "
     return (
         f"The cheapest pilot: {tokens:,} tokens on this model, {words.time(hours)} of one {gpu.upper()}'s compute, if "
-        f"it fits there (`--dry-run` says): `{command}`{yours}. Then `p2zoo budget --pilot RUN` answers from its own "
-        "curve, up to ten times as many tokens."
+        "it fits there (`--dry-run` says)",
+        command,
+        (yours if RECIPE in command else "")
+        + "Then `p2zoo budget --pilot RUN` answers from its own curve, up to ten times as many tokens.",
     )
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from leaderboard import words
-from leaderboard.planning.gpus import PRICES_OF, gpu_hours
-from leaderboard.planning.too_far import USUAL_GPU
+from leaderboard.planning.gpus import PRICES_OF, USUAL_GPU, gpu_hours
 from zoo.estimate.disk import disk_bytes
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.inputs.base_model import Source, check_base, describe, describe_ready

@@ -10,12 +10,12 @@ from leaderboard import words
 from leaderboard.planning.bases import Base
 from leaderboard.planning.budget import Budget, Question
 from leaderboard.planning.distance import SLACK, State
-from leaderboard.planning.gpus import GPUS, PRICES_OF
+from leaderboard.planning.gpus import GPUS, PRICES_OF, USUAL_GPU
 from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.outlook import nearest_runs, outlook
 from leaderboard.planning.plan import UNPRUNED
 from leaderboard.planning.rivals import OWN
-from leaderboard.planning.too_far import USUAL_GPU, expected_words, pilot_command, pilot_words
+from leaderboard.planning.too_far import expected_words, pilot
 from leaderboard.serving.board import Board
 from space.pages.budget.form import Form, base_of, question, read_off
 from space.parts import figures, look
@@ -97,12 +97,11 @@ def _numbers(answer: Answer) -> str:
 def _missing(answer: Answer) -> str:
     """What is said in place of a number: what is missing, what others needed, and the run that would answer."""
     budget, predictor = answer.budget, answer.predictor
-    tokens = round(predictor.range.tokens[1])
-    pilot, _, after = pilot_words(predictor, answer.question, answer.gpu or USUAL_GPU).partition(": `")
+    cost, command, then = pilot(predictor, answer.question, answer.gpu or USUAL_GPU)
     return (
         f'<p class="warning" role="note">{words.text(budget.warning)}</p>'
-        f"<h3>What would answer it</h3><p>{words.text(pilot)}. {words.text(after.partition('`. ')[2])}</p>"
-        f"<pre tabindex=0><code>{words.text(pilot_command(answer.question, tokens))}</code></pre>"
+        f"<h3>What would answer it</h3><p>{words.text(cost)}. {words.text(then)}</p>"
+        f"<pre tabindex=0><code>{words.text(command)}</code></pre>"
         f"{_published(budget)}{''.join(f'<p>{words.text(line)}</p>' for line in expected_words(answer.question))}"
         f"<details><summary>Which laws were asked</summary>{_list(predictor.why)}</details>"
     )
