@@ -30,6 +30,7 @@ SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
     "linear": ("linear", {}),
 }
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_REPORT = re.compile(r"trackio(:\w[\w.-]*/\w[\w.-]*)?", re.ASCII)
 PRETRAIN = "pretrain"  # what the log says of a model trained from random weights
 OPTIMIZERS = ("adamw", "adamw-8bit")
 PRECISIONS = ("fp32", "fp32-master-bf16-autocast", "bf16-master")
@@ -257,6 +258,7 @@ class TrainSpec:
     precision: str = "fp32-master-bf16-autocast"
     gradient_checkpointing: bool | None = None  # compute activations twice; None: only where nothing else fits
     seed: int = 0
+    report_to: str | None = None  # trackio, or trackio:OWNER/SPACE: where to watch it; no part of the experiment
 
     def __post_init__(self) -> None:
         _check_packing(self.packing)
@@ -281,6 +283,8 @@ class TrainSpec:
             raise P2Error(f"train.checkpoint_tokens: got {self.checkpoint_tokens}, allowed is 1 or more.")
         if self.seed < 0:
             raise P2Error(f"train.seed: got {self.seed}, allowed is 0 or more.")
+        if self.report_to is not None and not _REPORT.fullmatch(self.report_to):
+            raise P2Error(f"train.report_to: got {self.report_to!r}, allowed is trackio or trackio:OWNER/SPACE.")
 
     @property
     def objective_words(self) -> str:
@@ -378,6 +382,7 @@ class Recipe:
         """Hash of the resolved recipe; local paths count by their last part, so it is the same everywhere."""
         data = as_data(self)
         data.pop("hardware", None)
+        data["train"].pop("report_to", None)
         data["model"]["name"] = self.model.label
         if (ready := self.ready) is not None:
             data["prune"]["from"] = ready.label

@@ -25,7 +25,10 @@ _FINISHED = "finished.json"  # in .work: run.json as it was before the extension
 KEPT = "checkpoint"  # in a run folder: weights and optimiser as they were at the end
 STEADY = "constant"  # the schedule that can go on
 SAME_LOSS = 1e-3  # nats: a model that was saved has the loss it had, but for kernels of another device
-FREE = ("train.tokens", "train.checkpoint_tokens", "train.micro_batch", "train.gradient_checkpointing", "hardware.gpus")
+FREE = (
+    "train.tokens", "train.checkpoint_tokens", "train.micro_batch", "train.gradient_checkpointing", "train.report_to",
+    "hardware.gpus",
+)  # fmt: skip
 _STAY = (
     "inputs", "l0", "l0_by_source", "l_pruned", "removed", "calibration_sha256", "gate_pruned", "train_s",
     "train_tokens", "execution", "notes", "peak_memory_bytes", "dtype", "origin", "yardstick_l0", "yardstick_l_pruned",

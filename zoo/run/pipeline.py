@@ -29,6 +29,7 @@ from zoo.run.job import Job
 from zoo.run.pruned import load_pruned, prune_base
 from zoo.run.record import finish, note_columns, save_final
 from zoo.run.trained import train_on
+from zoo.run.watch import check_installed
 
 
 def run(
@@ -50,6 +51,7 @@ def run(
     console = console or Console()
     quiet()
     planned = estimate(recipe)  # refuses offline what it can
+    check_installed(recipe)
     with heed_sigterm() as stop:
         team = join(recipe.hardware.gpus if recipe.hardware else None)
         _check_team(planned, out, team)
