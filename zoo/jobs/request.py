@@ -134,7 +134,7 @@ def _shipped(recipe: Recipe, path: Path, sets: Sequence[str], gpus: int) -> tupl
     name = path.resolve().relative_to(root).with_suffix("").as_posix() if path.resolve().is_relative_to(root) else ""
     bundled = name in recipe_names()
     files = {
-        "data.train.file": recipe.data.train.file,
+        "data.train.file": next((part.file for part in recipe.data.train.parts if part.file), None),
         "data.heldout.file": recipe.data.heldout.file,
         "model.name": recipe.model.name if recipe.model.local else None,
     }

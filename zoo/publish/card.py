@@ -121,7 +121,7 @@ def metadata(run: FinishedRun, repo: str, licence: Licence, claimed: Numbers) ->
         pipeline_tag="text-generation",
         base_model=None if run.pretrained else run_["base_model"],
         base_model_relation=None if run.pretrained else "finetune",
-        datasets=[train.dataset] if train.dataset else None,
+        datasets=[part.dataset for part in train.parts if part.dataset] or None,
         tags=[TAG, "pretrained"] if run.pretrained else [TAG, "pruning", "pruned", *_method_tags(run_["method"])],
         model_name=repo.split("/")[-1],
         eval_results=[result, *_task_results(run, claimed)],

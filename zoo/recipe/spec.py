@@ -120,8 +120,13 @@ class TextSpec:
     skip: int = 0  # documents passed over at the start
     take: int | None = None  # documents used after those; None: all
     noise: float | None = None  # share of each document's lines that change places; for data.train
+    blend: tuple["TextSpec", ...] | None = None  # texts in place of one, each with its weight; for data.train
+    weight: float | None = None  # of a text in a blend: its share of the bytes
 
     def __post_init__(self) -> None:
+        if self.blend is not None:
+            _check_blend(self)
+            return
         if (self.file is None) == (self.dataset is None):
             raise P2Error("data: give exactly one of `file` and `dataset` for each of train and heldout.")
         if self.file is not None and (self.subset or self.revision or self.split != "train"):
@@ -136,12 +141,19 @@ class TextSpec:
             )
 
     @property
+    def parts(self) -> tuple["TextSpec", ...]:
+        """The texts of a blend; else the one text itself."""
+        return self.blend or (self,)
+
+    @property
     def local(self) -> bool:
-        return self.file is not None
+        return all(part.file is not None for part in self.parts)
 
     @property
     def label(self) -> str:
         """The name that goes into the log: no folder of this machine in it."""
+        if self.blend is not None:
+            return "+".join(f"{part.weight:g}*{part.label}" for part in self.blend)
         if self.file is not None:
             name = PurePosixPath(self.file).name
         else:
@@ -152,6 +164,8 @@ class TextSpec:
 
     def overlaps(self, other: "TextSpec") -> bool:
         """Whether some document is in both slices."""
+        if self.blend is not None:
+            return any(part.overlaps(other) for part in self.blend)
         if (self.file, self.dataset, self.subset, self.split) != (other.file, other.dataset, other.subset, other.split):
             return False
         first, second = sorted((self, other), key=lambda spec: spec.skip)
@@ -166,6 +180,10 @@ class DataSpec:
     heldout: TextSpec
 
     def __post_init__(self) -> None:
+        if self.heldout.blend is not None:
+            raise P2Error("data.heldout.blend: losses are measured on one text; a blend is for data.train.")
+        if self.train.weight is not None or self.heldout.weight is not None:
+            raise P2Error("data: a weight is of a text in data.train.blend; remove it.")
         if self.heldout.noise is not None:
             raise P2Error("data.heldout.noise: losses are measured on text as it is; remove it.")
         if self.train.overlaps(self.heldout):
@@ -390,7 +408,7 @@ class Recipe:
             data["model"]["scratch"]["tokenizer"] = PurePosixPath(self.model.scratch.tokenizer).name
         if self.train.distill is not None:
             data["train"]["distill"].pop("logits", None)  # where they are kept changes no result
-        for part in data["data"].values():
+        for part in (data["data"]["train"], data["data"]["heldout"], *data["data"]["train"].get("blend", ())):
             if "file" in part:
                 part["file"] = PurePosixPath(part["file"]).name
         return hashlib.sha256(canonical_json(data)).hexdigest()
@@ -399,6 +417,32 @@ class Recipe:
 def as_data(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain mappings, in reading order, ready for YAML."""
     return {key: value for key, value in plain(recipe).items() if key != "folder"}
+
+
+def _check_blend(spec: TextSpec) -> None:
+    """Refuse what is no blend: settings beside its texts, or weights that are no shares of one text."""
+    given = {"file", "dataset", "subset", "revision", "take", "noise", "weight"}
+    if beside := sorted(name for name in given if getattr(spec, name) is not None):
+        raise P2Error(f"data.train.blend: {', '.join(beside)} stands beside it; write it at the texts of the blend.")
+    parts = spec.blend or ()
+    if len(parts) < 2 or any(part.blend is not None for part in parts):
+        raise P2Error(
+            "data.train.blend: allowed are two texts or more, each a `file` or a `dataset` with its `weight`."
+        )
+    for number, part in enumerate(parts):
+        if part.weight is None or not 0 < part.weight < 1:
+            got = "none" if part.weight is None else f"{part.weight:g}"
+            raise P2Error(f"data.train.blend[{number}].weight: got {got}, allowed is a share in (0, 1), e.g. 0.7.")
+        if part.noise is not None:
+            raise P2Error(f"data.train.blend[{number}].noise: noise is of one text, not of a blend; remove it.")
+    total = math.fsum(part.weight or 0 for part in parts)
+    if abs(total - 1) > 1e-6:
+        told = " + ".join(f"{part.weight:g}" for part in parts)
+        raise P2Error(f"data.train.blend: weights add up to {total:g} ({told}), allowed are shares that add up to 1.")
+    if any(one.overlaps(other) for i, one in enumerate(parts) for other in parts[:i]):
+        raise P2Error(
+            "data.train.blend: two of its texts share documents, and text is never repeated; set skip and take."
+        )
 
 
 def _check_hub_id(where: str, name: str, local: str) -> None:

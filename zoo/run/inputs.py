@@ -137,7 +137,12 @@ def _plan(estimate: Estimate, source: Source) -> Plan:
 
 def _at(spec: Spec, commit: str | None) -> Spec:
     """A model or text of the Hub at a commit; what lies on this machine has none."""
-    return spec if spec.local or commit is None else replace(spec, revision=commit)
+    if spec.local or commit is None:
+        return spec
+    if isinstance(spec, TextSpec) and spec.blend is not None:
+        parts = zip(spec.blend, commit.split(","), strict=True)
+        return replace(spec, blend=tuple(_at(part, pin) for part, pin in parts))
+    return replace(spec, revision=commit)
 
 
 def _local(recipe: Recipe) -> dict[str, bool]:
