@@ -43,7 +43,7 @@ def check_text(spec: TextSpec, folder: Path, where: str) -> None:
 
 
 def fingerprint(spec: TextSpec, folder: Path, where: str) -> str:
-    """What pins the text: the sha256 of its files, or the commit of a data set; of a blend each of them, with commas."""
+    """What pins the text: the sha256 of its files, or the commit of a data set; of a blend all of them, by commas."""
     if spec.blend is not None:
         return ",".join(fingerprint(part, folder, f"{where}.blend[{i}]") for i, part in enumerate(spec.blend))
     if spec.file is not None:

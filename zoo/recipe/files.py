@@ -139,9 +139,7 @@ def _stand_in(data: Data, corpus: Path) -> None:
     texts = data.get("data", {})
     blend = texts["train"].get("blend") if isinstance(texts.get("train"), dict) else None
     if isinstance(blend, list) and any(isinstance(part, dict) and part.get("dataset") for part in blend):
-        raise P2Error(
-            "--corpus: one file cannot stand for the data sets of a blend; name the files in data.train.blend."
-        )
+        raise P2Error("--corpus: one file cannot stand for a blend of data sets; name files in data.train.blend.")
     for part in ("train", "heldout"):
         place = texts.get(part)
         if isinstance(place, dict) and place.get("dataset") is not None:

@@ -426,9 +426,7 @@ def _check_blend(spec: TextSpec) -> None:
         raise P2Error(f"data.train.blend: {', '.join(beside)} stands beside it; write it at the texts of the blend.")
     parts = spec.blend or ()
     if len(parts) < 2 or any(part.blend is not None for part in parts):
-        raise P2Error(
-            "data.train.blend: allowed are two texts or more, each a `file` or a `dataset` with its `weight`."
-        )
+        raise P2Error("data.train.blend: allowed are two texts or more, each a `file` or `dataset` with its `weight`.")
     for number, part in enumerate(parts):
         if part.weight is None or not 0 < part.weight < 1:
             got = "none" if part.weight is None else f"{part.weight:g}"
@@ -440,9 +438,7 @@ def _check_blend(spec: TextSpec) -> None:
         told = " + ".join(f"{part.weight:g}" for part in parts)
         raise P2Error(f"data.train.blend: weights add up to {total:g} ({told}), allowed are shares that add up to 1.")
     if any(one.overlaps(other) for i, one in enumerate(parts) for other in parts[:i]):
-        raise P2Error(
-            "data.train.blend: two of its texts share documents, and text is never repeated; set skip and take."
-        )
+        raise P2Error("data.train.blend: two of its texts share documents, and no text is repeated; set skip and take.")
 
 
 def _check_hub_id(where: str, name: str, local: str) -> None:

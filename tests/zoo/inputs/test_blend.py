@@ -1,4 +1,4 @@
-"""A blend of texts: shares of bytes as the recipe says, the same each time, refused in words where they are no shares."""
+"""A blend of texts: shares of bytes as the recipe says, the same each time; no shares are refused in words."""
 
 import pytest
 import yaml
