@@ -136,12 +136,13 @@ def _plan(estimate: Estimate, source: Source) -> Plan:
 
 
 def _at(spec: Spec, commit: str | None) -> Spec:
-    """A model or text of the Hub at a commit; what lies on this machine has none."""
+    """A model or text of the Hub at a commit, each text of a blend at its own; what lies on this machine has none."""
     if spec.local or commit is None:
         return spec
-    if isinstance(spec, TextSpec) and spec.blend is not None:
-        parts = zip(spec.blend, commit.split(","), strict=True)
-        return replace(spec, blend=tuple(_at(part, pin) for part, pin in parts))
+    blend: tuple[TextSpec, ...] | None = getattr(spec, "blend", None)
+    if blend is not None:
+        pins = zip(blend, commit.split(","), strict=True)
+        return replace(spec, blend=tuple(_at(part, pin) for part, pin in pins))  # type: ignore[call-arg]
     return replace(spec, revision=commit)
 
 
