@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from leaderboard import child
 from leaderboard.logs.apart import Batch, deadly, judged_apart, packed, told, unpacked
 from leaderboard.logs.contract import BY_NAME, COLUMNS, GROUP, IMPORTED, REQUIRED_OF_IMPORTED, UNKNOWN, schema
-from leaderboard.logs.extensions import replaced
+from leaderboard.logs.extensions import branched, replaced
 from leaderboard.logs.findings import ERROR, WARNING, Finding, Report
 from leaderboard.logs.parquet_guard import footer_bytes, unpacked_bytes
 from leaderboard.logs.rules import RULES, Rows
@@ -114,7 +114,9 @@ def without_repeats(frame: pd.DataFrame, names: Sequence[str], findings: list[li
     `frame` holds rows of the contract's columns with a column `file`, the place of theirs in `names`.
     """
     shorter, extended = replaced(frame)
-    for i, finding in (*extended, *_repeats(frame[~frame["file"].isin(shorter)] if shorter else frame)):
+    prefix, of_branches = branched(frame)
+    own = frame[~(frame["file"].isin(shorter) | prefix)] if shorter or prefix.any() else frame
+    for i, finding in (*extended, *of_branches, *_repeats(own)):
         findings[i].append(finding)
     reports = tuple(Report(name, tuple(found)) for name, found in zip(names, findings, strict=True))
     good = np.array([r.ok and i not in shorter for i, r in enumerate(reports)], dtype=bool)[frame["file"]]

@@ -20,7 +20,7 @@ Data = dict[str, Any]
 _WAYS = ("rate", "layers", "from")  # of saying what pruning takes: one named later stands in place of one named before
 _PATHS = (
     ("model", "name"), ("model", "scratch", "tokenizer"), ("prune", "from"), ("data", "train", "file"),
-    ("data", "heldout", "file"), ("train", "distill", "logits"),
+    ("data", "heldout", "file"), ("train", "distill", "logits"), ("train", "trunk"),
 )  # fmt: skip
 
 

@@ -23,12 +23,15 @@ from zoo.recipe.grid import GRIDS
 from zoo.recipe.strict import plain
 
 # A schedule, and its name and settings in transformers. Plain cosine and linear end at 0.
-SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
+SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
     "constant": ("constant_with_warmup", {}),
     "cosine": ("cosine", {}),
     "cosine-to-10%": ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
     "linear": ("linear", {}),
+    "wsd": ("warmup_stable_decay", {"decay_type": "linear"}),  # its last steps: WSD_DECAY of them
 }
+WSD = "wsd"
+WSD_DECAY = 0.2  # share of the steps in which a whole run decays to 0; a branch decays from its trunk on
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _REPORT = re.compile(r"trackio(:\w[\w.-]*/\w[\w.-]*)?", re.ASCII)
 PRETRAIN = "pretrain"  # what the log says of a model trained from random weights
@@ -270,6 +273,7 @@ class TrainSpec:
     distill: DistillSpec | None = None  # of the objective distill; None: the plain divergence, teacher in memory
     lora: LoraSpec | None = None  # what is trained in place of all weights
     schedule: str = "constant"
+    trunk: str | None = None  # of wsd: a finished run at a constant rate that this one decays from, `./runs/NAME`
     warmup_tokens: int = 0
     packing: str = WRAPPED
     optimizer: str = "adamw"
@@ -287,6 +291,11 @@ class TrainSpec:
                 f"train.distill: is of the objective {DISTILL}, got {self.objective}; set train.objective: distill."
             )
         _one_of("schedule", self.schedule, SCHEDULES)
+        if self.trunk is not None and (self.schedule != WSD or not self.trunk.startswith((".", "/"))):
+            raise P2Error(
+                f"train.trunk: got {self.trunk!r} with the schedule {self.schedule}, allowed is a run folder, ./NAME, "
+                f"with train.schedule: {WSD}."
+            )
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.seq_len < 2:
             raise P2Error(f"train.seq_len: got {self.seq_len}, allowed is 2 or more: one token predicts the next.")
@@ -408,6 +417,8 @@ class Recipe:
             data["model"]["scratch"]["tokenizer"] = PurePosixPath(self.model.scratch.tokenizer).name
         if self.train.distill is not None:
             data["train"]["distill"].pop("logits", None)  # where they are kept changes no result
+        if self.train.trunk is not None:
+            data["train"]["trunk"] = PurePosixPath(self.train.trunk).name
         for part in (data["data"]["train"], data["data"]["heldout"], *data["data"]["train"].get("blend", ())):
             if "file" in part:
                 part["file"] = PurePosixPath(part["file"]).name

@@ -101,10 +101,13 @@ def portable(recipe: Recipe) -> Recipe:
         model = replace(model, scratch=replace(scratch, tokenizer=own))
     elif model.local:
         model = replace(model, name=f"./{model.label}")
+    train = recipe.train
+    if train.trunk is not None:
+        train = replace(train, trunk=f"./{PurePosixPath(train.trunk).name}")
     ready, prune = recipe.ready, recipe.prune
     if ready is not None and ready.local:
         prune = replace(prune, from_=f"./{ready.label}")
-    return replace(recipe, model=model, prune=prune, data=replace(data, **texts), hardware=None)
+    return replace(recipe, model=model, prune=prune, data=replace(data, **texts), train=train, hardware=None)
 
 
 def _portable(spec: TextSpec) -> TextSpec:

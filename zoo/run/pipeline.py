@@ -22,7 +22,7 @@ from zoo.estimate.memory import check_shared
 from zoo.preemption import heed_sigterm
 from zoo.progress import quiet
 from zoo.recipe.spec import Recipe
-from zoo.run.extension import extend
+from zoo.run.extension import branch, extend
 from zoo.run.folder import RunFolder
 from zoo.run.inputs import check_memory, read_inputs
 from zoo.run.job import Job
@@ -58,6 +58,7 @@ def run(
         console = console if team.rank == 0 else Console(quiet=True)
         if team.rank == 0:
             fresh.prepare()  # imports for the gates while this process works
+        resume = bool(team.first(lambda: branch(out, recipe))) or resume
         team.first(lambda: extend(out, recipe, resume))
         identity = {"name": recipe.name, "recipe_sha256": recipe.sha256}
         with RunFolder.of_team(out, identity, resume, team) as folder:

@@ -173,7 +173,7 @@ def log_columns(
         **{name: state.get(name) for name in ("tokenizer_sha256", "yardstick_l0", "yardstick_l_pruned")},
         "pruned_from": f"{recipe.ready.label}@{inputs['from'][:12]}" if recipe.ready else None,
         "base_run": (state.get("origin") or {}).get("run_id"),
-        "extends": extension.run_id if (extension := extension_of(state)) else None,
+        "trunk" if train.trunk else "extends": extension.run_id if (extension := extension_of(state)) else None,
     }
 
 

@@ -48,6 +48,8 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
         raise P2Error(f"{folder.path}: a LoRA run cannot be extended, its adapters are merged; choose another --out.")
     if extension is not None:
         spec = replace(spec, warmup_tokens=0)  # it is over
+    if spec.trunk is not None:
+        spec = replace(spec, trunk=None, schedule="linear")  # from the trunk on, to 0
     checkpoints = folder.work / "checkpoints"
     at, start, others = _begin(job, inputs, checkpoints, extension, model)
     if job.pilot is not None and start["tokens"] >= job.pilot:
