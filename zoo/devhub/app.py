@@ -7,9 +7,12 @@ a whole state; only uploads and downloads of contents interleave.
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from zoo.devhub import bodies
 from zoo.devhub.access import Hub
 from zoo.devhub.errors import HubError
 from zoo.devhub.paths import KeepEncodedSlashes
@@ -21,7 +24,10 @@ def create_app(hub: Hub) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.hub = hub
     app.add_middleware(KeepEncodedSlashes)
+    app.add_middleware(bodies.FewBytes, user_of=hub.user_of)
     app.add_exception_handler(HubError, _refuse)
+    app.add_exception_handler(RequestValidationError, bodies.in_words)
+    app.add_exception_handler(HTTPException, bodies.in_words)
     app.add_exception_handler(ClientDisconnect, _gone)
     for module in (repos, spaces, commits, discussions, files, oauth):
         app.include_router(module.router)
