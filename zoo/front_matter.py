@@ -71,13 +71,10 @@ def plain_yaml(text: str) -> Any:
         raise ValueError(f"more than {MOST_BYTES:,} bytes of YAML")
     try:
         return _plain(yaml.load(text, _Loader))
-    except (
-        yaml.YAMLError,
-        OverflowError,
-        TypeError,
-        AttributeError,
-    ) as error:  # the last three: of tags with other values
+    except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
+    except (ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"a value unlike its tag: {error}") from None
 
 
 def _plain(value: Any) -> Any:
