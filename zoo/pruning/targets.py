@@ -31,7 +31,7 @@ def width_shapes(shape: Shape, spec: "PruneSpec") -> Iterator[Shape]:
     fill = shape.architecture.heads_fill_hidden and shape.heads * shape.head_dim == shape.hidden >= FULL_SIZE
     if fill and ("hidden" in axes) != ("heads" in axes):
         raise P2Error(
-            f"prune.axes: of {shape.architecture.name} hidden and heads get narrower together, since vLLM and llama.cpp "
+            f"prune.axes: of {shape.architecture.name} hidden and heads get narrower together: vLLM and llama.cpp "
             "take the size of a head as hidden size / heads; name both, or ffn alone."
         )
     if axes == ("heads",) and shape.group == 1:
