@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 MOST_DEPTH = 32
 MOST_ANONYMOUS = 1_000_000  # bytes; who brings a token may upload
@@ -71,37 +71,8 @@ async def in_words(request: Request, error: Any) -> JSONResponse:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-class FewBytes:
-    """Middleware: a request that brings no token of a user is answered 413 once it has sent MOST_ANONYMOUS bytes."""
-
-    def __init__(self, app: ASGIApp, user_of: Callable[[str], str | None]):
-        self.app, self.user_of = app, user_of
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/lfs/") or self._known(scope):  # /lfs/: signed
-            await self.app(scope, receive, send)
-            return
-        taken, begun = 0, False
-
-        async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > MOST_ANONYMOUS:
-                raise HTTPException(413)  # whatever becomes of it, the answer is the one below
-            return message
-
-        async def told(message: Message) -> None:
-            nonlocal begun
-            if taken <= MOST_ANONYMOUS:
-                begun = True
-                await send(message)
-
-        await self.app(scope, counted, told)
-        if not begun:
-            words = f"A request without a user's token may send {MOST_ANONYMOUS:,} bytes; log in to send more."
-            await JSONResponse({"error": words}, 413, {"Connection": "close"})(scope, receive, send)
-
-    def _known(self, scope: Scope) -> bool:
-        given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-        return self.user_of(given.removeprefix("Bearer ").strip()) is not None
+def most_bytes(scope: Scope, user_of: Callable[[str], str | None]) -> int | None:
+    """How many bytes a request may send: few, unless it brings the token of a user, or an address signed for it."""
+    given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+    known = scope["path"].startswith("/lfs/") or user_of(given.removeprefix("Bearer ").strip()) is not None
+    return None if known else MOST_ANONYMOUS
