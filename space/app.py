@@ -33,6 +33,7 @@ def build(store: Store, webhook_secret: str | None = None) -> FastAPI:
     child.prepare()  # before a stranger's file comes
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Bounded, most=lambda _: MOST_SENT, hint=TOO_LARGE, body_s=BODY_S, files_a_minute=FILES_A_MINUTE)
+    app.add_middleware(routes.RefusedIs4xx)
     app.add_middleware(Shell, pages=PAGES)
     app.add_middleware(GZipMiddleware, minimum_size=10_000)
     routes.add(app, store, webhook_secret)

@@ -61,7 +61,7 @@ def numbers(run: FinishedRun, logs: str | None) -> Numbers:
 def numbers_of(card: str, where: str) -> Numbers:
     """The numbers in a card. Raises P2Error where there are none of ours."""
     try:
-        data = front_matter.metadata(card).get(KEY)
+        data = front_matter.metadata(card).get(KEY, {})
         given = {f.name: data[f.name] for f in fields(Numbers) if f.name in data}
         found = Numbers(**given)
     except (TypeError, ValueError) as error:
