@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from leaderboard.errors import P2Error
@@ -17,12 +17,20 @@ class Architecture:
     qkv_bias: bool | str = False
     o_bias: bool | str = False
     mlp_bias: bool | str = False
+    norm_bias: bool = False
     hidden_norms: int = 2  # norms over the hidden size in a layer
     head_norms: int = 0  # norms over one head in a layer, such as those of queries and keys
+    wide_norms: bool = False  # one norm over all query heads together in a layer, and one over all key heads
     mlp_matrices: int = 3  # 3: gate, up and down; 2: no gate
+    grouped: bool = True  # its config says how many key-value heads there are; else every query head has its own
     heads_divide_hidden: bool = False  # the config class refuses a hidden size its heads do not divide
     rope_theta: float = 1_000_000.0  # of models made from scratch: zoo/models/sizes.py
     per_layer: tuple[str, ...] = ()  # config lists with an entry a layer
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # what its config class takes where a key is missing
+    logit_scale: str = ""  # config key of a number that logits are multiplied by
+    logit_divisor: str = ""  # or divided by
+    logit_cap: str = ""  # config key of c in c tanh(logits / c)
+    without: Mapping[str, str] = field(default_factory=dict)  # pruning methods it does not allow, and why
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -39,6 +47,15 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         Architecture("qwen-2.5", "qwen2", qkv_bias=True, per_layer=("layer_types",)),
         Architecture("mistral", "mistral"),
+        Architecture(
+            "qwen-3",
+            "qwen3",
+            "attention_bias",
+            "attention_bias",
+            head_norms=2,
+            per_layer=("layer_types",),
+            defaults={"head_dim": 128},
+        ),
     )
 }
 

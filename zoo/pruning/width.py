@@ -104,6 +104,7 @@ def _layer_cuts(modules: Modules, layer: int, kept: Kept, head_dim: int) -> dict
         modules.down: (hidden, ffn),
         **dict.fromkeys(modules.norms, (hidden, None)),
         **dict.fromkeys(modules.whole, (None, None)),
+        **dict(zip(modules.wide, ((head_rows, None), (None, None)), strict=False)),
     }
     return {modules.layer(layer, name): cut for name, cut in cuts.items()}
 

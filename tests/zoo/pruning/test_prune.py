@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from leaderboard.errors import P2Error
 from leaderboard.shapes import ARCHITECTURES, parameters, shape_of
+from zoo.models.families import MODULES
 from zoo.pruning.depth import layers_to_remove, remove_layers
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
@@ -108,10 +109,15 @@ def _masked(model, kept, shape):
     hidden = torch.zeros(shape.hidden, dtype=torch.bool).index_fill(0, kept.hidden, True)
     share = len(kept.hidden) / shape.hidden
     model.model.embed_tokens.weight *= hidden
-    for module in model.modules():
-        if hasattr(module, "variance_epsilon"):
-            module.weight *= share**0.5
-            module.variance_epsilon *= share
+    names = MODULES[shape.model_type]
+    hidden_norms = [model.get_submodule(names.layer(i, n)) for i in range(shape.layers) for n in names.norms]
+    for norm in (*hidden_norms, model.get_submodule(names.final_norm)):
+        _narrow(norm, share)
+    for name in names.wide[:1]:  # the queries'; there are as many keys as before
+        for layer, heads in zip(model.model.layers, kept.heads, strict=True):
+            _narrow(layer.get_submodule(name), len(heads) / shape.heads)
+            by_head = layer.self_attn.q_proj.weight.unflatten(0, (shape.heads, shape.head_dim))
+            by_head *= torch.zeros(shape.heads, 1, 1).index_fill(0, heads, 1)
     for layer, ffn, heads in zip(model.model.layers, kept.ffn, kept.heads, strict=True):
         by_head = layer.self_attn.o_proj.weight.unflatten(1, (shape.heads, shape.head_dim))
         by_head *= torch.zeros(shape.heads, 1).index_fill(0, heads, 1)
@@ -121,6 +127,11 @@ def _masked(model, kept, shape):
             if linear.bias is not None:
                 linear.bias *= hidden
     return model
+
+
+def _narrow(norm, share):
+    norm.weight *= share**0.5
+    norm.variance_epsilon *= share
 
 
 @every_model
