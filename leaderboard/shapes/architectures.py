@@ -24,6 +24,7 @@ class Architecture:
     mlp_matrices: int = 3  # 3: gate, up and down; 2: no gate
     grouped: bool = True  # its config says how many key-value heads there are; else every query head has its own
     heads_divide_hidden: bool = False  # the config class refuses a hidden size its heads do not divide
+    heads_fill_hidden: bool = False  # vLLM and llama.cpp take head_dim as hidden size / heads, whatever the config says
     rope_theta: float = 1_000_000.0  # of models made from scratch: zoo/models/sizes.py
     per_layer: tuple[str, ...] = ()  # config lists with an entry a layer
     defaults: Mapping[str, Any] = field(default_factory=dict)  # what its config class takes where a key is missing
@@ -45,7 +46,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             heads_divide_hidden=True,
             rope_theta=500_000.0,
         ),
-        Architecture("qwen-2.5", "qwen2", qkv_bias=True, per_layer=("layer_types",)),
+        Architecture("qwen-2.5", "qwen2", qkv_bias=True, heads_fill_hidden=True, per_layer=("layer_types",)),
         Architecture("mistral", "mistral"),
         Architecture(
             "qwen-3",
