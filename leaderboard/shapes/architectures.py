@@ -28,6 +28,8 @@ class Architecture:
     rope_theta: float = 1_000_000.0  # of models made from scratch: zoo/models/sizes.py
     per_layer: tuple[str, ...] = ()  # config lists with an entry a layer
     defaults: Mapping[str, Any] = field(default_factory=dict)  # what its config class takes where a key is missing
+    # where transformers 4 reads rope: its key, and the place of the same number in `rope_parameters`
+    old_rope: Mapping[str, str] = field(default_factory=dict)
     logit_scale: str = ""  # config key of a number that logits are multiplied by
     logit_divisor: str = ""  # or divided by
     logit_cap: str = ""  # config key of c in c tanh(logits / c)
@@ -56,6 +58,55 @@ ARCHITECTURES: dict[str, Architecture] = {
             head_norms=2,
             per_layer=("layer_types",),
             defaults={"head_dim": 128},
+        ),
+        Architecture(
+            "smollm-3",
+            "smollm3",
+            "attention_bias",
+            "attention_bias",
+            "mlp_bias",
+            rope_theta=2_000_000.0,
+            per_layer=("no_rope_layers", "layer_types"),
+            defaults={"num_key_value_heads": 4, "tie_word_embeddings": True},
+        ),
+        Architecture(
+            "olmo-2",
+            "olmo2",
+            "attention_bias",
+            "attention_bias",
+            wide_norms=True,
+            heads_fill_hidden=True,
+            rope_theta=500_000.0,
+        ),
+        Architecture(
+            "gemma-3",
+            "gemma3_text",
+            "attention_bias",
+            "attention_bias",
+            hidden_norms=4,
+            head_norms=2,
+            heads_divide_hidden=True,
+            per_layer=("layer_types",),
+            defaults={"head_dim": 256, "num_key_value_heads": 4, "tie_word_embeddings": True},
+            old_rope={
+                "rope_theta": "full_attention.rope_theta",
+                "rope_local_base_freq": "sliding_attention.rope_theta",
+            },
+            logit_cap="final_logit_softcapping",
+        ),
+        Architecture(
+            "gpt-neox",
+            "gpt_neox",
+            "attention_bias",
+            "attention_bias",
+            mlp_bias=True,
+            norm_bias=True,
+            mlp_matrices=2,
+            grouped=False,
+            rope_theta=10_000.0,
+            defaults={"attention_bias": True},
+            old_rope={"rotary_emb_base": "rope_theta", "rotary_pct": "partial_rotary_factor"},
+            without={"width": "its attention is as wide as its hidden size, so neither can get narrower alone"},
         ),
     )
 }

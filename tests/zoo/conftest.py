@@ -35,7 +35,9 @@ def _build(model_type: str, tied: bool, seed: int = 0, **changes):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(model_type, **{**SIZES, "tie_word_embeddings": tied, **OF.get(model_type, {}), **changes})
+    config = AutoConfig.for_model(
+        model_type, **{**SIZES, "tie_word_embeddings": tied, **OF.get(model_type, {}), **changes}
+    )
     model = AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)

@@ -45,6 +45,11 @@ class Modules:
         """Full name of a module inside layer `index`."""
         return f"{self.layers}.{index}.{name}"
 
+    def inside(self, stored: str) -> str:
+        """The name inside the model of a tensor that a file calls `stored`."""
+        head = self.stored_head
+        return f"{self.head}{stored.removeprefix(head)}" if head and stored.startswith(f"{head}.") else stored
+
     def passed_over(self, name: str) -> bool:
         """Whether a tensor of this name in a checkpoint is one that transformers does not read, by intent."""
         return name.endswith(self.not_read)
@@ -63,6 +68,32 @@ def check_targets(targets: tuple[str, ...], model_type: str) -> tuple[str, ...]:
 _QK_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
 MODULES: dict[str, Modules] = {model_type: Modules() for model_type in ARCHITECTURES} | {
     "qwen3": Modules(whole=_QK_NORMS),
+    "olmo2": Modules(norms=("post_attention_layernorm", "post_feedforward_layernorm"), wide=_QK_NORMS),
+    "gemma3_text": Modules(
+        scaled_embedding=True,
+        norms=(
+            "input_layernorm",
+            "post_attention_layernorm",
+            "pre_feedforward_layernorm",
+            "post_feedforward_layernorm",
+        ),
+        whole=_QK_NORMS,
+    ),
+    "gpt_neox": Modules(
+        layers="gpt_neox.layers",
+        embedding="gpt_neox.embed_in",
+        final_norm="gpt_neox.final_layer_norm",
+        derived=("gpt_neox.rotary_emb",),
+        stored_head="embed_out",
+        q="attention.query_key_value",
+        k="",
+        v="",
+        o="attention.dense",
+        gate="",
+        up="mlp.dense_h_to_4h",
+        down="mlp.dense_4h_to_h",
+        not_read=("rotary_emb.inv_freq", "attention.bias", "attention.masked_bias"),
+    ),
 }
 
 
