@@ -26,6 +26,9 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
+FILTERS = ("search", *FACETS, "rate_from", "rate_to")
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a page of curves is made of: the form by the names of the address, and what it fills."""
@@ -54,7 +57,8 @@ def draw(store: Store, demo: gr.Blocks) -> None:
 
     def opened(request: gr.Request) -> list[Any]:
         state, changes = _opened(store.board, links.read(request, DEFAULTS))
-        return [*changes, *shown(state), run.told(store.board, state["run"])]
+        back = "curves" + links.query({**state, "run": ""}, DEFAULTS)
+        return [*changes, *shown(state), run.told(store.board, state["run"], back)]
 
     def asked(*values: Any) -> list[Any]:
         return shown(dict(zip(DEFAULTS, values, strict=True)))
@@ -135,7 +139,6 @@ def _filtered(board: Board, state: links.Values) -> Filtered:
 
 
 _COLUMNS = (
-    Column("Run", "name", links.run),
     Column("Base model", "base_model"), Column("Method", "method"), number("Rate", "rate", words.share),
     number("Parameters", "n_pruned", words.count, "kept"),
     number("Before", "l0", words.loss, "held-out loss before pruning"),
@@ -143,7 +146,13 @@ _COLUMNS = (
     number("Recovered", "recovered", words.share, "share of the damage won back"),
     number("Tokens", "tokens", words.count),
     Column("Contributor", "contributor"), Column("Date", "created_at", words.day),
+    Column("Family", "family", more=True), Column("Importance", "importance", more=True),
+    Column("Held-out text", "eval_data", more=True), Column("Train text", "train_data", more=True),
+    number("Nats per byte", "nats_per_byte", words.loss, "the last loss", more=True),
+    number("Learning rate", "lr_peak", words.short, "its peak", more=True),
+    Column("Schedule", "schedule", more=True), number("Seed", "seed", str, more=True),
 )  # fmt: skip
+ORDER = ["eval_data", "family", "n0", "method", "rate", "created_at"]  # like runs stand together, small models first
 
 
 def _rows(board: Board, state: links.Values) -> tuple[pd.DataFrame, str]:
@@ -152,11 +161,17 @@ def _rows(board: Board, state: links.Values) -> tuple[pd.DataFrame, str]:
         found = _filtered(board, state)
     except P2Error as error:
         return pd.DataFrame(), f'<p class="warning" role="alert">{words.text(error)}</p>'
-    rows = found.rows
+    rows = found.rows.sort_values(ORDER, kind="stable", ignore_index=True)
     few = rows if state["all"] else rows.head(PAGE)
-    cut = "" if len(few) == len(rows) else f", the newest {PAGE} shown"
-    said = f"<p>{len(rows):,} of {len(board.runs):,} runs{cut}.</p>"
-    html = table(_COLUMNS, few, "Runs", empty=found.words, marked=lambda row: row["name"] == state["run"])
+    cut = len(few) < len(rows)
+    said = f"<p>{len(rows):,} of {len(board.runs):,} runs{f', the first {PAGE} shown' * cut}.</p>"
+    asked = links.query({**state, "run": ""}, DEFAULTS)
+    filters = links.query({name: state[name] for name in FILTERS}, DEFAULTS)
+    run_ = Column("Run", "name", lambda name: links.run(name, asked))
+    html = table(
+        (run_, *_COLUMNS), few, "Runs", empty=found.words, marked=lambda row: row["name"] == state["run"],
+        whole=f"runs{filters}", cut=cut,
+    )  # fmt: skip
     return rows, said * bool(len(rows)) + html
 
 

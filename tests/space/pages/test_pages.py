@@ -1,9 +1,12 @@
 """The pages in Chromium over the bundled runs: what they show, filter, link to, and say to those who cannot see."""
 
 import html
+import io
+import json
 import re
 
 import httpx
+import pandas as pd
 import pytest
 
 pytest.importorskip("gradio")
@@ -193,6 +196,43 @@ def test_runs_are_filtered_linked_to_and_opened(url, visit):
     assert f"run=p2lab%2F{run_id}" in again.url
 
 
+def test_a_table_is_sorted_and_its_columns_chosen_by_keyboard_and_kept_through_a_visit_to_a_run(url, visit):
+    page = visit(f"{url}/curves?method=depth&runs.sort=-rate")
+    rates = page.locator("#runs tbody td:nth-child(4)")
+    expect(page.locator("#runs th[aria-sort=descending]")).to_have_text("Rate")
+    shown = [float(cell) for cell in rates.evaluate_all("cells => cells.map(cell => cell.dataset.value)")]
+    assert shown == sorted(shown, reverse=True)
+    page.locator("#runs thead button", has_text="Last").press("Enter")
+    expect(page.locator("#runs th[aria-sort=ascending]")).to_have_text("Last")
+    page.locator("#runs summary").press("Enter")
+    page.locator("#runs").get_by_label("Seed").press("Space")
+    expect(page.locator("#runs thead")).to_contain_text("Seed")
+    page.wait_for_url("**/curves?method=depth&runs.sort=loss&runs.columns=*seed")
+    first = page.locator("#runs tbody tr").first.inner_text()
+    page.locator("#runs tbody a").first.click()
+    expect(page.locator("#run h2")).to_contain_text(first.split()[0])
+    page.get_by_role("link", name="Back to all runs").click()
+    expect(page.locator("#run h2")).to_have_count(0)
+    expect(page.locator("#method input")).to_have_value("depth")
+    expect(page.locator("#runs th[aria-sort=ascending]")).to_have_text("Last")
+    assert page.locator("#runs tbody tr").first.inner_text() == first
+
+
+def test_what_a_table_shows_is_saved(url, visit, seed_board):
+    page = visit(f"{url}/contribute")
+    page.locator("#wanted tbody tr").first.wait_for()
+    saved = {}
+    for kind in ("CSV", "JSON"):
+        with page.expect_download() as file:
+            page.get_by_role("button", name=f"Most wanted runs as {kind}").click()
+        saved[kind] = file.value.path().read_text()
+    table, rows = pd.read_csv(io.StringIO(saved["CSV"])), json.loads(saved["JSON"])
+    assert list(table) == list(rows[0])
+    wanted = seed_board.wanted.head(len(rows))
+    assert [row["Narrower"] for row in rows] == pytest.approx(wanted["narrower"].tolist())
+    assert table["Tokens"].tolist() == pytest.approx(wanted["tokens"].tolist())
+
+
 def test_a_filter_that_empties_the_table_is_named(url, visit):
     page = visit(f"{url}/curves?method=2:4&rate_from=0.9")
     expect(page.locator("#runs .empty")).to_contain_text("rate")
@@ -200,7 +240,16 @@ def test_a_filter_that_empties_the_table_is_named(url, visit):
     expect(page.locator("#runs .empty")).to_contain_text("without search 37 are left")
 
 
-STOPS = [".skip", "nav a", "#search *", "#method *", ".table-frame", "#runs a"]
+STOPS = [
+    ".skip",
+    "nav a",
+    "#search *",
+    "#method *",
+    "#runs summary",
+    ".table-frame",
+    "#runs th button",
+    "#runs tbody a",
+]
 FOCUS = f"{STOPS}.find(stop => document.activeElement.matches(stop)) ?? null"
 
 
@@ -208,10 +257,10 @@ def test_the_keyboard_reaches_menu_form_table_and_link(url, visit):
     page = visit(f"{url}/curves")
     page.locator("#runs .table-frame").wait_for()
     reached = []
-    for _ in range(40):
+    for _ in range(60):
         page.keyboard.press("Tab")
         reached.append(page.evaluate(FOCUS))
-        if reached[-1] == "#runs a":
+        if reached[-1] == "#runs tbody a":
             break
     assert list(dict.fromkeys(stop for stop in reached if stop)) == STOPS
     page.keyboard.press("Enter")
