@@ -6,8 +6,10 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from leaderboard import words
+from leaderboard.logs.methods import CONTROL
 from leaderboard.serving.board import Board
 from leaderboard.serving.models import snippet
+from space.pages.contribute import commands
 from space.parts import figures, links, look
 from space.parts.run import HUB
 from space.parts.table import Column, number, records, table
@@ -66,18 +68,33 @@ def _link(row: dict[str, Any]) -> str:
 
 def _table(board: Board, state: links.Values) -> str:
     models = board.models
-    said = "No model is published yet. The Contribute page says how to publish the first."
+    if models.empty:
+        return _first(board)
+    said = ""
     if state["search"] and len(models):
         every = models[["model", "base_model", "method", "contributor", "run_id"]].astype(str).agg(" ".join, axis=1)
         models = models[every.str.contains(state["search"], case=False, regex=False)]
         said = f"No model matches the search {state['search']!r}; {len(board.models)} are there without it."
-    most = models["eval_data"].map(models["eval_data"].value_counts())  # losses compare within a text
-    rows = records(models.assign(most=-most).sort_values(["most", "eval_data", "loss"], na_position="last"))
+    texts = models["eval_data"].astype(str)
+    most = texts.map(-texts.value_counts())  # losses compare within a text, that of most models stands first
+    rows = records(models.assign(most=most, text=texts).sort_values(["most", "text", "loss"], na_position="last"))
     for row in rows:
         row |= {"link": _link(row), "name": f"{row['contributor']}/{row['run_id']}"}
     return table(
         COLUMNS, rows, "Published models", empty=said, marked=lambda row: bool(row["pareto"]), whole="models"
     )  # fmt: skip
+
+
+def _first(board: Board) -> str:
+    """What an empty zoo shows: a row as it will be, of a run without a model, and the commands that make the first."""
+    run = records(board.runs[board.runs["method"] != CONTROL].head(1))[0]
+    nonzero = run["n0"] * (1 - run["rate"])
+    row = run | {"link": "your-hub-name/your-model", "parameters": nonzero, "gpu_hours": None}
+    return (
+        '<p class="empty" role="status">No model is published yet. A row will look like this one:</p>'
+        f'<div class="example">{table(COLUMNS, [row], "Example of a published model")}</div>'
+        f"<h2>Publish the first</h2>{commands(board)}"
+    )
 
 
 def _load(board: Board, model: str) -> str:
