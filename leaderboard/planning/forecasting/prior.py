@@ -67,14 +67,14 @@ def prior_of(frame: pd.DataFrame, known: Known) -> Prior | str:
     text, nowhere = _same_text(frame, known)
     if nowhere:
         return nowhere
-    judged = trusted(text)
-    text = judged.rows
     inputs = {name: v for name in INPUTS if (v := number(known(name))) is not None}
     if "rate" in inputs and "n0" in inputs:
         inputs.setdefault("n_pruned", inputs["n0"] * (1 - inputs["rate"]))
     least = min((set(LAWS[name].inputs) - {"tokens", *inputs} for name in ASKED), key=len)
     if least:
         return f"{', '.join(name for name in INPUTS if name in least)} not known"
+    judged = trusted(text)
+    text = judged.rows
     sizes = text["n0"].dropna().to_numpy(dtype=float)
     far = max(1.0, inputs["n0"] / sizes.max(), sizes.min() / inputs["n0"])
     if far > FAR:
