@@ -163,7 +163,7 @@ def forecast(frame: pd.DataFrame, own: pd.DataFrame) -> Forecast:
     )
     kinds: list[tuple[Laws | Alone, Array]] = [(alone, alone_prior)]
     if prior is not None:
-        laws, laws_prior = Laws.grid(prior.curves, prior.middle, np.ones(len(prior.laws)), np.sqrt(prior.far))
+        laws, laws_prior = Laws.grid(prior.curves, prior.middle, np.ones(len(prior.laws)), prior.far)
         kinds = [(laws, laws_prior + np.log(1 - ALONE_SHARE)), (alone, alone_prior + np.log(ALONE_SHARE))]
     posterior = condition(rows, ground, kinds)
     names = prior.laws if prior is not None else ()
