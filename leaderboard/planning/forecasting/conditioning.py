@@ -3,7 +3,7 @@
 Each component says what curve to expect and how curves depart from it. There are two kinds:
 
     law:    L = law(E) + s u(E) + t x,   u smooth in x = ln(E / middle of the law's tokens), fading by FADE
-    alone:  L = l + k (r^-b - 1) / b + s v(r),   r = E / the last row's E
+    alone:  L = l + k (r^-b - 1) / b + s v(r),   r = E / the last row's E, less what the warm-up did not teach
 
 with E the tokens at full learning rate (decay.py), t what a law's slope may be wrong by, little where it was measured
 and more with every e-fold of size outside (TREND), l the loss now, k the gain an e-fold now and b how fast that gain
@@ -96,23 +96,27 @@ class Laws:
 
 @dataclass(frozen=True)
 class Alone:
-    """Components that know no law: a curve through `loss` at `last` effective tokens; arrays (k,) one a component."""
+    """Components that know no law: a curve through `loss` at `last` effective tokens; arrays (k,) one a component.
+
+    `warm` tokens of the warm-up taught nothing.
+    """
 
     last: float
     loss: float
+    warm: float
     fading: Array
     scale: Array
     noise: Array
 
     @staticmethod
-    def grid(last: float, loss: float) -> "tuple[Alone, Array]":
+    def grid(last: float, loss: float, warm: float) -> "tuple[Alone, Array]":
         """All components and their log prior."""
         fading, scale, noise = np.array(FADINGS), np.array(ALONE_SCALES), np.array(NOISES)
         i, j, k = (a.ravel() for a in np.meshgrid(range(len(fading)), range(len(scale)), range(len(noise))))
         bend = np.exp(-0.5 * ((fading - FADING_CENTRE) / FADING_SPREAD) ** 2)
         bell = np.exp(-0.5 * (np.log(scale) / ALONE_SPREAD) ** 2)
         weight = (bend / bend.sum())[i] * (bell / bell.sum())[j] * _shares(NOISE_WEIGHTS)[k]
-        return Alone(last, loss, fading[i], scale[j], noise[k]), np.log(weight)
+        return Alone(last, loss, warm, fading[i], scale[j], noise[k]), np.log(weight)
 
     def mean(self, a: Points) -> Array:
         """Expected losses, shape (k, n)."""
@@ -120,7 +124,7 @@ class Alone:
 
     def departure(self, a: Array, b: Array) -> Array:
         """Covariance of level, gain and departures at effective tokens that broadcast together, shape (k, ...)."""
-        x, y = np.log(a / self.last), np.log(b / self.last)
+        x, y = (np.log(np.maximum(e - self.warm, 1) / (self.last - self.warm)) for e in (a, b))
         smooth = ALONE_SMOOTH**2 * _matern((x - y) / ALONE_CORRELATION) * np.exp(-ALONE_FADE * (x + y))
         fading = _each(self.fading, smooth)
         bend = np.expm1(-fading * x) * np.expm1(-fading * y) / fading**2
@@ -128,7 +132,7 @@ class Alone:
 
     def take(self, kept: Index) -> "Alone":
         """Some of the components."""
-        return Alone(self.last, self.loss, self.fading[kept], self.scale[kept], self.noise[kept])
+        return Alone(self.last, self.loss, self.warm, self.fading[kept], self.scale[kept], self.noise[kept])
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def forecast(frame: pd.DataFrame, own: pd.DataFrame) -> Forecast:
     length = WANDER_STEPS * step if step else WANDER_SHARE * float(rows.points.tokens[-1])
     ground = Ground(decay, length, KNOWN_WANDER if prior is not None and prior.same_batches else WANDER)
     alone, alone_prior = Alone.grid(
-        float(rows.points.effective[-1]), float(rows.loss[-1] + decay.gain * rows.points.rest[-1])
+        float(rows.points.effective[-1]), float(rows.loss[-1] + decay.gain * rows.points.rest[-1]), decay.warm
     )
     kinds: list[tuple[Laws | Alone, Array]] = [(alone, alone_prior)]
     if prior is not None:
