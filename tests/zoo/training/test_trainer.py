@@ -17,7 +17,8 @@ from zoo.pruning.methods import TWO_OF_FOUR
 from zoo.pruning.sparsity import make_sparse
 from zoo.pruning.zeros import check_zeros
 from zoo.recipe.files import load_recipe
-from zoo.training.callback import FRESH, Curve, last_complete
+from zoo.training.callback import Curve
+from zoo.training.checkpoints import FRESH, damage, last_complete, newest
 from zoo.training.masks import MaskKeeper
 from zoo.training.trainer import Training, post_train, tokens_after
 
@@ -175,3 +176,26 @@ def test_bfd_split_trains_and_counts_only_real_tokens(small, tmp_path):
     rows = []
     post_train(Training(model, blocks, spec, tokenizer, tmp_path), [curve(blocks, spec, rows, grid=[])])
     assert rows[-1]["tokens"] == int((blocks.positions >= 0).sum()) >= 600
+
+
+def test_a_damaged_checkpoint_is_refused_for_the_one_before(small, tmp_path):
+    """One byte is another; a marker from before there were sums is taken as it is."""
+    model, tokenizer, spec, blocks = small
+    post_train(Training(model, blocks, spec, tokenizer, tmp_path), [curve(blocks, spec, [])])
+    last, _ = newest(tmp_path)
+    before = tmp_path / "checkpoint-6"
+    assert (last.name, sorted(tmp_path.glob("checkpoint-*"))) == ("checkpoint-8", [before, last])
+    weights = bytearray((last / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (last / "model.safetensors").write_bytes(weights)
+    said = []
+    assert last_complete(tmp_path, said.append)[0] == before
+    assert said == [
+        "the checkpoint at 1,024 tokens is damaged (model.safetensors is not as it was written); going on from the one "
+        "before"
+    ]
+    assert not last.exists()
+    (before / "optimizer.pt").unlink()
+    assert damage(before, newest(tmp_path)[1]) == "optimizer.pt is gone"
+    assert damage(before, {"tokens": 768}) is None
+    assert last_complete(tmp_path) == (None, FRESH)
