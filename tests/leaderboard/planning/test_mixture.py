@@ -8,6 +8,7 @@ import pytest
 
 from leaderboard import P2Error, recommend_tokens, recommended_fit
 from leaderboard.planning.budget import Question, answer
+from leaderboard.planning.too_far import same_cut_words
 
 INSIDE = {"n0": 30e6, "rate": 0.2, "l0": 2.72, "l_pruned": 3.2, "tokens": 5e6}
 FAR = [
@@ -160,3 +161,11 @@ def test_evidence_is_shown_beside_what_is_too_far(seed):
     assert all(any(row["model"] in line and row["source"] in line for line in told.why) for row in rows)
     assert any("p2zoo run" in line for line in told.why)
     json.dumps(rows, allow_nan=False)
+
+
+@pytest.mark.parametrize(("change", "said"), [({}, True), ({"rate": 0.25}, False), ({"method": "width"}, False)])
+def test_a_published_row_that_is_the_question_goes_before_any_law(change, said):
+    published = {"family": "qwen-2.5", "method": "depth", "rate": 0.21, "n0": 494e6, "l0": 2.75, "excess": 0.1}
+    lines = same_cut_words(Question(**published | change))
+    assert bool(lines) == said
+    assert all("stood at 2.996 after 81.9 M tokens, above the goal of 2.850" in line for line in lines)
