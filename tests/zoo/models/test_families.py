@@ -8,6 +8,8 @@ from leaderboard.errors import P2Error
 from leaderboard.planning.bases import BASES
 from leaderboard.shapes import ARCHITECTURES, bundled_config, parameters, parameters_nonembedding, shape_of
 from leaderboard.shapes.configs import CONFIGS
+from zoo.inputs.base_model import save_model
+from zoo.inputs.weights import check_weights
 from zoo.models import sizes
 from zoo.pruning.prune import count
 
@@ -21,6 +23,17 @@ def test_arithmetic_counts_a_built_model(build, model_type, tied):
         model = build(model_type, tied, **changes)
         shape = shape_of(model.config.to_dict())
         assert (parameters(shape), parameters_nonembedding(shape)) == count(model)
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_a_saved_model_holds_the_tensors_of_its_row_and_reads_rope_in_both_spellings(build, model_type, tmp_path):
+    model = build(model_type, False)
+    save_model(model, tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    check_weights(tmp_path, shape_of(saved), "here")
+    del saved["rope_parameters"]  # as transformers 4 would have written it
+    rope = type(model.config)(**saved).rope_parameters
+    assert {k: v for k, v in rope.items() if v is not None} == model.config.rope_parameters
 
 
 @pytest.mark.parametrize("base", BASES.values(), ids=lambda base: base.name)
