@@ -144,10 +144,9 @@ def _together(
     new = [r.path for r in reports if r.ok and kinds[r.path] != DELETED]
     paths = [Path(_download(api, submission, path, folder)) for path in new]
     checked = check_files([*ours, *paths], [*(p.name for p in ours), *new])
-    heads = {row["file"]: row for row in checked.frame.drop_duplicates("file").to_dict("records")}
     found: dict[str, tuple[Finding, ...]] = {}
     for i, report in enumerate(checked.reports[len(ours) :], start=len(ours)):
-        claims = _claims(report.path, submission.author, heads[i]) if report.ok and i in heads else ()
+        claims = _claims(report.path, submission.author, checked.heads.loc[i].to_dict()) if report.ok else ()
         found[report.path] = (*report.findings, *claims)
     out = [replace(r, findings=(*r.findings, *found.get(r.path, ()))) for r in reports]
     return before, checked.frame, out

@@ -118,6 +118,19 @@ def test_the_same_run_twice_in_one_pull_request_and_a_replicate(owner, ann, bob,
     assert replicate.merged
 
 
+def test_a_confirmation_is_merged_counts_once_and_is_of_whoever_sends_it(owner, ann, bob, log, send, check):
+    path, data = log()
+    assert check(send(ann, {path: data}), merge_if_clean=True).merged
+    again, same = log(contributor="bob")
+    forged = check(send(ann, {again.replace("/bob/", "/ann/").replace("a", "b"): same}))
+    assert not forged.ok
+    confirmed = check(send(bob, {again: same}), merge_if_clean=True)
+    assert codes(confirmed) == ["confirmation"]
+    assert confirmed.merged
+    assert not confirmed.effects
+    assert len(read_dataset(DATASET, api=owner).frame) == 13
+
+
 def test_an_unusual_log_waits_for_a_person(owner, ann, log, send, check):
     """A curve that climbs breaks no rule: it may be merged, but not by itself."""
     path, data = log(bend=-0.6)
