@@ -114,7 +114,9 @@ def judge(api: "HfApi", submission: Submission, load: Load | None = None) -> Ver
     for run_id, finding in _beside(submission.author, after, reports):
         warned[run_id] = (*warned.get(run_id, ()), finding)
     reports = [replace(r, findings=(*r.findings, *warned.get(_run_of(r.path), ()))) for r in reports]
-    return Verdict(submission, about, tuple(reports), tuple(effects(before, after)))
+    changed = tuple(effects(before, after, submission.author, submission.dataset.partition("/")[0]))
+    moved_far = tuple(effect.finding for effect in changed if effect.finding is not None)
+    return Verdict(submission, (*about, *moved_far), tuple(reports), changed)
 
 
 def _beside(author: str, after: pd.DataFrame, reports: Sequence[Report]) -> Iterator[tuple[str, Finding]]:

@@ -36,7 +36,7 @@ def test_a_good_run_is_commented_merged_and_read_back(owner, ann, log, send, tmp
     verdict = check_pull_request(owner, DATASET, num, comment=True, merge_if_clean=True)
     assert verdict.ok
     assert verdict.merged == owner.dataset_info(DATASET).sha
-    assert next(e.what for e in verdict.effects) == "recommended law on ann/heldout"
+    assert next(e.what for e in verdict.effects) == "laws that answer on ann/heldout, best first"
     (text,) = comments(owner, num)
     assert "**p2zoo check: clean**" in text
     assert f"| `{path}` | added, ok |" in text
