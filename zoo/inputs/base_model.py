@@ -22,6 +22,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.hub_errors import OF_THE_HUB, Patience, link, offline, unreadable
 from leaderboard.shapes import ARCHITECTURES, Shape, bundled_config, shape_of
+from zoo.inputs.settings import check_config, check_files
 from zoo.inputs.tokenizer import first_line
 from zoo.inputs.tokenizer import load_tokenizer as load_tokenizer
 from zoo.inputs.weights import (
@@ -141,6 +142,7 @@ def check_base(source: Source) -> None:
     where = f"model.name: {source.label}"
     assert source.folder is not None
     try:
+        check_files(source.folder, source.shape, where)
         check_weights(source.folder, source.shape, where)
     except OSError as error:
         raise P2Error(f"{where}: its files cannot be read: {error.strerror or error}.") from error
@@ -312,6 +314,7 @@ def _source(spec: ModelSpec, config: dict[str, Any], revision: str | None, folde
         raise unknown_name("family", spec.family, names, "model.family")
     if spec.family is not None and spec.family != family:
         raise P2Error(f"model.family: got {spec.family!r}, but the config of {spec.name} says {family!r}; remove it.")
+    check_config(config, shape, where)
     return Source(spec.label, revision, config, shape, folder)
 
 
