@@ -315,7 +315,18 @@ def _source(spec: ModelSpec, config: dict[str, Any], revision: str | None, folde
     if spec.family is not None and spec.family != family:
         raise P2Error(f"model.family: got {spec.family!r}, but the config of {spec.name} says {family!r}; remove it.")
     check_config(config, shape, where)
+    _check_declared(spec, shape)
     return Source(spec.label, revision, config, shape, folder)
+
+
+def _check_declared(spec: ModelSpec, shape: Shape) -> None:
+    """Refuse a folder that is not of the shape of the Hub model it is said to be, where that one's config ships."""
+    known = None if spec.base is None else bundled_config(spec.base)
+    if known is None:
+        return
+    theirs = vars(shape_of(known))
+    if odd := [f"{key} is {ours}, there {theirs[key]}" for key, ours in vars(shape).items() if ours != theirs[key]]:
+        raise P2Error(f"model.base: {spec.name} is not {spec.base}: {'; '.join(odd[:3])}; name the model that it is.")
 
 
 def _read_config(path: Path, where: str) -> dict[str, Any]:

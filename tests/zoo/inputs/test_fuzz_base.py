@@ -33,9 +33,7 @@ def outcome(base, bench_folder):
     """The loss of a base on a sentence, or why it is refused."""
     import torch
 
-    recipe = load_recipe(
-        bench_folder / "recipe.yaml", [f"model.name={base}", "prune.method=none", "prune.rate=null"]
-    )
+    recipe = load_recipe(bench_folder / "recipe.yaml", [f"model.name={base}", "prune.method=none", "prune.rate=null"])
     try:
         source = estimate(recipe).source
         tokenizer = load_tokenizer(base)
@@ -76,9 +74,7 @@ def test_configs(base, bench_folder, part):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [pytest.param(0, marks=SAMPLE), 1, 2, 3])
-@pytest.mark.parametrize(
-    "name", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
-)
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"])
 def test_bytes_of_small_files(base, bench_folder, name, seed):
     """A file that was cut, or in which a byte is another; where it still is what it was, so is the loss."""
     sound, _ = outcome(base, bench_folder)
