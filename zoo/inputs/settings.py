@@ -40,9 +40,12 @@ _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 def check_config(config: Mapping[str, Any], shape: Shape, where: str) -> None:
     """Refuse values that the model cannot be built from, or would be built otherwise than its base was."""
     where = f"{where}: config.json"
-    for key, (fits, allowed) in _VALUES.items():
-        if (value := config.get(key)) is not None and not fits(value):
+    for key in _VALUES.keys() & config.keys():
+        (fits, allowed), value = _VALUES[key], config[key]
+        if not (fits(value) or (value is None and key in _MAY_BE_NULL)):
             raise P2Error(f"{where}: {key} is {value!r:.60}, allowed is {allowed}.")
+    if (kinds := config.get("layer_types")) is not None and len(kinds) != shape.layers:
+        raise P2Error(f"{where}: layer_types has {len(kinds)} entries, num_hidden_layers is {shape.layers}.")
     names = config.get("architectures")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise P2Error(f"{where}: architectures is {names!r:.60}, allowed is a list of names of classes.")
@@ -77,10 +80,11 @@ def _check_rope(rope: Any, where: str) -> None:
 def _check_ids(settings: Mapping[str, Any], vocab: int, where: str) -> None:
     for key in _IDS:
         value = settings.get(key)
-        ids = value if isinstance(value, list) else [] if value is None else [value]
+        several = isinstance(value, list) and key == "eos_token_id"
+        ids = value if several else [] if value is None else [value]
         for one in ids:
             least = -1 if key == "pad_token_id" else 0  # -1: of old checkpoints, none
-            if type(one) is not int or not least <= one < vocab or (key != "eos_token_id" and isinstance(value, list)):
+            if type(one) is not int or not least <= one < vocab:
                 raise P2Error(
                     f"{where}: {key} is {value!r:.60}, allowed is a token of the vocabulary, below {vocab:,}."
                 )
@@ -172,6 +176,10 @@ _NAMES = tuple(row.name for row in DTYPES.values())
 _A_FLAG = (_flag, "true or false")
 _DTYPE = (lambda value: value in _NAMES, ", ".join(_NAMES))
 _ACTIVATION = (lambda value: isinstance(value, str) and value in ACTIVATIONS, "one of transformers, such as silu")
+_MAY_BE_NULL = {
+    *("dtype", "torch_dtype", "sliding_window", "layer_types", "hidden_activation", "rope_theta", "pretraining_tp"),
+    "partial_rotary_factor",
+}
 _Check = tuple[Callable[[Any], bool], str]
 _VALUES: dict[str, _Check] = {
     "hidden_act": _ACTIVATION,
@@ -179,15 +187,18 @@ _VALUES: dict[str, _Check] = {
     "dtype": _DTYPE,
     "torch_dtype": _DTYPE,
     "rope_theta": (_theta, "a number above 1"),
-    "rms_norm_eps": (lambda value: _number(value) and 0 <= value < 0.1, "a small number, such as 1e-05"),
+    "rms_norm_eps": (lambda value: isinstance(value, float) and 0 <= value < 0.1, "a small number, such as 1e-05"),
     "max_position_embeddings": (_size, "a whole number above 0"),
     "sliding_window": (_size, "a whole number above 0, or null"),
     "max_window_layers": (lambda value: type(value) is int and 0 <= value < 2**40, "a whole number"),
     "attention_dropout": (lambda value: _number(value) and 0 <= value < 1, "a share below 1"),
-    "initializer_range": (lambda value: _number(value) and value >= 0, "a number of 0 or more"),
+    "initializer_range": (lambda value: isinstance(value, float) and 0 <= value <= 1, "a number from 0.0 to 1.0"),
     "layer_types": (_layer_types, f"a list of {', '.join(_ATTENTION)}, one for each layer"),
     "use_sliding_window": _A_FLAG,
     "use_cache": _A_FLAG,
+    "attention_bias": _A_FLAG,
+    "mlp_bias": _A_FLAG,
+    "auto_map": (lambda value: False, "none: remove it, code of a repository is never run"),
     "pretraining_tp": (lambda value: value == 1 and _size(value), "1"),
     "partial_rotary_factor": (lambda value: _number(value) and 0 < value <= 1, "a share"),
 }
