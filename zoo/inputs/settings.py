@@ -44,7 +44,8 @@ def check_config(config: Mapping[str, Any], shape: Shape, where: str) -> None:
         (fits, allowed), value = _VALUES[key], config[key]
         if not (fits(value) or (value is None and key in _MAY_BE_NULL)):
             raise P2Error(f"{where}: {key} is {value!r:.60}, allowed is {allowed}.")
-    if (kinds := config.get("layer_types")) is not None and len(kinds) != shape.layers:
+    kinds = config.get("layer_types")
+    if kinds is not None and len(kinds) != shape.layers:
         raise P2Error(f"{where}: layer_types has {len(kinds)} entries, num_hidden_layers is {shape.layers}.")
     names = config.get("architectures")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
@@ -81,7 +82,7 @@ def _check_ids(settings: Mapping[str, Any], vocab: int, where: str) -> None:
     for key in _IDS:
         value = settings.get(key)
         several = isinstance(value, list) and key == "eos_token_id"
-        ids = value if several else [] if value is None else [value]
+        ids: list[Any] = value if several else [] if value is None else [value]
         for one in ids:
             least = -1 if key == "pad_token_id" else 0  # -1: of old checkpoints, none
             if type(one) is not int or not least <= one < vocab:
