@@ -81,8 +81,9 @@ def _check_rope(rope: Any, where: str) -> None:
 def _check_ids(settings: Mapping[str, Any], vocab: int, where: str) -> None:
     for key in _IDS:
         value = settings.get(key)
-        several = isinstance(value, list) and key == "eos_token_id"
-        ids: list[Any] = value if several else [] if value is None else [value]
+        ids: Any = [] if value is None else [value]
+        if isinstance(value, list) and key == "eos_token_id":
+            ids = value
         for one in ids:
             least = -1 if key == "pad_token_id" else 0  # -1: of old checkpoints, none
             if type(one) is not int or not least <= one < vocab:
