@@ -13,7 +13,8 @@ from leaderboard.ranking.cells import asd_interval
 from leaderboard.ranking.tracks import TRACKS
 from leaderboard.serving.board import Board
 from leaderboard.serving.runs import group_name
-from space.parts import influence, links, look
+from space.pages import influence
+from space.parts import links, look
 from space.parts.table import Column, number, records, table
 from space.server.store import Store
 
