@@ -1,4 +1,4 @@
-"""A part of the page of the laws, what the answers hang on: of each group the run, and the contributor, without which its budget changes most."""
+"""A part of the page of the laws: of each group the run, and the contributor, without which its budget changes most."""
 
 import gradio as gr
 
