@@ -289,16 +289,13 @@ def _warning(budget: Budget, fitted: Mixture, question: Question) -> str | None:
 
 
 def sense_words(question: Question) -> list[str]:
-    """What is odd about a question, for whoever mistyped it or took losses on two texts."""
-    odd = []
-    if question.l_pruned is not None and question.l_pruned < question.l0:
-        odd.append("l_pruned lies below l0: pruning does not improve a model. Were both measured on the same text?")
-    if question.target is not None and question.target < question.l0:
-        odd.append(
-            "The goal lies below the loss before pruning: what reaches it is training on this text, which a control, "
-            "the unpruned base trained alike, would show."
-        )
-    return odd
+    """What is odd about a question, for whoever took losses on two texts."""
+    if question.target is None or question.target >= question.l0:
+        return []
+    return [
+        "The goal lies below the loss before pruning: what reaches it is training on this text, which a control, the "
+        "unpruned base trained alike, would show."
+    ]
 
 
 def too_little(curves: pd.DataFrame, question: Question) -> float:

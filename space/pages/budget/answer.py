@@ -66,8 +66,8 @@ def sentence(answer: Answer) -> str:
     amount, does = budget.sentence()
     told = _missing(answer) if answer.too_far else _numbers(answer)
     return (
-        f'<div aria-live="polite"><p class="state {budget.state}">{STATES[budget.state]}</p>'
-        f'<p class="sentence"><strong>{amount}</strong> {words.text(does)}</p></div>{told}{DOORS}'
+        f'<p class="state {budget.state}">{STATES[budget.state]}</p>'
+        f'<p class="sentence"><strong>{amount}</strong> {words.text(does)}</p>{told}{DOORS}'
     )
 
 

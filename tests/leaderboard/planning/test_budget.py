@@ -156,6 +156,8 @@ def test_a_pooled_law_answers_for_a_new_family_and_says_so(seed):
         ({"n0": float("inf")}, "n0 is inf"),
         ({"l0": -1}, "l0 is -1"),
         ({"l_pruned": 0}, "l_pruned is 0"),
+        ({"l_pruned": 2.5}, "l_pruned is 2.5, below l0"),
+        ({"excess": -0.1}, "excess is -0.1; it must be 0 or more"),
         ({"gain": 0}, "gain is 0"),
         ({"excess": float("inf")}, "excess is inf"),
         ({"target_loss": -2}, "target_loss is -2"),
