@@ -14,6 +14,7 @@ from mcp.types import TextContent
 
 from leaderboard import child
 from leaderboard.errors import P2Error
+from leaderboard.planning.wanted import offers, offers_words
 from leaderboard.ranking.cells import asd_interval
 from leaderboard.serving import as_json
 from leaderboard.serving.board import Board
@@ -53,10 +54,13 @@ def add(app: FastAPI, store: Store, webhook_secret: str | None = None) -> None:
         table, _, kind = name.rpartition(".")
         if name == "ranking.json":
             content, media = json.dumps(functions(store)["rank"](), allow_nan=False), "application/json"
+        elif name == "wanted.json":
+            runs = as_json.plain({"said": offers_words(store.board.wanted), "runs": offers(store.board.wanted)})
+            content, media = json.dumps(runs, allow_nan=False), "application/json"
         elif table in TABLES and kind == "csv":
             content, media = _harmless(TABLES[table](store.board)).to_csv(index=False), "text/csv; charset=utf-8"
         else:
-            known = ", ".join(["ranking.json", *(f"{one}.csv" for one in TABLES)])
+            known = ", ".join(["ranking.json", "wanted.json", *(f"{one}.csv" for one in TABLES)])
             return JSONResponse({"error": f"download: unknown file {name!r}. Known: {known}."}, 404)
         headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-cache"}
         return Response(content, media_type=media, headers=headers)
