@@ -21,6 +21,7 @@ class Architecture:
     head_norms: int = 0  # norms over one head in a layer, such as those of queries and keys
     mlp_matrices: int = 3  # 3: gate, up and down; 2: no gate
     heads_divide_hidden: bool = False  # the config class refuses a hidden size its heads do not divide
+    heads_fill_hidden: bool = False  # vLLM and llama.cpp take head_dim as hidden size / heads, whatever the config says
     rope_theta: float = 1_000_000.0  # of models made from scratch: zoo/models/sizes.py
     per_layer: tuple[str, ...] = ()  # config lists with an entry a layer
 
@@ -37,7 +38,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             heads_divide_hidden=True,
             rope_theta=500_000.0,
         ),
-        Architecture("qwen-2.5", "qwen2", qkv_bias=True, per_layer=("layer_types",)),
+        Architecture("qwen-2.5", "qwen2", qkv_bias=True, heads_fill_hidden=True, per_layer=("layer_types",)),
         Architecture("mistral", "mistral"),
     )
 }
