@@ -8,6 +8,7 @@ known, until a run brings it within reach.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,11 +114,11 @@ def _weighed(
     return out
 
 
-def offers(table: pd.DataFrame) -> list[dict[str, object]]:
+def offers(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of `wanted` that can be run, once each: with `base`, which exists, their `commands`, and `group`, the
     one that the run would narrow, or would begin."""
     text, joins = str(table.attrs["text"]), bool(table.attrs["joins"])
-    out: list[dict[str, object]] = []
+    out: list[dict[str, Any]] = []
     for row in table.to_dict("records"):
         base, lines = named(row), commands(row, text if joins else "")
         where = text if joins else "a new text"
