@@ -54,11 +54,12 @@ BASES: dict[str, Base] = {
 }
 
 LOST = {"p2lab/docs-heldout": "p2lab/"}  # held-out texts that nobody can have, and what their bases' names begin with
-LADDER = {  # sizes of the base models that recipes make, in parameters
+LADDER: dict[str, dict[str, int]] = {  # sizes of the base models that recipes make, in parameters
     "llama-3": {"s1": 4_312_192, "s2": 12_900_608, "s3": 33_930_176},
-    "qwen-2.5": {"s1": 4_315_264, "s2": 12_906_752, "s3": 33_942_464},
-    "mistral": {"s2": 12_900_608},
-}
+    "qwen-2.5": {"s1": 4_315_264, "s2": 12_906_752, "s3": 33_940_928},
+    "mistral": {"s2": 12_900_608}, "qwen-3": {"s2": 12_901_376}, "smollm-3": {"s2": 12_900_608},
+    "olmo-2": {"s2": 12_905_216}, "gemma-3": {"s2": 12_907_520}, "gpt-neox": {"s2": 13_721_184},
+}  # fmt: skip
 NEAR = 1.25  # a size this near stands for another
 FINEWEB = "HuggingFaceFW/fineweb-edu/sample-10BT/train"
 TEXTS = (f"{FINEWEB}[0:2000]", f"{FINEWEB}[0:400]")  # held out by the recipes of real bases, and by the ladder's
@@ -140,7 +141,11 @@ def loss_at(n0: float, ladder: Sequence[Base]) -> float:
     return float(np.exp(level + slope * np.log(n0)))
 
 
-<<<<<<< HEAD
+def allowed(family: str, method: str) -> bool:
+    """Whether models of a family are pruned by a method; of a family that is not known nothing forbids it."""
+    return not any(row.name == family and method in row.without for row in ARCHITECTURES.values())
+
+
 def joinable(text: str) -> bool:
     """Whether a new run can be measured on a held-out text: on the yardstick, or a data set that is not lost."""
     return text == YARDSTICK or ("/" in text and text.partition("@")[0] not in LOST)
@@ -166,29 +171,12 @@ def commands(run: Mapping[str, Any], text: str = "") -> list[str]:
     """The commands of a row of `wanted` (family, base_model, n0, method, rate, tokens), in order: of a base of the
     ladder that which makes it comes first. `text` is the held-out text of the group to join.
 
-    None where no base exists, and for joined methods: their rate here counts what both parts take, a recipe's that of
-    the first alone.
+    None where no base exists, for a method that its family does not allow, and for joined methods: their rate here
+    counts what both parts take, a recipe's that of the first alone.
     """
     base, method, rate, family = named(run), str(run["method"]), float(run["rate"]), str(run["family"])
-    if base is None or "+" in method:
+    if base is None or "+" in method or not allowed(family, method):
         return []
-=======
-def allowed(family: str, method: str) -> bool:
-    """Whether models of a family are pruned by a method; of a family that is not known nothing forbids it."""
-    return not any(row.name == family and method in row.without for row in ARCHITECTURES.values())
-
-
-def command(run: Mapping[str, Any]) -> str | None:
-    """`p2zoo run …` for a row of `wanted`: base_model ("" where none exists yet), method, rate, tokens.
-
-    None without a bundled recipe of the base, for a method that its family does not allow, and for joined methods:
-    their rate here counts what both parts take, a recipe's that of the first alone.
-    """
-    base, method, rate = BASES.get(str(run["base_model"])), str(run["method"]), float(run["rate"])
-    if base is None or base.recipes is None or "+" in method or not allowed(base.family, method):
-        return None
-    near = min(RATES, key=lambda r: abs(r - rate))
->>>>>>> main
     changes = [] if method in RECIPES else [f"prune.method={method}"]
     if base.startswith("ladder/"):
         rung = base.rpartition("/")[2]

@@ -4,11 +4,10 @@ import shlex
 
 import pytest
 
-<<<<<<< HEAD
-from leaderboard.planning.bases import BASES, LADDER, TEXTS, commands, joinable, named
+from leaderboard.planning.bases import BASES, LADDER, TEXTS, allowed, commands, joinable, named
 from leaderboard.shapes import parameters, shape_of
 from zoo.models.sizes import config
-from zoo.recipe.catalog import find_recipe
+from zoo.recipe.catalog import find_recipe, recipe_names
 from zoo.recipe.files import load_recipe
 
 RUN = {"family": "llama-3", "base_model": "meta-llama/Llama-3.2-1B", "n0": 1.24e9, "method": "depth", "rate": 0.25}
@@ -17,23 +16,11 @@ BASE = [{"base_model": base.name, "family": base.family} for base in BASES.value
 BASE += [{"base_model": f"p2lab/{f}-{size}", "family": f} for f, sizes in LADDER.items() for size in sizes]
 BASE += [{"base_model": "org/other", "family": "qwen-2.5"}]
 PRUNING = (("depth", 0.25), ("depth", 0.4), ("width", 0.2), ("2:4", 0.39), ("unstructured", 0.3))
-=======
-from leaderboard.planning.bases import BASES, allowed, command
-from zoo.recipe.catalog import find_recipe
-from zoo.recipe.files import load_recipe
-
-CASES = [
-    (base, method, rate)
-    for base in BASES
-    for method, rate in (("depth", 0.25), ("depth", 0.4), ("width", 0.2), ("2:4", 0.39), ("unstructured", 0.3))
-    if allowed(BASES[base].family, method)
-]
->>>>>>> main
 
 
 @pytest.mark.parametrize("base", BASE, ids=lambda base: base["base_model"])
 def test_commands_are_ones_that_p2zoo_takes(base):
-    for method, rate in PRUNING:
+    for method, rate in (pair for pair in PRUNING if allowed(base["family"], pair[0])):
         lines = commands(RUN | base | {"method": method, "rate": rate})
         *first, run = (shlex.split(line.replace("$PWD", "/here")) for line in lines)
         assert run[:2] == ["p2zoo", "run"]
@@ -62,29 +49,17 @@ def test_a_run_is_measured_on_the_text_of_its_group():
     assert "data.heldout" not in ladder[-1]
 
 
-<<<<<<< HEAD
 def test_a_base_without_a_name_is_the_next_of_the_ladder_where_one_is_near():
     assert named({"base_model": "", "family": "qwen-2.5", "n0": 38.6e6}) == "ladder/bases/qwen-2.5-s3"
     assert named({"base_model": "", "family": "llama-3", "n0": 95e6}) is None
     assert commands(RUN | {"base_model": ""}) == []
     assert commands(RUN | {"method": "depth+2:4"}) == []
+    assert commands(RUN | {"base_model": "EleutherAI/pythia-1.4b", "family": "gpt-neox", "method": "width"}) == []
 
 
-@pytest.mark.parametrize(("family", "size"), [(f, size) for f, sizes in LADDER.items() for size in sizes])
-def test_the_ladder_is_what_recipes_make(family, size):
-    assert load_recipe(find_recipe(f"ladder/bases/{family}-{size}")).model.scratch.size == size
-    shape = shape_of(config(family, size, vocab_size=16_384))
-    assert parameters(shape) == pytest.approx(LADDER[family][size], rel=0.01)
-=======
-@pytest.mark.parametrize(
-    ("base", "method"),
-    [
-        ("", "depth"),
-        ("p2lab/llama-3-s3", "depth"),
-        ("Qwen/Qwen2.5-0.5B", "depth+2:4"),
-        ("EleutherAI/pythia-1.4b", "width"),
-    ],
-)
-def test_what_no_recipe_makes_has_no_command(base, method):
-    assert command({"base_model": base, "method": method, "rate": 0.25, "tokens": 30_000_000}) is None
->>>>>>> main
+def test_the_ladder_is_what_recipes_make():
+    made = {f"{family}-{size}" for family, sizes in LADDER.items() for size in sizes}
+    assert made == {name.rpartition("/")[2] for name in recipe_names() if name.startswith("ladder/bases/")}
+    for family, sizes in LADDER.items():
+        for size, n0 in sizes.items():
+            assert parameters(shape_of(config(family, size, vocab_size=16_384))) == n0
