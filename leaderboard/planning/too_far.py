@@ -22,6 +22,8 @@ SAME_SIZE = 0.1  # a base whose parameters differ by less than this share is tak
 RECIPE = "RECIPE.yaml"  # that a person must write
 SHOWN = 3  # published recoveries beside an answer
 USUAL_TOKENS = 81.92e6  # of most of them
+SAME = {"rate": 0.005, "l0": 0.02, "l_pruned": 0.05}  # within which a published row is the question itself, and
+SAME_N0 = 0.02  # a share of its size
 SENSELESS = 12.0  # nats: a model that knows nothing has ln of its vocabulary, 160,000 here
 MEASURE = (  # leave-one-model-out, evidence/README.md
     " Measure the loss once after pruning and pass it as l_pruned: on depth cuts it lowers the law's error in the "
@@ -41,7 +43,8 @@ def missing_words(
     ] or ["the goal lies beyond ten times the tokens that any run was trained on"]
     first = f"These logs cannot answer: {'; '.join(lacking)}. So far outside, laws that fit alike disagree."
     cost, command, then = pilot(fitted, question, gpu or USUAL_GPU)
-    return (first, *map(recovery_words, evidence), *expected_words(question), f"{cost}: `{command}`. {then}")
+    published = (*same_cut_words(question), *map(recovery_words, evidence), *expected_words(question))
+    return (first, *published, f"{cost}: `{command}`. {then}")
 
 
 def _amount(what: str, value: float) -> str:
@@ -52,6 +55,22 @@ def nearest_recoveries(question: "Question") -> list[dict[str, Any]]:
     """The published recoveries most like a question, as plain records, those with a loss after training first."""
     rows = nearest(**_model(question), count=3 * SHOWN)
     return sorted(rows, key=lambda row: row["loss"] is None)[:SHOWN]
+
+
+def same_cut_words(question: "Question") -> tuple[str, ...]:
+    """The figure of a published row that is nearly the question itself, which goes before what any law says."""
+    for row in nearest(**_model(question), count=3 * SHOWN):
+        known = {name: (row[name], getattr(question, name)) for name in SAME}
+        same = row["method"] == question.method and abs(row["n0"] / question.n0 - 1) <= SAME_N0
+        same &= all(None in pair or abs(pair[0] - pair[1]) <= SAME[name] for name, pair in known.items())
+        if same and row["loss"] is not None and row["rate"] is not None:
+            goal = question.target
+            met = "" if goal is None or row["loss"] <= goal else f", above the goal of {words.loss(goal)}"
+            return (
+                f"This very cut was published: {row['model']} stood at {words.loss(row['loss'])} after "
+                f"{words.count(row['tokens'])} tokens{met} ({row['source']}). That was measured, what follows is not.",
+            )
+    return ()
 
 
 def recovery_words(row: Mapping[str, Any]) -> str:

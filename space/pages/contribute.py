@@ -20,12 +20,15 @@ from space.server import uploads
 from space.server.store import Store
 
 SHOWN = 8  # wanted runs
-HOW = """
-<h2>Run, look, send</h2>
+COMMANDS = """
 <pre tabindex="0"><code># minutes on a CPU; the real recipes want a GPU
 p2zoo run quickstart/depth --set contributor=your-hub-name
 p2zoo check runs/quickstart-depth
 p2zoo publish runs/quickstart-depth --to your-hub-name --logs {logs}</code></pre>
+"""
+HOW = """
+<h2>Run, look, send</h2>
+{commands}
 <p><code>publish</code> uploads the model to a repository of yours and opens one pull request with its loss log. A
 maintainer merges it once the check is clean, and the run is on this board at the next refresh. Logs are published
 under CC-BY-4.0; you can correct or withdraw your own.</p>
@@ -34,7 +37,7 @@ under CC-BY-4.0; you can correct or withdraw your own.</p>
 
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
-    gr.HTML(HOW.format(logs=words.text(store.board.logs.dataset or "ORG/DATASET")))
+    gr.HTML(HOW.format(commands=commands(store.board)))
     gr.HTML(
         "<h2>Check a log</h2><p>A <code>log.parquet</code> from a run folder is judged as a pull request would be. "
         "It stays on this server only while it is judged.</p>"
@@ -70,6 +73,11 @@ def draw(store: Store, demo: gr.Blocks) -> None:
 
         send.click(submitted, box, sent, api_visibility="private")
     demo.load(lambda: look.warned(lambda: _wanted(store.board)), outputs=wanted, **look.QUIET)
+
+
+def commands(board: Board) -> str:
+    """The three commands that bring a run onto this board (HTML)."""
+    return COMMANDS.format(logs=words.text(board.logs.dataset or "ORG/DATASET"))
 
 
 def judge(path: str | None, board: Board) -> tuple[str, bool]:

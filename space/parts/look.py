@@ -15,7 +15,7 @@ PAPER, NIGHT = "#fbfaf7", "#171614"
 # A handler of a page, not of the API. It joins no queue: where one event ends as another joins, Gradio may close their
 # stream before the second has answered.
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-HEAD = '<script src="look/page.js" defer></script>'
+HEAD = '<script src="look/page.js" defer></script><script src="look/tables.js" defer></script>'
 
 
 def theme() -> gr.themes.Base:
