@@ -4,6 +4,7 @@ import math
 import re
 from html import escape
 from typing import Any
+from urllib.parse import urlsplit
 
 SCALES = ((1e12, "trillion", "T"), (1e9, "billion", "B"), (1e6, "million", "M"), (1e3, "thousand", "k"))
 TIMES = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
@@ -96,3 +97,9 @@ def day(value: Any) -> str:
 def text(value: object) -> str:
     """Any text, safe inside HTML."""
     return NONE if missing(value) or value == "" else escape(str(value))
+
+
+def address(url: str) -> str:
+    """An address without the name and password that may stand in it."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -9,6 +9,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from leaderboard import child
+from leaderboard.serving.bounded import Bounded
 from leaderboard.serving.upload import MAX_BYTES
 from space.pages import PAGES
 from space.parts import look
@@ -18,6 +19,10 @@ from space.server.shell import Shell
 from space.server.store import Store
 
 STATIC = Path(__file__).parent / "static"
+MOST_SENT = uploads.base64_length(MAX_BYTES) + 100_000  # bytes of a request: the largest log in base64, and its facts
+TOO_LARGE = f"a log may have {MAX_BYTES:,}; keep the rows that have a held-out loss"
+BODY_S = 120.0  # until a request is whole
+FILES_A_MINUTE = 60  # from one address
 THREADS = 4  # at work at once: more only take turns on the cores, and each keeps memory of its own
 
 
@@ -27,6 +32,8 @@ def build(store: Store, webhook_secret: str | None = None) -> FastAPI:
     uploads.keep_swept()
     child.prepare()  # before a stranger's file comes
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Bounded, most=lambda _: MOST_SENT, hint=TOO_LARGE, body_s=BODY_S, files_a_minute=FILES_A_MINUTE)
+    app.add_middleware(routes.RefusedIs4xx)
     app.add_middleware(Shell, pages=PAGES)
     app.add_middleware(GZipMiddleware, minimum_size=10_000)
     routes.add(app, store, webhook_secret)

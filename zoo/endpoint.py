@@ -17,6 +17,8 @@ TIMEOUT_S = 120.0  # without any byte from the Hub; it takes its time over large
 def use_endpoint(url: str | None) -> None:
     """Make `url` the Hub of this process. Before the first import of huggingface_hub, which reads it then."""
     if url is None:
+        if "@" in urlsplit(os.environ.get("HF_ENDPOINT", "")).netloc:
+            raise P2Error("HF_ENDPOINT: expected http(s)://host[:port] without a user or password.")
         return
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:

@@ -20,6 +20,7 @@ from leaderboard.files import whole_file
 from leaderboard.logs.cache import judges, kept_folder, read_kept, write_kept
 from leaderboard.logs.check import check_files, log_files
 from leaderboard.logs.frame import Logs, as_logs
+from leaderboard.words import address
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -56,7 +57,7 @@ def read_dataset(dataset: str, revision: str | None = None, api: "HfApi | None" 
     except (RuntimeError, AttributeError) as error:
         if not closed_meanwhile(error):
             raise
-        return _last_good(api, dataset, revision, folder, seen, f"{api.endpoint} broke off")
+        return _last_good(api, dataset, revision, folder, seen, f"{address(api.endpoint)} broke off")
     return logs
 
 
@@ -83,11 +84,11 @@ def _newest_commit(api: "HfApi", dataset: str, revision: str) -> str:
     except (*OF_THE_HUB, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status is not None and (passing(error) or status >= 500):
-            raise _Unreachable(f"{api.endpoint} answers {status}") from error
+            raise _Unreachable(f"{address(api.endpoint)} answers {status}") from error
         if status is not None or isinstance(error, HFValidationError):
-            page = f"{api.endpoint}/datasets/{dataset}"
+            page = f"{address(api.endpoint)}/datasets/{dataset}"
             raise unreadable(error, dataset, page, "or give an existing path", revision) from error
-        raise _Unreachable(f"{api.endpoint} cannot be reached ({type(error).__name__})") from error
+        raise _Unreachable(f"{address(api.endpoint)} cannot be reached ({type(error).__name__})") from error
     return str(commit)
 
 
@@ -136,5 +137,5 @@ def _download(api: "HfApi", dataset: str, commit: str, local: bool) -> Path:
             cache_dir=download_folder(),
         )
     except (httpx2.HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
-        raise _Unreachable(f"{api.endpoint} broke off ({type(error).__name__})") from error
+        raise _Unreachable(f"{address(api.endpoint)} broke off ({type(error).__name__})") from error
     return Path(folder)

@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 )
 
 from leaderboard.errors import P2Error, RunFailed
+from leaderboard.words import address
 
 T = TypeVar("T")
 PASSING = (408, 412, 425, 429, 500, 502, 503, 504)  # 412: somebody else committed in between; look again
@@ -93,21 +94,20 @@ class Patience:
 
 def link(path: str) -> str:
     """The page of a repository (`owner/name`, `datasets/owner/name`) on the Hub of this process, mirror or not."""
-    return f"{constants.ENDPOINT}/{path}"
+    return f"{address(constants.ENDPOINT)}/{path}"
 
 
 def by_proxy() -> str:
     """A sentence on the proxy that stands between here and the Hub; empty where there is none."""
-    hub = urlsplit(constants.ENDPOINT)
+    hub = urlsplit(address(constants.ENDPOINT))
     proxies = getproxies()
     kind = hub.scheme if proxies.get(hub.scheme) else "all"
     proxy = urlsplit(proxies.get(kind, ""))
     if not proxy.netloc or proxy_bypass(hub.netloc):
         return ""
-    shown = f"{proxy.scheme}://{proxy.netloc.rpartition('@')[2]}"  # without its password
     return (
-        f" All goes through the proxy {shown} ({kind.upper()}_PROXY): see that it lets {hub.netloc} pass, or name that "
-        "host in NO_PROXY."
+        f" All goes through the proxy {address(proxies[kind])} ({kind.upper()}_PROXY): see that it lets "
+        f"{hub.netloc} pass, or name that host in NO_PROXY."
     )
 
 

@@ -17,6 +17,7 @@ from leaderboard.errors import P2Error
 from leaderboard.logs.check import check_files, read_log
 from leaderboard.logs.contract import schema
 from leaderboard.logs.findings import ERROR
+from leaderboard.words import address
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -175,4 +176,4 @@ def _description(first: dict[str, Any], last: dict[str, Any]) -> str:
 
 
 def _url(api: "HfApi", dataset: str, num: int | None) -> str:
-    return f"{api.endpoint}/datasets/{dataset}/discussions/{num}"
+    return f"{address(api.endpoint)}/datasets/{dataset}/discussions/{num}"

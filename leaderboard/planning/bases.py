@@ -17,7 +17,7 @@ import pandas as pd
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import UNKNOWN, require
 from leaderboard.logs.methods import takes_rate
-from leaderboard.shapes import bundled_config, parameters, parameters_nonembedding, shape_of
+from leaderboard.shapes import ARCHITECTURES, bundled_config, parameters, parameters_nonembedding, shape_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,12 @@ BASES: dict[str, Base] = {
         Base("Qwen/Qwen2.5-1.5B", "qwen-2.5", 1_543_714_304, 1_310_340_608, recipes="qwen-2.5-1.5b"),
         Base("Qwen/Qwen2.5-3B", "qwen-2.5", 3_085_938_688, 2_774_773_760, recipes="qwen-2.5-3b"),
         Base("Qwen/Qwen2.5-7B", "qwen-2.5", 7_615_616_512, 6_525_621_760, recipes="qwen-2.5-7b"),
+        Base("Qwen/Qwen3-0.6B-Base", "qwen-3", 596_049_920, 440_467_456, recipes="qwen-3-0.6b"),
+        Base("Qwen/Qwen3-4B-Base", "qwen-3", 4_022_468_096, 3_633_511_936, recipes="qwen-3-4b"),
+        Base("HuggingFaceTB/SmolLM3-3B-Base", "smollm-3", 3_075_098_624, 2_812_430_336, recipes="smollm-3-3b"),
+        Base("allenai/OLMo-2-0425-1B", "olmo-2", 1_484_916_736, 1_073_874_944, recipes="olmo-2-1b"),
+        Base("google/gemma-3-1b-pt", "gemma-3", 999_885_952, 697_896_064, recipes="gemma-3-1b"),
+        Base("EleutherAI/pythia-1.4b", "gpt-neox", 1_414_647_808, 1_208_602_624, recipes="pythia-1.4b"),
     )
 }
 
@@ -124,14 +130,19 @@ def loss_at(n0: float, ladder: Sequence[Base]) -> float:
     return float(np.exp(level + slope * np.log(n0)))
 
 
+def allowed(family: str, method: str) -> bool:
+    """Whether models of a family are pruned by a method; of a family that is not known nothing forbids it."""
+    return not any(row.name == family and method in row.without for row in ARCHITECTURES.values())
+
+
 def command(run: Mapping[str, Any]) -> str | None:
     """`p2zoo run …` for a row of `wanted`: base_model ("" where none exists yet), method, rate, tokens.
 
-    None without a bundled recipe of the base, and for joined methods: their rate here counts what both parts take, a
-    recipe's that of the first alone.
+    None without a bundled recipe of the base, for a method that its family does not allow, and for joined methods:
+    their rate here counts what both parts take, a recipe's that of the first alone.
     """
     base, method, rate = BASES.get(str(run["base_model"])), str(run["method"]), float(run["rate"])
-    if base is None or base.recipes is None or "+" in method:
+    if base is None or base.recipes is None or "+" in method or not allowed(base.family, method):
         return None
     near = min(RATES, key=lambda r: abs(r - rate))
     changes = [] if method in RECIPES else [f"prune.method={method}"]

@@ -402,6 +402,8 @@ def _typed(where: str, name: str, value: Any, hint: Any) -> Any:
     if kind is str and isinstance(value, str):
         if not name.endswith("_base64") and len(value) > MOST_TEXT:
             raise P2Error(f"{where}: {name} is {len(value):,} characters long; at most {MOST_TEXT}.")
+        if not value.isascii() and value != value.encode("utf-8", "replace").decode():
+            raise P2Error(f"{where}: {name} holds half a surrogate pair, which is no text.")
         return value
     if kind == list[float] and isinstance(value, list) and value:
         return [_typed(where, f"{name}[{i}]", one, float) for i, one in enumerate(value)]

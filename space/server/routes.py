@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from gradio.route_utils import FnIndexInferError
 from mcp.types import TextContent
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leaderboard import child
 from leaderboard.errors import P2Error
@@ -119,5 +120,24 @@ def refuse_calls_in_words(app: FastAPI) -> None:
 
     for mount in app.routes:
         if isinstance(inner := getattr(mount, "app", None), FastAPI):
-            for kind in (FnIndexInferError, KeyError, TypeError, ValueError):
+            for kind in (FnIndexInferError, KeyError, TypeError, ValueError, RecursionError):
                 inner.add_exception_handler(kind, refuse)
+
+
+class RefusedIs4xx:
+    """ASGI middleware: Gradio and its MCP server answer a call that is refused in words with 500; it becomes 422."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Change the status of an answer in JSON that says why."""
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 500:
+                kind = dict(message["headers"]).get(b"content-type", b"")
+                message = {**message, "status": 422} if kind.startswith(b"application/json") else message
+            await send(message)
+
+        calls = scope["type"] == "http" and scope["path"].startswith(CALLS)
+        await self.app(scope, receive, told if calls else send)

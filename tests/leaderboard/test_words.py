@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from leaderboard.words import count, price, span, time
+from leaderboard.words import address, count, price, span, time
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,8 @@ PRICES = [(0.0018, "under a cent"), (0.01, "$0.01"), (99.99, "$99.99"), (1234, "
 @pytest.mark.parametrize(("value", "words"), PRICES)
 def test_prices(value, words):
     assert price(value) == words
+
+
+def test_an_address_is_shown_without_its_password():
+    assert address("https://me:secret@hub.test:8/a?b=1") == "https://hub.test:8/a?b=1"
+    assert address("https://hub.test") == "https://hub.test"

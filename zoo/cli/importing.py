@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from leaderboard.importing import Imported
     from leaderboard.importing.recorded import Recorded
 
-MAX_YAML = 100_000  # bytes
-
 
 def _count(help: str) -> Any:
     return typer.Option(parser=count, metavar="COUNT", help=help)
@@ -186,16 +184,11 @@ def _facts(path: Path | None) -> dict[str, Any]:
     """The facts of a YAML file, as it has them."""
     if path is None:
         return {}
-    import yaml
+    from zoo.front_matter import plain_yaml
 
     try:
-        if path.stat().st_size > MAX_YAML:
-            raise P2Error(f"--facts: {path} has more than {MAX_YAML:,} bytes; a fact is a line.")
-        text = path.read_text(encoding="utf-8-sig")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise P2Error(f"--facts: {path} has aliases (*name); write the values out.")
-        data = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        data = plain_yaml(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise P2Error(f"--facts: {path} cannot be read: {error}.") from None
     if data is not None and not isinstance(data, dict):
         raise P2Error(f"--facts: {path} holds no keys; write e.g. `method: depth`.")

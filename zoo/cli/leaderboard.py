@@ -20,6 +20,7 @@ from zoo.cli.output import (
     read_logs,
     show_ablation,
     show_calibration,
+    show_influence,
     show_metrics,
     status,
 )
@@ -135,6 +136,9 @@ def rank(
     calibration: Annotated[
         bool, typer.Option("--calibration", help="Instead: what the intervals of budgets cover, in minutes.")
     ] = False,
+    influence: Annotated[
+        bool, typer.Option("--influence", help="Instead: which run and contributor each group's budget hangs on.")
+    ] = False,
     over_control: OverControl = False,
     on: On = Measured.OWN,
     as_json: Json = False,
@@ -150,12 +154,16 @@ def rank(
     laws = choose_laws(law or (), "rank")
     if ablate and (metrics or law):
         raise P2Error("rank: --ablate takes P² apart; it goes with neither --metrics nor --law.")
-    if calibration and (ablate or metrics or law):
-        raise P2Error("rank: --calibration judges the budgets of these logs; it goes with no other option.")
+    if (calibration or influence) and (ablate or metrics or law or calibration == influence):
+        name = "--calibration" if calibration else "--influence"
+        raise P2Error(f"rank: {name} judges the budgets of these logs; it goes with no other option.")
     read = read_logs(logs, on)
     read, controls = _controlled(read, over_control)
     if calibration:
         _calibration(read, as_json)
+        return
+    if influence:
+        show_influence(read, as_json)
         return
     if ablate or metrics:
         _evidence(read, laws if metrics else None, as_json)

@@ -106,6 +106,27 @@ def show_calibration(table: "pd.DataFrame") -> None:
     print("Shares of held-out losses, and of tokens to a measured loss, that the intervals cover.")
 
 
+def show_influence(read: "Read", as_json: bool) -> None:
+    """The answer of `rank --influence`: of each group the run and the contributor it hangs on most; as JSON all."""
+    from leaderboard import words
+    from leaderboard.studies.influence import influence, most_telling
+
+    with status("answering without each run") as shown:
+        table = influence(read.frame, lambda group: shown.update(f"answering {group} without each run"))
+    if as_json:
+        print_json({"data": data_of(read), "influence": table.to_dict("records")})
+        return
+    rows = [
+        [r["family"], r["method"], r["left_out"], printable(r["name"]),
+         *(words.count(r[n]) if r[n] == r[n] else "none" for n in ("tokens", "tokens_without")), f"{r['factor']:.2f}"]
+        for r in most_telling(table).to_dict("records")
+    ]  # fmt: skip
+    _table(["family", "method", "without the", "", "tokens", "without it", "times"], rows)
+    print("Tokens from which a doubling wins less than .01 nats, for the group's largest model at its highest rate.")
+    if not (table["left_out"] == "contributor").any():
+        print("All runs are of one contributor, so everything hangs on that one.")
+
+
 def _table(head: list[str], rows: list[list[str]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

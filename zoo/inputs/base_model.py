@@ -280,6 +280,10 @@ def old_spellings(path: Path) -> None:
         config["rope_scaling"] = None if rope.get("rope_type", "default") == "default" else scaling
         if "partial_rotary_factor" in rope:
             config["partial_rotary_factor"] = rope["partial_rotary_factor"]
+    row = ARCHITECTURES.get(str(config.get("model_type")))
+    for key, place in (row.old_rope if row and isinstance(rope, dict) else {}).items():
+        *kind, name = place.split(".")
+        config[key] = (rope[kind[0]] if kind else rope)[name]
     if config.get("dtype"):
         config["torch_dtype"] = config["dtype"]
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

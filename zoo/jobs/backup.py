@@ -23,7 +23,7 @@ from zoo.publish.diff import Content, as_bytes, hashes, missing
 from zoo.run.finished import refuse_tokens
 from zoo.run.folder import refuse_other
 
-KEPT = ("run.json", "log.jsonl", ".work/pruned", ".work/checkpoints")
+KEPT = ("run.json", "log.jsonl", ".work/pruned")  # and the newest checkpoint
 RESULTS = ("run.json", "log.parquet", "log.jsonl", "recipe.yaml", "curve.png")
 PUBLISHED = "published.json"
 TEXTS = ("run.json", "log.jsonl", "recipe.yaml", PUBLISHED)  # these must hold no token
@@ -66,7 +66,7 @@ class Backup:
         held = folder.resolve().with_name(f".{folder.resolve().name}-backup")
         shutil.rmtree(held, ignore_errors=True)  # of a process that was killed
         files = dict(_hold(folder, held))
-        step = max(int(path.name.rpartition("-")[2]) for path in (held / ".work/checkpoints").glob("checkpoint-*"))
+        step = max(map(_step, held.glob(".work/checkpoints/checkpoint-*")))
         self.pending = self.thread.submit(self._send, held, files, f"Checkpoint after step {step}")
 
     def wait(self) -> None:
@@ -117,7 +117,8 @@ class Backup:
 def _hold(folder: Path, held: Path) -> list[tuple[str, Path]]:
     """The files of a state, linked into `held`, where no later step changes or removes them."""
     held_files = []
-    for part in KEPT:
+    last = max(folder.glob(".work/checkpoints/checkpoint-*"), key=_step)
+    for part in (*KEPT, last.relative_to(folder)):
         for path in [folder / part] if (folder / part).is_file() else sorted((folder / part).rglob("*")):
             if path.is_file():
                 name = path.relative_to(folder).as_posix()
@@ -126,6 +127,10 @@ def _hold(folder: Path, held: Path) -> list[tuple[str, Path]]:
                 _copy(path, target)
                 held_files.append((name, target))
     return held_files
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _copy(path: Path, target: Path) -> None:

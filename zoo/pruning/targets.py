@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.pruning.spec import PruneSpec
 
 TOLERANCE = 0.03  # a rate further than this from the request is refused
+FULL_SIZE = 768  # hidden size of models that are served; of smaller ones a few whole heads are too coarse a step
 
 
 def depth_shapes(shape: Shape, _spec: "PruneSpec") -> Iterator[Shape]:
@@ -27,6 +28,12 @@ def depth_shapes(shape: Shape, _spec: "PruneSpec") -> Iterator[Shape]:
 def width_shapes(shape: Shape, spec: "PruneSpec") -> Iterator[Shape]:
     """Every uniform narrowing along the spec's axes, the full width included."""
     axes = spec.axes
+    fill = shape.architecture.heads_fill_hidden and shape.heads * shape.head_dim == shape.hidden >= FULL_SIZE
+    if fill and ("hidden" in axes) != ("heads" in axes):
+        raise P2Error(
+            f"prune.axes: of {shape.architecture.name} hidden and heads get narrower together: vLLM and llama.cpp "
+            "take the size of a head as hidden size / heads; name both, or ffn alone."
+        )
     if axes == ("heads",) and shape.group == 1:
         raise P2Error(
             f"prune.axes: heads cannot go: {shape.heads} query heads in {shape.kv_heads} key-value groups is one head "
@@ -39,12 +46,14 @@ def width_shapes(shape: Shape, spec: "PruneSpec") -> Iterator[Shape]:
         for hidden in hiddens:
             if shape.architecture.heads_divide_hidden and hidden % heads:
                 continue
+            if fill and hidden != heads * shape.head_dim:
+                continue
             yield from (replace(shape, hidden=hidden, ffn=ffn, heads=heads) for ffn in ffns)
 
 
 def step_of(hidden: int) -> int:
     """Granularity of hidden and FFN widths: what matrix kernels like at full size, finer for small models."""
-    return 8 if hidden < 768 else 64 if hidden < 4096 else 128
+    return 8 if hidden < FULL_SIZE else 64 if hidden < 4096 else 128
 
 
 def _steps(full: int, step: int) -> list[int]:

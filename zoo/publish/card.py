@@ -10,12 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 from jinja2 import Environment, StrictUndefined, Template
 
 from leaderboard.errors import P2Error
 from leaderboard.logs.hub_errors import link
 from leaderboard.logs.methods import METHODS, parts_of
+from zoo import front_matter
 from zoo.publish.benchmarks import measured
 from zoo.publish.licences import Licence
 from zoo.run.finished import FinishedRun, weights_sha256
@@ -59,11 +60,11 @@ def numbers(run: FinishedRun, logs: str | None) -> Numbers:
 
 def numbers_of(card: str, where: str) -> Numbers:
     """The numbers in a card. Raises P2Error where there are none of ours."""
-    data = ModelCard(card, ignore_metadata_errors=True).data.to_dict().get(KEY)
     try:
+        data = front_matter.metadata(card).get(KEY, {})
         given = {f.name: data[f.name] for f in fields(Numbers) if f.name in data}
         found = Numbers(**given)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise P2Error(
             f"{where}: its card is none of p2zoo's; only models of `p2zoo publish` can be checked."
         ) from error

@@ -23,6 +23,7 @@ from leaderboard.logs import submit
 from leaderboard.logs.contract import CLM, write_log
 from leaderboard.logs.hub_errors import Patience
 from leaderboard.logs.submit import Pull
+from leaderboard.words import address
 from zoo.publish.card import KEY, Numbers, eval_results, numbers, render
 from zoo.publish.diff import Content, as_bytes, git_sha, hashes, missing, size_of
 from zoo.publish.licences import Licence, check_name, licence_of, travelling
@@ -199,7 +200,7 @@ def publish(api: HfApi, planned: Plan, patience: Patience | None = None) -> Publ
     about = f"publish: log data set {logs}"
     pull = insist(about, lambda: submit.find(api, logs, user, run_id)) if logs else None
     revision = insist(f"publish: model {planned.repo}", lambda: _model(api, planned, pull))
-    url = f"{api.endpoint}/{planned.repo}"
+    url = f"{address(api.endpoint)}/{planned.repo}"
     if logs is None:
         return Published(planned.repo, url, revision, user)
     pull, revision = insist(about, lambda: _log(api, planned, user, revision))
@@ -242,8 +243,8 @@ def _log(api: HfApi, planned: Plan, user: str, revision: str) -> tuple[Pull, str
             return pull, revision
     table = _log_table(planned, user, revision)
     about = (
-        f"Model: [{planned.repo}]({api.endpoint}/{planned.repo}) at commit "
-        f"[{revision[:12]}]({api.endpoint}/{planned.repo}/commit/{revision}).\n\n"
+        f"Model: [{planned.repo}]({address(api.endpoint)}/{planned.repo}) at commit "
+        f"[{revision[:12]}]({address(api.endpoint)}/{planned.repo}/commit/{revision}).\n\n"
     )
     with tempfile.TemporaryDirectory(prefix="p2zoo-") as work:
         log = write_log(Path(work) / "log.parquet", table)

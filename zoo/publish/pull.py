@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
 from huggingface_hub import HfApi
 
 from leaderboard.errors import P2Error
 from leaderboard.logs.hub_errors import Patience
+from zoo.front_matter import plain_yaml
 from zoo.inputs import base_model
 from zoo.progress import quiet, stage
 from zoo.pruning.methods import parts
@@ -106,11 +106,11 @@ def _recipe(folder: Path, texts: Path | None = None) -> Recipe:
     """The recipe of a downloaded model; its paths, which a stranger wrote, are cut to file names."""
     path = folder / "recipe.yaml"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = plain_yaml(path.read_text(encoding="utf-8"))
         heldout = data["data"]["heldout"]
         if "file" in heldout:
             heldout["file"] = PurePosixPath(heldout["file"]).name
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise P2Error(f"{path}: no recipe that says how the loss was measured.") from error
     return parse_recipe(data, texts or folder, where=str(path))
 

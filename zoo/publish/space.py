@@ -25,6 +25,7 @@ from packaging.requirements import Requirement
 import leaderboard
 from leaderboard.errors import P2Error
 from leaderboard.logs.hub_errors import Patience, link
+from leaderboard.words import address
 from zoo.publish.diff import Content, hashes, missing, size_of
 
 FOLDERS = ("space", "leaderboard")
@@ -111,7 +112,7 @@ def deploy(api: HfApi, planned: Plan, patience: Patience | None = None) -> Deplo
     except P2Error as error:
         notes.append(f"{error} The Space reads {planned.logs} from the Hub all the same.")
     changed, revision = insist(f"space deploy: files of {name}", lambda: _commit(api, planned))
-    return Deployed(f"{api.endpoint}/spaces/{name}", revision, tuple(changed), tuple(notes))
+    return Deployed(f"{address(api.endpoint)}/spaces/{name}", revision, tuple(changed), tuple(notes))
 
 
 def _settings(api: HfApi, planned: Plan) -> None:

@@ -6,13 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard
-
 from leaderboard.errors import P2Error
 from leaderboard.logs.methods import CONTROL
 from zoo.evaluation.heldout import heldout_loss, loss_by_source
 from zoo.evaluation.yardstick import Yardstick
 from zoo.files import new_folder
+from zoo.front_matter import metadata_of
 from zoo.inputs import base_model
 from zoo.inputs.gather import Materials
 from zoo.pruning.prune import prune, take_ready
@@ -120,10 +119,7 @@ def origin_of(folder: Path) -> dict[str, Any] | None:
 
 def _card(path: Path) -> dict[str, Any]:
     """What the card of a model published by p2zoo says of its run; empty for any other."""
-    try:
-        card = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict()
-    except (OSError, ValueError):
-        return {}
+    card = metadata_of(path)
     about = card.get("p2zoo")
     return {**about, "base_model": card.get("base_model")} if isinstance(about, dict) else {}
 

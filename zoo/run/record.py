@@ -31,7 +31,7 @@ from zoo.run.gate import gate
 from zoo.run.job import Inputs, Job
 from zoo.run.plot import draw_curve
 from zoo.run.pruned import by_source
-from zoo.training.callback import last_complete
+from zoo.training.checkpoints import newest
 from zoo.training.execution import Execution
 
 PACKAGES = ("p2zoo", "torch", "transformers", "trl", "datasets", "accelerate", "safetensors")
@@ -104,7 +104,7 @@ def finish(job: Job, inputs: Inputs) -> dict[str, Any]:
 
 def _leave_checkpoint(folder: RunFolder, keep: bool) -> None:
     """The last checkpoint stays where that was asked for; that of a run which this one extends goes."""
-    last, _ = last_complete(folder.work / "checkpoints")
+    last, _ = newest(folder.work / "checkpoints")
     if keep and last is not None:
         keep_checkpoint(last, folder.path)
     else:

@@ -23,7 +23,8 @@ from zoo.run.extension import KEPT, SAME_LOSS, Extension, extension_of, kept_mar
 from zoo.run.folder import RunFolder
 from zoo.run.job import Inputs, Job
 from zoo.run.pruned import cache_folder, load_pruned
-from zoo.training.callback import FRESH, Curve, last_complete
+from zoo.training.callback import Curve
+from zoo.training.checkpoints import FRESH, damage, last_complete, newest
 from zoo.training.execution import Execution
 from zoo.training.lora import adapted, merged, trainable
 from zoo.training.masks import MaskKeeper
@@ -106,7 +107,7 @@ def _begin(
 ) -> tuple[Path | None, Mapping[str, Any], list[TrainerCallback]]:
     """The checkpoint to go on from, None to begin; where that is; what else watches the training."""
     folder, team = job.folder, job.team
-    at, start = team.first(lambda: last_complete(checkpoints)) or last_complete(checkpoints)
+    at, start = team.first(lambda: last_complete(checkpoints, job.say)) or newest(checkpoints)
     if at is not None:
         _check_same_launch(folder, start, team)
         folder.keep_rows(start["tokens"])
@@ -150,7 +151,12 @@ def _go_on(
     start = {**FRESH, "tokens": extension.tokens, "train_s": folder.state["train_s"]}
     job.say(extension.words)
     if extension.optimizer == "kept":
-        _check_same_launch(folder, kept_marker(folder.path) or FRESH, job.team)
+        marker = kept_marker(folder.path) or FRESH
+        _check_same_launch(folder, marker, job.team)
+        if (what := damage(folder.path / KEPT, marker)) is not None:
+            raise P2Error(
+                f"{folder.path}/{KEPT}: is damaged ({what}); remove it and --resume, to rebuild the optimiser state."
+            )
         return folder.path / KEPT, start, []
     loss = heldout_loss(model, inputs.materials.heldout)
     if not abs(loss - extension.loss_saved) <= SAME_LOSS:

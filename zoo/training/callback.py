@@ -3,13 +3,10 @@
 Losses stay on the device until somebody must know them: an evaluation, a save, or LOOK_S seconds gone by. So a loss
 that became NaN is seen a moment later, but always before anything is written, and told with its own step and data.
 
-A checkpoint is complete when its `complete.json` is there, which is written last and holds what the
-next row of the log needs. Resuming takes the latest complete one and drops log rows after it.
+Resuming takes the latest checkpoint that is complete and sound (checkpoints.py) and drops log rows after it.
 """
 
-import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,10 +18,9 @@ from transformers import TrainerCallback
 
 from leaderboard.errors import RunFailed
 from zoo.distributed import ALONE, Team, local
-from zoo.files import write_atomic
+from zoo.training.checkpoints import complete, make_room
 from zoo.training.masks import MaskKeeper
 
-MARKER = "complete.json"
 LOOK_S = 1.0  # between two looks at the losses of the steps; each waits for the device
 
 
@@ -99,6 +95,8 @@ class Curve(TrainerCallback):
             self._measure(step, tokens)
         if save:
             self._check_weights(step)
+            if self.team.rank == 0:
+                make_room(Path(args.output_dir))
             self.saved, control.should_save, control.should_training_stop = tokens, True, last or self.stopped
         self.clock = time.perf_counter()
 
@@ -114,10 +112,7 @@ class Curve(TrainerCallback):
         }
         self.team.wait()  # until every process has written its part
         if self.team.rank == 0:
-            write_atomic(folder / MARKER, json.dumps(marker))
-            for other in folder.parent.glob("checkpoint-*"):
-                if other != folder:
-                    shutil.rmtree(other)
+            complete(folder, marker)
             self.tell()
         self.clock = time.perf_counter()
 
@@ -177,22 +172,3 @@ class Curve(TrainerCallback):
             f"post-training: {what} became {value} at step {step:,} ({int(self.tokens[step]):,} tokens){data}; {kept}. "
             "Lower train.lr_peak or lengthen train.warmup_tokens."
         )
-
-
-FRESH: Mapping[str, Any] = {
-    "step": 0, "tokens": 0, "loss_sum": 0.0, "loss_steps": 0, "train_s": 0.0, "processes": None,
-}  # fmt: skip
-
-
-def last_complete(folder: Path) -> tuple[Path | None, Mapping[str, Any]]:
-    """The latest complete checkpoint and its marker; incomplete ones are removed."""
-    best: tuple[Path | None, Mapping[str, Any]] = (None, FRESH)
-    for checkpoint in folder.glob("checkpoint-*"):
-        marker = checkpoint / MARKER
-        if not marker.is_file():
-            shutil.rmtree(checkpoint)
-            continue
-        state = json.loads(marker.read_text())
-        if state["step"] > best[1]["step"]:
-            best = (checkpoint, state)
-    return best

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from leaderboard.planning.bases import BASES, command
+from leaderboard.planning.bases import BASES, allowed, command
 from zoo.recipe.catalog import find_recipe
 from zoo.recipe.files import load_recipe
 
@@ -12,6 +12,7 @@ CASES = [
     (base, method, rate)
     for base in BASES
     for method, rate in (("depth", 0.25), ("depth", 0.4), ("width", 0.2), ("2:4", 0.39), ("unstructured", 0.3))
+    if allowed(BASES[base].family, method)
 ]
 
 
@@ -31,7 +32,13 @@ def test_a_command_is_one_that_run_takes(base, method, rate):
 
 
 @pytest.mark.parametrize(
-    ("base", "method"), [("", "depth"), ("p2lab/llama-3-s3", "depth"), ("Qwen/Qwen2.5-0.5B", "depth+2:4")]
+    ("base", "method"),
+    [
+        ("", "depth"),
+        ("p2lab/llama-3-s3", "depth"),
+        ("Qwen/Qwen2.5-0.5B", "depth+2:4"),
+        ("EleutherAI/pythia-1.4b", "width"),
+    ],
 )
 def test_what_no_recipe_makes_has_no_command(base, method):
     assert command({"base_model": base, "method": method, "rate": 0.25, "tokens": 30_000_000}) is None

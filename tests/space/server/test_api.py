@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -27,9 +28,12 @@ from leaderboard.logs.check import MAX_BYTES
 from leaderboard.logs.frame import Logs, as_logs
 from leaderboard.logs.load import SEED
 from leaderboard.serving.board import Board
+from leaderboard.serving.upload import MAX_BYTES as UPLOAD_BYTES
+from space.app import MOST_SENT
 from space.server.store import Store
 from space.server.uploads import base64_length
 from tests.commands import p2zoo
+from tests.hostile import encrypted
 from tests.space.serving import serving
 
 ROOT = Path(__file__).parents[3]
@@ -188,6 +192,16 @@ def test_a_log_is_judged_and_not_kept(call):
     assert verdict["findings"][0]["code"] == "unreadable"
 
 
+def test_a_file_that_ends_its_reader_is_a_finding_and_healthz_counts_it(call, http, tmp_path):
+    deadly = encrypted(tmp_path / "log.parquet", pq.read_table(next(iter(sorted(SEED.rglob("*.parquet"))))))
+    before = http.get("/healthz").json()["reading"]["died"].get("crash", 0)
+    _, verdict = call("check_log", parquet_base64=base64.b64encode(deadly.read_bytes()).decode())
+    health = http.get("/healthz").json()
+    assert (verdict["verdict"], health["status"]) == ("wrong", "ok")
+    assert health["reading"]["died"]["crash"] == before + 1
+    assert health["reading"]["last_death_s_ago"] >= 0
+
+
 def _size(path: Path) -> int:
     """Bytes of a file; -1 where it has just gone."""
     try:
@@ -212,6 +226,7 @@ REFUSED = [
     ("budget", {"n0": 10**400}, "n0 is"),
     ("budget", {"n0": -5}, "n0 is -5"),
     ("budget", {"l0": [2.7]}, "l0 is list"),
+    ("budget", {"family": "\ud800"}, "half a surrogate pair"),
     ("budget", {"l0": float("inf")}, "l0 is inf"),
     ("budget", {"family": "lama-3"}, "Did you mean 'llama-3'?"),
     ("budget", {"family": 3}, "family is 3"),
@@ -280,6 +295,16 @@ def test_a_call_that_cannot_be_read_is_refused_in_words(http):
     ended, said = event(http.get(f"/gradio_api/call/budget/{short['event_id']}"))
     assert (ended, said.partition(":")[0]) == ("error", "budget")
     assert "13 values are expected" in said
+
+
+def test_refusals_are_no_fault_of_the_server_and_a_body_has_a_bound(http):
+    """Gradio and its MCP server answer the first two with 500."""
+    refused = http.post("/gradio_api/run/rank", json={"data": [1, 2]})
+    deep = http.post("/gradio_api/mcp/", content="[" * 100_000, headers={"Content-Type": "application/json"})
+    large = http.post("/gradio_api/call/v2/check_log", content=b"A" * (MOST_SENT + 1))
+    assert [answer.status_code for answer in (refused, deep, large)] == [422, 422, 413]
+    assert all(answer.json()["error"] for answer in (refused, deep, large))
+    assert f"a log may have {UPLOAD_BYTES:,}" in large.json()["error"]
 
 
 def test_downloads_are_the_tables(http, store):

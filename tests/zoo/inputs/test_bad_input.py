@@ -34,7 +34,8 @@ from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import ModelSpec
 from zoo.run.folder import RunFolder
 from zoo.run.pipeline import run
-from zoo.training.callback import FRESH, Curve, last_complete
+from zoo.training.callback import Curve
+from zoo.training.checkpoints import FRESH, last_complete
 from zoo.training.trainer import Training, post_train, tokens_after
 
 ROOT = Path(__file__).parents[3]

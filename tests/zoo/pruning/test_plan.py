@@ -53,7 +53,7 @@ def test_width_is_near_the_request_in_steps_of_64(shape, rate):
     got = plan(shape, PruneSpec(method="width", rate=rate))
     grid = product(range(64, shape.hidden + 1, 64), range(64, shape.ffn + 1, 64), range(1, shape.group + 1))
     shapes = (replace(shape, hidden=h, ffn=f, heads=g * shape.kv_heads) for h, f, g in grid)
-    allowed = (s for s in shapes if shape.model_type != "llama" or s.hidden % s.heads == 0)
+    allowed = (s for s in shapes if (s.hidden % s.heads == 0 if shape == LLAMA else s.hidden == 64 * s.heads))
     best = min(abs(1 - parameters(s) / got.n0 - rate) for s in allowed)
     assert abs(got.rate - rate) <= best + SLACK
     assert (got.target.hidden % 64, got.target.ffn % 64, got.target.heads % shape.kv_heads) == (0, 0, 0)
@@ -105,6 +105,17 @@ def test_2of4_halves_the_matrices_only(tiny):
 def test_refusals_name_the_neighbours(tiny, changes, spec, words):
     with pytest.raises(P2Error, match=words):
         plan(replace(tiny, **changes), PruneSpec(**spec))
+
+
+@pytest.mark.parametrize("size", ["0.5B", "1.5B", "3B", "7B"])
+def test_heads_of_a_narrower_qwen_2_fill_its_hidden_size_as_those_who_load_it_ask(size):
+    full = shape_of(bundled_config(f"Qwen/Qwen2.5-{size}"))
+    for rate in (0.15, 0.25, 0.35):
+        got = plan(full, PruneSpec(method="width", rate=rate))
+        assert got.target.heads * got.target.head_dim == got.target.hidden <= full.hidden
+        assert got.rate == pytest.approx(rate, abs=0.007)
+    with pytest.raises(P2Error, match="hidden and heads get narrower together"):
+        plan(full, PruneSpec(method="width", rate=0.15, axes=("hidden", "ffn")))
 
 
 def test_llama_hidden_stays_a_multiple_of_its_heads():

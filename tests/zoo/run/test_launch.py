@@ -22,6 +22,7 @@ from zoo.preemption import Preempted
 from zoo.pruning.zeros import check_zeros
 from zoo.recipe.files import load_recipe
 from zoo.run.pipeline import run
+from zoo.training.checkpoints import newest
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = ["prune.method='2:4'", "prune.rate=null"]
@@ -86,8 +87,7 @@ def test_two_processes_killed_and_resumed_make_the_run_of_one(alone, bench_folde
                 os.kill(worker(first.pid, rank=1), signal.SIGKILL)
     assert first.returncode != 0
     assert not (out / "log.parquet").exists()
-    (checkpoint,) = [p for p in (out / ".work" / "checkpoints").iterdir() if (p / "complete.json").exists()]
-    kept = json.loads((checkpoint / "complete.json").read_text())
+    checkpoint, kept = newest(out / ".work" / "checkpoints")
     assert kept["tokens"] >= 384
     assert list(checkpoint.glob("pytorch_model_fsdp_0/*.distcp"))
     code, said = finish(launch(2, command(recipe, out, "--resume"), tmp_path))
@@ -130,8 +130,8 @@ def test_sigterm_saves_a_checkpoint_and_says_resume_me(alone, bench_folder, tmp_
     with pytest.raises(Preempted, match=r"stopped by SIGTERM after 512 tokens, which are saved") as stopped:
         run(recipe, out, console=quiet, saved=lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert stopped.value.exit_code == 75
-    (checkpoint,) = (out / ".work" / "checkpoints").iterdir()
-    assert json.loads((checkpoint / "complete.json").read_text())["tokens"] == 512
+    _, marker = newest(out / ".work" / "checkpoints")
+    assert marker["tokens"] == 512
     assert run(recipe, out, resume=True, console=quiet)["loss"] == alone[1]["loss"]
 
 

@@ -12,7 +12,7 @@ from zoo.evaluation.heldout import heldout_loss
 from zoo.inputs.base_model import load_model, load_tokenizer
 from zoo.inputs.packing import Blocks
 from zoo.recipe.files import load_recipe
-from zoo.training.callback import last_complete
+from zoo.training.checkpoints import last_complete
 from zoo.training.trainer import Training, post_train
 
 LEAN = {"optimizer": "adamw-8bit", "precision": "bf16-master"}

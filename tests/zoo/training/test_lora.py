@@ -19,7 +19,8 @@ from zoo.pruning.methods import TWO_OF_FOUR
 from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import LoraSpec, TrainSpec
 from zoo.run.pipeline import run
-from zoo.training.callback import FRESH, Curve, last_complete
+from zoo.training.callback import Curve
+from zoo.training.checkpoints import FRESH, last_complete
 from zoo.training.lora import adapted, merged, trainable
 from zoo.training.trainer import Training, post_train, tokens_after
 

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import fnmatch
-import json
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
@@ -11,12 +10,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from zoo.devhub.access import Hub, LoggedIn, Readable, TheHub, announce, base_url, branch_ref, writable_ref
+from zoo.devhub.bodies import Route, parsed
 from zoo.devhub.errors import HubError, bad_request, entry_not_found
 from zoo.devhub.paths import REPO
 from zoo.devhub.storage import pulls, trees
 from zoo.devhub.storage.repos import LFS_PATTERNS, Repo
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 LFS_FROM_BYTES = 10_000_000
 CreatePr = Annotated[bool, Query()]
 
@@ -68,7 +68,7 @@ async def list_tree(
 @router.post(f"{REPO}/paths-info/{{revision:segment}}")
 async def paths_info(request: Request, hub: TheHub, repo: Readable, revision: str) -> list[dict[str, Any]]:
     """The body is a form, `paths=a&paths=b`."""
-    form = parse_qs((await request.body()).decode())
+    form = parse_qs((await request.body()).decode("utf-8", "replace"))
     return trees.paths_info(hub.store.tree(repo.key, hub.store.resolve(repo.key, revision)), form.get("paths", []))
 
 
@@ -140,7 +140,7 @@ def _base(hub: Hub, repo: Repo, parent: str | None, head: str) -> str:
 
 
 def _add(hub: Hub, repo: Repo, user: str, ref: str, parent: str, header: Value, operations: list[Line]) -> str:
-    changes = _changes(hub, hub.store.tree(repo.key, parent), operations, parent)
+    changes = _changes(hub, user, hub.store.tree(repo.key, parent), operations, parent)
     oid = hub.store.add_commit(repo.key, parent, changes, title=header.summary, message=header.description, author=user)
     hub.store.set_ref(repo.key, ref, oid)
     if ref.startswith("refs/pr/"):
@@ -152,15 +152,18 @@ def _add(hub: Hub, repo: Repo, user: str, ref: str, parent: str, header: Value, 
 def _parse(body: bytes) -> tuple[Value, list[Line]]:
     """The header and the operations of a commit; half a line is refused."""
     try:
-        header, *operations = _LINES.validate_python([json.loads(line) for line in body.splitlines() if line.strip()])
+        header, *operations = _LINES.validate_python([parsed(line) for line in body.splitlines() if line.strip()])
     except (ValidationError, ValueError) as error:
-        raise bad_request("The commit is not newline-delimited JSON of a header and operations.") from error
+        words = "" if isinstance(error, ValidationError) else f": {error}"
+        raise bad_request(f"The commit is not newline-delimited JSON of a header and operations{words}.") from None
     if header.key != "header" or not header.value.summary.strip():
         raise bad_request("A commit starts with a header that has a summary.")
     return header.value, operations
 
 
-def _changes(hub: Hub, tree: trees.Tree, operations: list[Line], parent: str) -> dict[str, trees.File | None]:
+def _changes(
+    hub: Hub, user: str, tree: trees.Tree, operations: list[Line], parent: str
+) -> dict[str, trees.File | None]:
     """What the operations, one after another, make of the tree; new contents are stored on the way."""
     out: dict[str, trees.File | None] = {}
     for line in operations:
@@ -168,7 +171,7 @@ def _changes(hub: Hub, tree: trees.Tree, operations: list[Line], parent: str) ->
         if line.key == "file":
             out[trees.check_path(path)] = _regular(hub, line.value)
         elif line.key == "lfsFile":
-            out[trees.check_path(path)] = _large(hub, line.value)
+            out[trees.check_path(path)] = _large(hub, user, line.value)
         elif line.key in ("deletedFile", "deletedFolder"):
             out |= dict.fromkeys(_deleted(now, line, parent))
         else:
@@ -184,8 +187,8 @@ def _regular(hub: Hub, value: Value) -> trees.File:
     return trees.regular_file(hub.store.objects.put(data), data)
 
 
-def _large(hub: Hub, value: Value) -> trees.File:
-    if value.oid not in hub.store.objects:
+def _large(hub: Hub, user: str, value: Value) -> trees.File:
+    if not hub.store.may_name(value.oid, user):
         raise bad_request(f"{value.path!r}: its LFS object was not uploaded; upload it, then commit.")
     return trees.lfs_file(value.oid, hub.store.objects.size(value.oid))
 

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel
 
 from zoo.devhub.access import InPath, LoggedIn, Owned, Readable, TheHub, announce, base_url
+from zoo.devhub.bodies import Route
 from zoo.devhub.errors import bad_request, forbidden
 from zoo.devhub.paths import REPO
 from zoo.devhub.storage import pulls
 from zoo.devhub.storage.pulls import Discussion
 from zoo.devhub.storage.store import MAIN, Store
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 PAGE = 50
 ONE = f"{REPO}/discussions/{{num:int}}"
 

@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field
 
 from zoo.devhub import paths  # noqa: F401 (registers the convertors)
 from zoo.devhub.access import LoggedIn, Readable, TheHub, base_url
+from zoo.devhub.bodies import Route
 from zoo.devhub.errors import entry_not_found, forbidden
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 _PREFIXES = ("", "/{kind:kind}s")
 _BYTES = "application/octet-stream"
 _AT_ONCE_BYTES = 1_000_000
@@ -31,26 +32,33 @@ class LfsBatch(BaseModel):
 
 
 async def lfs_batch(request: Request, hub: TheHub, repo: Readable, user: LoggedIn, payload: LfsBatch) -> dict[str, Any]:
-    """Where to PUT each object; one that is already here needs no action. Docs: git-lfs, docs/api/batch.md."""
+    """Where to PUT each object; one that is here and the user may read needs no action, others are sent (again).
+
+    A hash alone opens nothing: who may not read a file can neither learn that it is here nor commit it.
+    Docs: git-lfs, docs/api/batch.md.
+    """
     out = []
     for one in payload.objects:
         answer: dict[str, Any] = {"oid": one.oid, "size": one.size, "authenticated": True}
-        if one.oid not in hub.store.objects:
-            href = f"{base_url(request)}/lfs/{one.oid}?signature={hub.sign(one.oid)}"
+        if not hub.store.may_name(one.oid, user):
+            href = f"{base_url(request)}/lfs/{one.oid}?user={user}&signature={hub.sign(f'{one.oid} {user}')}"
             answer["actions"] = {"upload": {"href": href, "header": {}}}
         out.append(answer)
     return {"transfer": "basic", "objects": out}
 
 
 @router.put("/lfs/{oid}")
-async def lfs_upload(request: Request, hub: TheHub, oid: str, signature: Annotated[str, Query()] = "") -> Response:
+async def lfs_upload(
+    request: Request, hub: TheHub, oid: str, user: Annotated[str, Query()] = "", signature: Annotated[str, Query()] = ""
+) -> Response:
     """The client sends no token here, as to a bucket: the signed URL is the permission."""
-    if not hmac.compare_digest(signature, hub.sign(oid)):
+    if not hmac.compare_digest(signature.encode(), hub.sign(f"{oid} {user}").encode()):
         raise forbidden("The signature of this upload does not fit; ask for a new one.")
     with hub.store.objects.receive() as incoming:
         async for chunk in request.stream():
             incoming.write(chunk)
         await asyncio.to_thread(incoming.finish, oid)
+    hub.store.note_upload(oid, user)
     return Response()
 
 

@@ -20,6 +20,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from zoo.devhub.access import LoggedIn, TheHub, base_url
+from zoo.devhub.bodies import Route
 from zoo.devhub.errors import HubError, bad_request, forbidden
 from zoo.devhub.storage import grants, repos
 
@@ -34,7 +35,7 @@ async def on_this_machine(request: Request) -> None:
         raise forbidden("Signing in by choice of a user is for browsers and apps on the hub's own machine.")
 
 
-router = APIRouter(dependencies=[Depends(on_this_machine)])
+router = APIRouter(route_class=Route, dependencies=[Depends(on_this_machine)])
 
 
 @router.get("/.well-known/openid-configuration")

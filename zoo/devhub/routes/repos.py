@@ -7,11 +7,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from zoo.devhub.access import Caller, LoggedIn, Owned, Readable, TheHub, announce, base_url, branch_ref
+from zoo.devhub.bodies import Route
 from zoo.devhub.errors import HubError, bad_request, forbidden, repo_not_found, revision_not_found
 from zoo.devhub.paths import REPO
 from zoo.devhub.storage import cards, repos
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 
 class RepoPayload(BaseModel):
@@ -40,7 +41,7 @@ async def whoami(user: LoggedIn) -> dict[str, Any]:
 
 
 @router.post("/api/validate-yaml")
-async def validate_yaml(content: Annotated[str, Body(embed=True)]) -> JSONResponse:
+def validate_yaml(content: Annotated[str, Body(embed=True)]) -> JSONResponse:
     verdict = cards.judge(content)
     headers = {"X-Error-Message": "Invalid metadata in README.md"} if verdict["errors"] else None
     return JSONResponse(verdict, 400 if verdict["errors"] else 200, headers)

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends
 
 from zoo.devhub.access import Owned, TheHub
+from zoo.devhub.bodies import Route
 from zoo.devhub.errors import bad_request
 from zoo.devhub.paths import REPO
 from zoo.devhub.storage.repos import Repo
 from zoo.devhub.storage.store import Store, now
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 VOLUMES = "volumes"  # kept as one setting, replaced as a whole
 
 

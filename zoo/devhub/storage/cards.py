@@ -1,28 +1,18 @@
 """Metadata at the top of a README.md: reading it, judging it, and the tags that the Hub derives from it."""
 
-import re
 from typing import Any
 
-import yaml
+from zoo.front_matter import MOST_BYTES, metadata
 
-_FRONT_MATTER = re.compile(r"\A\s*---\r?\n(.*?)\r?\n---", re.S)
+MOST_READ = 2 * MOST_BYTES  # bytes of a README that are looked at
 _TAGGED = {"license": "license:", "datasets": "dataset:", "language": "language:", "base_model": "base_model:"}
 
 
-def metadata(text: str) -> dict[str, Any]:
-    """The card's metadata; empty where there is none. Raises yaml.YAMLError, ValueError where it is no mapping."""
-    match = _FRONT_MATTER.match(text)
-    data = yaml.safe_load(match.group(1)) if match else None
-    if data is not None and not isinstance(data, dict):
-        raise ValueError(f"the metadata must be a mapping of names to values, got {type(data).__name__}")
-    return data or {}
-
-
 def metadata_or_empty(text: str) -> dict[str, Any]:
-    """The same for a card that somebody else wrote: broken metadata count as none."""
+    """The metadata of a card that somebody else wrote: broken ones count as none."""
     try:
         return metadata(text)
-    except (yaml.YAMLError, ValueError):
+    except ValueError:
         return {}
 
 
@@ -30,7 +20,7 @@ def judge(text: str) -> dict[str, list[dict[str, str]]]:
     """Errors and warnings in the form of `/api/validate-yaml`."""
     try:
         data = metadata(text)
-    except (yaml.YAMLError, ValueError) as error:
+    except ValueError as error:
         return {"errors": [{"message": str(error)}], "warnings": []}
     return {"errors": [], "warnings": [] if data else [{"message": "empty or missing yaml metadata in repo card"}]}
 

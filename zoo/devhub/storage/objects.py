@@ -39,8 +39,10 @@ class Objects:
     def size(self, sha256: str) -> int:
         return self.path(sha256).stat().st_size
 
-    def read(self, sha256: str) -> bytes:
-        return self.path(sha256).read_bytes()
+    def read(self, sha256: str, most: int) -> bytes:
+        """Its first `most` bytes."""
+        with self.path(sha256).open("rb") as file:
+            return file.read(most)
 
     def put(self, data: bytes) -> str:
         """Store bytes; returns their SHA-256."""

@@ -16,6 +16,8 @@ from zoo.devhub.storage import trees
 from zoo.devhub.storage.repos import Repo
 from zoo.devhub.storage.store import Store, now
 
+_NUMBERS = 2**63
+
 
 @dataclass(frozen=True)
 class Discussion:
@@ -68,9 +70,10 @@ def _start(store: Store, repo: Repo, author: str, title: str, text: str, **field
 
 
 def find(store: Store, repo: Repo, num: int) -> Discussion:
-    row = store.row("SELECT * FROM discussions WHERE repo = ? AND num = ?", repo.key, num)
+    known = num < _NUMBERS  # more is no number of the database
+    row = store.row("SELECT * FROM discussions WHERE repo = ? AND num = ?", repo.key, num) if known else None
     if row is None:
-        raise HubError(404, f"Discussion {num} not found")
+        raise HubError(404, "There is no such discussion")
     return _discussion(row)
 
 

@@ -85,7 +85,7 @@ def info(store: Store, repo: Repo, commit: str, blobs: bool = False) -> dict[str
     """ModelInfo, DatasetInfo or SpaceInfo in the client's form; `blobs` adds sizes and ids of the files."""
     tree = store.tree(repo.key, commit)
     readme = tree.get("README.md")
-    card = cards.metadata_or_empty(store.objects.read(readme.sha256).decode(errors="replace")) if readme else {}
+    card = store.card(readme.sha256) if readme else {}
     out = {
         "_id": object_id(repo.kind, repo.id),
         "id": repo.id,

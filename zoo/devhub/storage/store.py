@@ -18,11 +18,12 @@ from typing import Any
 
 from leaderboard.errors import P2Error
 from zoo.devhub.errors import bad_request, revision_not_found
-from zoo.devhub.storage import trees
+from zoo.devhub.storage import cards, trees
 from zoo.devhub.storage.objects import Objects
 
 MAIN = "refs/heads/main"
 _TREES_KEPT = 64
+_CARDS_KEPT = 1_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS repos (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, owner TEXT NOT NULL, name TEXT NOT NULL,
@@ -46,6 +47,9 @@ CREATE TABLE IF NOT EXISTS settings (
     repo INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE, kind TEXT NOT NULL, key TEXT NOT NULL, data TEXT NOT NULL,
     PRIMARY KEY (repo, kind, key));
 CREATE INDEX IF NOT EXISTS events_of_discussion ON events (repo, num);
+CREATE TABLE IF NOT EXISTS contents (
+    sha256 TEXT NOT NULL, repo INTEGER NOT NULL REFERENCES repos ON DELETE CASCADE, PRIMARY KEY (sha256, repo));
+CREATE TABLE IF NOT EXISTS uploads (sha256 TEXT NOT NULL, user TEXT NOT NULL, PRIMARY KEY (sha256, user));
 """
 
 
@@ -56,6 +60,8 @@ class Store:
         self._db = _open_database(folder)  # first: whoever holds it has the folder for themselves
         self.objects = Objects(folder / "objects")
         self._trees: dict[tuple[int, str], trees.Tree] = {}
+        self._cards: dict[str, dict[str, Any]] = {}
+        self._index_contents()
 
     def close(self) -> None:
         self._db.close()
@@ -129,8 +135,48 @@ class Store:
             "commits", repo=repo, oid=oid, parent=parent, title=title, message=message, author=author, date=date,
             changes=packed,
         )  # fmt: skip
+        self._note_contents(repo, changes)
         self._remember(repo, oid, tree)
         return oid
+
+    # -- contents -------------------------------------------------------------------------------------------
+
+    def _index_contents(self) -> None:
+        """Note what the commits of a folder from before the table `contents` hold."""
+        if self.row("SELECT 1 FROM contents"):
+            return
+        with self.transaction():
+            for commit in self.rows("SELECT repo, changes FROM commits"):
+                self._note_contents(commit["repo"], trees.unpack(json.loads(commit["changes"])))
+
+    def _note_contents(self, repo: int, changes: trees.Changes) -> None:
+        rows = [(file.sha256, repo) for file in changes.values() if file is not None]
+        self._db.executemany("INSERT OR IGNORE INTO contents VALUES (?, ?)", rows)
+
+    def note_upload(self, sha256: str, user: str) -> None:
+        """Remember who sent an object."""
+        self.execute("INSERT OR IGNORE INTO uploads VALUES (?, ?)", sha256, user)
+
+    def may_name(self, sha256: str, user: str) -> bool:
+        """Whether the object is here, and the user has sent it or may read a repository that holds it."""
+        return sha256 in self.objects and bool(
+            self.row("SELECT 1 FROM uploads WHERE sha256 = ? AND user = ?", sha256, user)
+            or self.row(
+                "SELECT 1 FROM contents JOIN repos ON repos.id = contents.repo WHERE sha256 = ? AND "
+                "(private = 0 OR owner = ?)", sha256, user,
+            )
+        )  # fmt: skip
+
+    def card(self, sha256: str) -> dict[str, Any]:
+        """The metadata of a README, read once."""
+        if sha256 not in self._cards:
+            text = self.objects.read(sha256, cards.MOST_READ).decode("utf-8", "replace")
+            self._cards[sha256] = cards.metadata_or_empty(text)
+            while len(self._cards) > _CARDS_KEPT:
+                del self._cards[next(iter(self._cards))]
+        return self._cards[sha256]
+
+    # -- history --------------------------------------------------------------------------------------------
 
     def history(self, repo: int, oid: str | None) -> Iterator[sqlite3.Row]:
         """The commit and its ancestors, newest first."""
