@@ -15,7 +15,7 @@ from typing import Any
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import CLM, DISTILL, OBJECTIVES, PACKINGS, WRAPPED, canonical_json
 from leaderboard.logs.methods import CONTROL
-from leaderboard.logs.rules import HUB_NAME
+from leaderboard.logs.rules.texts import HUB_NAME
 from leaderboard.shapes import ARCHITECTURES
 from zoo.models.sizes import LETTERS, SIZES
 from zoo.pruning.spec import PruneSpec
