@@ -14,8 +14,9 @@ from zoo.estimate.disk import disk_bytes
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.inputs.base_model import Source, check_base, describe, describe_ready
 from zoo.inputs.enough import check_enough
+from zoo.inputs.settings import check_sample
 from zoo.inputs.teacher import check_teacher
-from zoo.inputs.text import check_apart, check_text
+from zoo.inputs.text import check_apart, check_text, documents
 from zoo.models.families import check_targets
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.ready import Ready, examine
@@ -85,6 +86,9 @@ def estimate(recipe: Recipe) -> Estimate:
     for named in (source, ready):
         if named and named.folder:
             check_base(named)
+    if source and source.folder and recipe.data.heldout.local:
+        sample = documents(recipe.data.heldout, recipe.folder, "data.heldout")
+        check_sample(source.folder, source.shape, sample, f"model.name: {source.label}")
     train = recipe.train
     if source is not None and train.lora is not None:
         check_targets(train.lora.targets, source.config["model_type"])

@@ -17,6 +17,7 @@ from leaderboard.errors import P2Error
 from leaderboard.logs.hub_errors import link
 from leaderboard.logs.methods import METHODS, parts_of
 from zoo import front_matter
+from zoo.loads.check import words
 from zoo.publish.benchmarks import measured
 from zoo.publish.licences import Licence
 from zoo.run.finished import FinishedRun, weights_sha256
@@ -97,6 +98,7 @@ def render(run: FinishedRun, repo: str, licence: Licence, claimed: Numbers, pull
         scores=_scores(run, claimed),
         link=link,
         software=json.loads(run.columns["software"] or "{}"),
+        loads=words(run.model, run.state, claimed.weights_sha256),
         peak_memory=run.state.get("peak_memory_bytes"),
     )
     return f"---\n{head}\n---\n\n{text}"
