@@ -15,7 +15,7 @@ from typing import Any
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import CLM, DISTILL, OBJECTIVES, PACKINGS, WRAPPED, canonical_json
 from leaderboard.logs.methods import CONTROL
-from leaderboard.logs.rules import HUB_NAME
+from leaderboard.logs.rules.texts import HUB_NAME
 from leaderboard.shapes import ARCHITECTURES
 from zoo.models.sizes import LETTERS, SIZES
 from zoo.pruning.spec import PruneSpec
@@ -69,6 +69,7 @@ class ModelSpec:
     name: str
     revision: str | None = None  # commit, tag or branch; for Hub ids
     family: str | None = None  # a key of leaderboard.shapes.ARCHITECTURES; None: told by the config
+    base: str | None = None  # of a folder: the Hub model that it is, whose name and licence count
     base_tokens: int | None = None  # tokens it was trained on, where that is known
     scratch: ScratchSpec | None = None  # random weights, for `p2zoo pretrain`
 
@@ -82,6 +83,10 @@ class ModelSpec:
                 f"model.base_tokens: got {self.base_tokens}, allowed is 1 or more, of a model that was trained before; "
                 "leave it out where it is not known."
             )
+        if self.base is not None:
+            _check_hub_id("model.base", self.base, "model.name: ./folder, and base is the Hub model that it is")
+            if not self.local or self.scratch is not None or self.made_by is not None:
+                raise P2Error("model.base: says which Hub model a folder is; remove it, or let model.name be ./folder.")
         if not self.local:
             _check_hub_id("model.name", self.name, "./folder")
         if self.local and self.revision is not None:
@@ -99,6 +104,8 @@ class ModelSpec:
     @property
     def label(self) -> str:
         """The name that goes into the log: a Hub id, or the last part of a path, which no rewriting changes."""
+        if self.base is not None:
+            return self.base
         path = PurePosixPath(self.name)
         if not self.local:
             return self.name
@@ -379,6 +386,7 @@ class Recipe:
         data = as_data(self)
         data.pop("hardware", None)
         data["model"]["name"] = self.model.label
+        data["model"].pop("base", None)  # a Hub model is the same in a folder
         if (ready := self.ready) is not None:
             data["prune"]["from"] = ready.label
         if self.model.scratch is not None and self.model.scratch.tokenizer is not None:

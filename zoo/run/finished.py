@@ -102,6 +102,8 @@ def portable(recipe: Recipe) -> Recipe:
     if scratch is not None:
         own = scratch.tokenizer and f"./{PurePosixPath(scratch.tokenizer).name}"
         model = replace(model, scratch=replace(scratch, tokenizer=own))
+    elif model.base is not None:
+        model = replace(model, name=model.base, base=None)
     elif model.local:
         model = replace(model, name=f"./{model.label}")
     ready, prune = recipe.ready, recipe.prune

