@@ -308,8 +308,14 @@ def budget(
 
 
 def _lacking(**needed: object) -> P2Error:
-    missing = ", ".join(f"--{name}" for name, value in needed.items() if value is None)
-    return P2Error(f"budget: {missing} must be given, or --pilot with a run that has begun.")
+    from leaderboard.logs.methods import takes_rate
+
+    missing = [f"--{name}" for name, value in needed.items() if value is None]
+    by_model = [name for name in ("--family", "--n0") if name in missing]
+    pattern = needed["method"] is not None and not takes_rate(str(needed["method"]))
+    by_model += ["--rate"] * (pattern and "--rate" in missing)
+    known = f" --model, a Hub id or a folder with its config.json, gives {' and '.join(by_model)}." if by_model else ""
+    return P2Error(f"budget: {', '.join(missing)} must be given, or --pilot with a run that has begun.{known}")
 
 
 def _of_pilot(

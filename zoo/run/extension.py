@@ -85,7 +85,7 @@ def look(out: Path, recipe: Recipe, resume: bool) -> Extension | None:
         _refuse_unfinished(out, state)
         return None
     before = load_recipe(out / "recipe.yaml")
-    changed = [key for key in _differences(as_data(before), as_data(recipe)) if not _same_path(key, before, recipe)]
+    changed = _changed(before, recipe)
     if "train.tokens" not in changed:
         return None
     _refuse(out, before, recipe, [key for key in changed if key not in FREE], state)
@@ -121,6 +121,7 @@ def extend(out: Path, recipe: Recipe, resume: bool) -> None:
     if not (out / "run.json").is_file():
         return
     if look(out, recipe, resume) is None and _standing(out, recipe) == read_state(out):
+        _refuse_other(out, recipe)
         return
     with RunFolder(out) as folder:
         folder.lock()
@@ -263,15 +264,36 @@ def _refuse_unfinished(out: Path, state: dict[str, Any]) -> None:
         )
 
 
+def _refuse_other(out: Path, recipe: Recipe) -> None:
+    """A folder that an experiment with other settings has taken; which, its recipe.yaml tells."""
+    state = read_state(out)
+    if state.get("recipe_sha256") == recipe.sha256 or not (out / "recipe.yaml").is_file():
+        return
+    before = load_recipe(out / "recipe.yaml")
+    if changed := [key for key in _changed(before, recipe) if key == "train.tokens" or key not in FREE]:
+        raise P2Error(
+            f"{out}: holds another run: {_changes(before, recipe, changed)}. Set that as it was, or choose another "
+            "--out."
+        )
+
+
+def _changed(before: Recipe, recipe: Recipe) -> list[str]:
+    """Keys in which two recipes differ, but for where their files lie."""
+    return [key for key in _differences(as_data(before), as_data(recipe)) if not _same_path(key, before, recipe)]
+
+
+def _changes(before: Recipe, recipe: Recipe, changed: list[str]) -> str:
+    was, now = (as_data(one) for one in (before, recipe))
+    return ", ".join(f"{key} was {_at(was, key)}, is {_at(now, key)}" for key in changed)
+
+
 def _refuse(out: Path, before: Recipe, recipe: Recipe, changed: list[str], state: dict[str, Any]) -> None:
     """What cannot go on as one curve."""
     old, new = before.train, recipe.train
     if changed:
-        was, now = ({key: _at(as_data(r), key) for key in changed} for r in (before, recipe))
-        changes = ", ".join(f"{key} was {was[key]}, is {now[key]}" for key in changed)
         raise P2Error(
-            f"{out}: holds another run, which train.tokens alone would extend: {changes}. Set that as it was, or "
-            "choose another --out for a run of its own."
+            f"{out}: holds another run, which train.tokens alone would extend: {_changes(before, recipe, changed)}. "
+            "Set that as it was, or choose another --out for a run of its own."
         )
     if new.planned_tokens <= old.planned_tokens:
         raise P2Error(

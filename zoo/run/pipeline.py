@@ -19,8 +19,10 @@ from zoo import fresh
 from zoo.distributed import Team, join, kind_of_gpu
 from zoo.estimate.dry_run import Estimate, estimate
 from zoo.estimate.memory import check_shared
+from zoo.files import write_atomic
 from zoo.preemption import heed_sigterm
 from zoo.progress import quiet
+from zoo.recipe.files import to_yaml
 from zoo.recipe.spec import Recipe
 from zoo.run.extension import branch, extend
 from zoo.run.folder import RunFolder
@@ -62,6 +64,8 @@ def run(
         team.first(lambda: extend(out, recipe, resume))
         identity = {"name": recipe.name, "recipe_sha256": recipe.sha256}
         with RunFolder.of_team(out, identity, resume, team) as folder:
+            if team.rank == 0 and not (out / "recipe.yaml").is_file():
+                write_atomic(out / "recipe.yaml", to_yaml(recipe, out))  # tells what a folder that is taken is for
             job = Job(
                 recipe=recipe,
                 estimate=planned,
