@@ -9,7 +9,7 @@ import typer
 from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.findings import UNUSUAL, WRONG, printable
-from zoo.cli.options import Endpoint, Measured, On, Share, count_option
+from zoo.cli.options import Endpoint, Measured, On, Share, count_option, share
 from zoo.cli.output import (
     Json,
     Logs,
@@ -253,6 +253,11 @@ def budget(
     pilot: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Answer for this run, from its rows so far; see `forecast`.")
     ] = None,
+    retain: Annotated[
+        float | None,
+        typer.Option(parser=share, metavar="SHARE", help="Goal: this share of the base's score."),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="With --retain: mmlu, told by published tables.")] = None,
     on: On = Measured.OWN,
     as_json: Json = False,
 ) -> None:
@@ -271,6 +276,11 @@ def budget(
     from leaderboard.planning.outlook import beyond
     from leaderboard.planning.recommend import predictor
 
+    if retain is not None or task is not None:
+        from zoo.cli.evidence import show_retained
+
+        show_retained(task, retain, as_json)
+        return
     method = method_named(method) if method else None
     if price is not None and gpu is None:
         raise P2Error("budget: --price is that of a --gpu; name it too.")
