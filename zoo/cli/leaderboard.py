@@ -9,7 +9,7 @@ import typer
 from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.findings import UNUSUAL, WRONG, printable
-from zoo.cli.options import Endpoint, Measured, On, Share, count_option
+from zoo.cli.options import Endpoint, Measured, On, Share, count_option, share
 from zoo.cli.output import (
     Json,
     Logs,
@@ -246,6 +246,11 @@ def budget(
     pilot: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Answer for this run, from its rows so far; see `forecast`.")
     ] = None,
+    retain: Annotated[
+        float | None,
+        typer.Option(parser=share, metavar="SHARE", help="Goal: this share of the base's score."),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="With --retain: mmlu, told by published tables.")] = None,
     on: On = Measured.OWN,
     as_json: Json = False,
 ) -> None:
@@ -264,6 +269,11 @@ def budget(
     from leaderboard.planning.outlook import beyond
     from leaderboard.planning.recommend import predictor
 
+    if retain is not None or task is not None:
+        from zoo.cli.evidence import show_retained
+
+        show_retained(task, retain, as_json)
+        return
     method = method_named(method) if method else None
     if price is not None and gpu is None:
         raise P2Error("budget: --price is that of a --gpu; name it too.")
@@ -298,8 +308,14 @@ def budget(
 
 
 def _lacking(**needed: object) -> P2Error:
-    missing = ", ".join(f"--{name}" for name, value in needed.items() if value is None)
-    return P2Error(f"budget: {missing} must be given, or --pilot with a run that has begun.")
+    from leaderboard.logs.methods import takes_rate
+
+    missing = [f"--{name}" for name, value in needed.items() if value is None]
+    by_model = [name for name in ("--family", "--n0") if name in missing]
+    pattern = needed["method"] is not None and not takes_rate(str(needed["method"]))
+    by_model += ["--rate"] * (pattern and "--rate" in missing)
+    known = f" --model, a Hub id or a folder with its config.json, gives {' and '.join(by_model)}." if by_model else ""
+    return P2Error(f"budget: {', '.join(missing)} must be given, or --pilot with a run that has begun.{known}")
 
 
 def _of_pilot(
