@@ -22,7 +22,7 @@ Data = dict[str, Any]
 _WAYS = ("rate", "layers", "from")  # of saying what pruning takes: one named later stands in place of one named before
 _PATHS = (
     ("model", "name"), ("model", "scratch", "tokenizer"), ("prune", "from"), ("data", "train", "file"),
-    ("data", "heldout", "file"), ("train", "distill", "logits"),
+    ("data", "heldout", "file"), ("train", "distill", "logits"), ("train", "trunk"),
 )  # fmt: skip
 
 
@@ -138,8 +138,12 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 def _stand_in(data: Data, corpus: Path) -> None:
     """Name the file `corpus` wherever a data set of the Hub is named."""
+    texts = data.get("data", {})
+    blend = texts["train"].get("blend") if isinstance(texts.get("train"), dict) else None
+    if isinstance(blend, list) and any(isinstance(part, dict) and part.get("dataset") for part in blend):
+        raise P2Error("--corpus: one file cannot stand for a blend of data sets; name files in data.train.blend.")
     for part in ("train", "heldout"):
-        place = data.get("data", {}).get(part)
+        place = texts.get(part)
         if isinstance(place, dict) and place.get("dataset") is not None:
             for key in ("dataset", "subset", "split", "revision"):
                 place.pop(key, None)
@@ -208,6 +212,9 @@ def _move_paths(data: Data, old: Path, new: Path) -> None:
         place: Any = data
         for key in parents:
             place = place.get(key) if isinstance(place, dict) else None
+        if parents == ["data", "train"] and isinstance(place, dict) and isinstance(place.get("blend"), list):
+            for part in place["blend"]:
+                _move_paths({"data": {"train": part}}, old, new)
         value = place.get(last) if isinstance(place, dict) else None
         if isinstance(value, str) and not value.startswith("/") and (last == "file" or value.startswith(".")):
             moved = Path(os.path.relpath(old / value, new)).as_posix()
