@@ -119,14 +119,19 @@ class _Weights:
                 file = safe_open(path, "pt")
             except Exception as error:  # safetensors has its own, and OSError
                 raise P2Error(f"{where}: {path.name} cannot be read: {error}; save the model again.") from error
-            self.files |= dict.fromkeys(file.keys(), file)
+            self.files |= {self.modules.inside(name): (file, name) for name in file.keys()}  # noqa: SIM118
         if not self.files:
             raise P2Error(f"{where}: has no *.safetensors weights; save the model there with save_pretrained.")
 
     def __getitem__(self, name: str) -> "Tensor":
-        tensor: Tensor = self.files[name].get_tensor(name).float()
+        tensor: Tensor = self._stored(name).float()
         if not bool(tensor.isfinite().all()):
             raise P2Error(f"{self.where}: {name} holds values that are no numbers (nan or inf); mend the model first.")
+        return tensor
+
+    def _stored(self, name: str) -> "Tensor":
+        file, stored = self.files[name]
+        tensor: Tensor = file.get_tensor(stored)
         return tensor
 
     def matrix(self, layer: int, name: str) -> "Tensor":
