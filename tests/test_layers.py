@@ -129,7 +129,7 @@ def test_a_light_import_loads_nothing_heavy(modules, absent):
     assert not absent & loaded
 
 
-EXTRAS = {"leaderboard": {"train"}, "zoo": {"train", "tasks", "hub"}, "space": {"space"}}  # beside the base
+EXTRAS = {"leaderboard": {"train"}, "zoo": {"train", "tasks", "watch", "hub"}, "space": {"space"}}  # beside the base
 CALLED = {"yaml": "pyyaml", "lm_eval": "lm-eval"}  # import -> package
 
 
