@@ -19,6 +19,7 @@ from leaderboard.logs.contract import IMPORTED, WRAPPED, curve_numbers
 from leaderboard.logs.findings import UNUSUAL, WARNING, Finding
 from leaderboard.logs.methods import CONTROL
 from leaderboard.logs.origin import protocol
+from leaderboard.logs.repeats import apart_from
 from leaderboard.shapes import Shape, bundled_config, layer_parameters, parameters, shape_of
 
 Array = NDArray[np.float64]
@@ -73,19 +74,7 @@ def beside(checked: Checked, known: pd.DataFrame | None = None) -> Checked:
     for (file, *_), finding in found:
         at.setdefault(int(file), []).append(finding)
     reports = tuple(replace(r, findings=(*r.findings, *at.get(i, ()))) for i, r in enumerate(checked.reports))
-    return Checked(frame, reports)
-
-
-def apart_from(known: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of runs that are not in `frame`."""
-    here = set(map(tuple, frame[["contributor", "run_id"]].drop_duplicates().astype(str).to_numpy()))
-    heads = known[["contributor", "run_id"]].drop_duplicates().astype(str)
-    gone = [tuple(names) in here for names in heads.to_numpy()]
-    if not any(gone):
-        return known
-    both = set(map(tuple, heads.to_numpy()[gone]))
-    whose = zip(known["contributor"].astype(str), known["run_id"].astype(str), strict=True)
-    return known[[names not in both for names in whose]]
+    return replace(checked, reports=reports)
 
 
 def unusual(frame: pd.DataFrame, new: NDArray[np.bool_]) -> Iterator[tuple[tuple[int, str, str], Finding]]:
