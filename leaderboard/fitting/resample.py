@@ -28,6 +28,7 @@ BATCH = 100  # draws at once, fewer where that would be more than so many values
 AT_ONCE = 200_000
 SETTLED = 1e-6
 LEAST_FREEDOM = 0.1
+LEFT_OUT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,26 @@ def resample(fitted: Fit, frame: pd.DataFrame, method: str = "wild", draws: int 
         run_sd,
         row_sd,
     )
+
+
+def refits(fitted: Fit, frame: pd.DataFrame, keep: Array) -> Array:
+    """Parameters (draws, parameters) of `fitted`'s law refitted to the frame with each run weighted by `keep`, shape
+    (draws, runs); a weight of 0 leaves a run out, but for a millionth, so that no parameter loses its last row.
+    """
+    rows, held, _ = fitted_rows(fitted.law, frame)
+    curves = compress(rows, fitted.law.inputs, NODES)
+    problem = Problem(fitted.law, curves, fitted.loss.startswith("log-"), None, held)
+    start = np.array([fitted.params[q.name] for q in fitted.law.nonlinear])[:, None]
+    weight, share = level_weight(problem), np.sqrt(np.maximum(keep, LEFT_OUT))[:, curves.run]
+    parts, at = [], 0
+    with np.errstate(all="ignore"), one_thread():
+        for size in _batches(len(keep), len(curves.loss)):
+            theta, c, _ = project(
+                problem, np.repeat(start, size, axis=1), weight * share[at : at + size], settled=SETTLED
+            )
+            parts.append(np.concatenate([theta.T, c], axis=1))
+            at += size
+    return np.concatenate(parts)
 
 
 def run_leverage(fitted: Fit, rows: pd.DataFrame, held: Array) -> Array:

@@ -5,6 +5,7 @@ What comes back is names and numbers; `import_log` takes it from there.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,6 @@ def why_unread(died: child.Died) -> str:
     return words.get(died.reason, f"it ends the program that reads it ({died})")
 
 
-def _numbers(content: bytes, kind: type) -> list[int] | list[float]:
-    numbers: list[int] | list[float] = np.frombuffer(content, np.int64 if kind is int else np.float64).tolist()
+def _numbers(content: bytes, kind: type) -> list[Any]:
+    numbers: list[Any] = np.frombuffer(content, np.int64 if kind is int else np.float64).tolist()
     return numbers

@@ -29,7 +29,7 @@ from leaderboard.logs.contract import (
     curve_numbers,
     schema,
 )
-from leaderboard.logs.extensions import replaced
+from leaderboard.logs.extensions import branched, replaced
 from leaderboard.logs.findings import ERROR, Finding, Report
 from leaderboard.logs.parquet_guard import footer_bytes, unpacked_bytes
 from leaderboard.logs.repeats import CONFIRMATION, apart_from, repeats
@@ -148,8 +148,9 @@ def without_repeats(
     heads = frame.drop_duplicates("file").set_index("file")[["contributor", "run_id"]].astype(str)
     rows = frame if known is None else _after(known, frame)
     shorter, told = replaced(rows)
+    prefix, of_branches = branched(rows)
     once = set(shorter)  # files whose rows another stands for
-    for i, finding in (*told, *repeats(rows, shorter)):
+    for i, finding in (*told, *of_branches, *repeats(rows[~prefix] if prefix.any() else rows, shorter)):
         if i >= 0:
             findings[i].append(finding)
             once |= {i} if finding.code == CONFIRMATION else set()

@@ -143,6 +143,7 @@ COLUMNS: tuple[Column, ...] = (
     _c("yardstick_l_pruned", _H, "float", "the same after pruning, before training", "nats/byte", 0, 1e3, *_NEW),
     _c("yardstick_loss", _K, "float", "loss on the yardstick, which all runs measure", "nats/byte", 0, 1e3, *_NEW),
     _c("extends", _P, "text", "run_id of the shorter run that this one goes on from, and replaces", "", *_LATER),
+    _c("trunk", _P, "text", "run_id of the run at a constant rate whose rows a decay branch begins with", "", *_LATER),
 )
 # fmt: on
 BY_NAME = {c.name: c for c in COLUMNS}

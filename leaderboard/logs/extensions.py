@@ -49,6 +49,36 @@ def replaced(frame: pd.DataFrame) -> tuple[set[int], list[tuple[int, Finding]]]:
     return gone, findings
 
 
+def branched(frame: pd.DataFrame) -> tuple[NDArray[np.bool_], list[tuple[int, Finding]]]:
+    """Which rows a decay branch shares with the `trunk` it names, and findings by file: who names what it has not left.
+
+    Shared by right is only what the same contributor's trunk, or a run that extends it, holds here: rows of anybody
+    else, or of a trunk that is not sent, are no prefix that a log may declare.
+    """
+    shared = np.zeros(len(frame), dtype=bool)
+    findings: list[tuple[int, Finding]] = []
+    if not frame["trunk"].notna().any():
+        return shared, findings
+    heads = frame.drop_duplicates("file").set_index("file")[["contributor", "run_id", "extends", "trunk"]]
+    points = list(zip(frame["tokens"], (frame["loss"] / SAME_LOSS).round(), strict=True))
+    files, trained = frame["file"].to_numpy(), frame["tokens"].to_numpy() > 0
+    for file, branch in heads[heads["trunk"].notna()].iterrows():
+        own = heads[heads["contributor"].astype(str) == str(branch["contributor"])]
+        trunk = str(branch["trunk"])
+        stems = own.index[(own["run_id"].astype(str) == trunk) | (own["extends"].astype(str) == trunk)]
+        held = {points[i] for i in np.flatnonzero(np.isin(files, stems) & trained)}
+        mine = np.flatnonzero((files == file) & trained)
+        same = [i for i in mine if points[i] in held]
+        shared[same] = True
+        if held and (not same or same[0] != mine[0]):
+            fix = f"{BY_NAME['trunk'].meaning}: let `p2zoo run` write it."
+            got = f"run {trunk}, of which it has not the first rows"
+            findings.append(
+                (int(str(file)), Finding("not_a_branch", ERROR, "trunk", got, "rows of that run first", fix))
+            )
+    return shared, findings
+
+
 def _pairs(heads: pd.DataFrame) -> Iterator[tuple[int, int]]:
     """Files that extend the run of another file, and that file; runs of the same contributor only."""
     named = heads[heads["extends"].notna()]

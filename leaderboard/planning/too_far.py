@@ -11,7 +11,7 @@ from leaderboard.errors import P2Error
 from leaderboard.evidence.figures import nearest
 from leaderboard.evidence.recovery import STANDS_IN, recovery
 from leaderboard.logs.methods import takes_rate
-from leaderboard.planning.bases import BASES, command
+from leaderboard.planning.bases import BASES, commands
 from leaderboard.planning.gpus import USUAL_GPU, gpu_hours
 from leaderboard.planning.mixture import Mixture
 
@@ -130,10 +130,9 @@ def pilot_command(question: "Question", tokens: int) -> str:
     """`p2zoo run …` of the bundled recipe of this base, or what to set in a recipe of one's own."""
     family = [base for base in BASES.values() if base.family == question.family]
     near = [base.name for base in family if abs(base.n0 / question.n0 - 1) < SAME_SIZE]
-    run = {"method": question.method, "rate": question.rate, "tokens": tokens}
-    known = command({"base_model": near[0], **run}) if near else None
-    if known is not None:
-        return str(known)
+    run = {"family": question.family, "method": question.method, "rate": question.rate, "tokens": tokens}
+    if near and (known := commands({"base_model": near[0], "n0": question.n0, **run})):
+        return known[-1]
     rate = f" --set prune.rate={question.rate:.3g}" if takes_rate(question.method) else ""
     return f"p2zoo run {RECIPE} --set prune.method={question.method}{rate} --set train.tokens={tokens}"
 

@@ -31,6 +31,7 @@ from leaderboard.ranking.tracks import groups, on_text
 from leaderboard.serving.models import models_table
 from leaderboard.serving.runs import runs_table
 from leaderboard.studies.ablation import ablate
+from leaderboard.studies.influence import influence
 
 MOST_KEPT = 64  # answers to what visitors choose
 
@@ -122,6 +123,11 @@ class Board:
     def wanted(self) -> pd.DataFrame:
         """The most telling next runs (wanted.py). Raises P2Error where nothing can be fitted."""
         return self._tables.get("wanted", lambda: wanted(self.frame))
+
+    @property
+    def influence(self) -> pd.DataFrame:
+        """What the standard budget of each group hangs on (influence.py)."""
+        return self._tables.get("influence", lambda: influence(self.frame))
 
     @property
     def texts(self) -> list[str]:

@@ -1,30 +1,34 @@
 """Which runs, and which contributor, an answer hangs on: the standard budget of each group with each of them left out.
 
 The standard budget is the tokens from which the next doubling wins less than .01 nats, for the largest model of the
-group at its highest rate. The laws that answer are chosen once, with all runs; each is fitted again without one run,
-or without all runs of one contributor. Only runs that those laws were fitted to can matter, and runs that robust.py
-discounts have no say already. A leave-one-out change is what one run can do, not how wrong it is: an end run of a small
+group at its highest rate. The laws that answer are chosen once, with all runs; each is refitted without one run, or
+without all runs of one contributor. Only runs that those laws were fitted to can matter, and runs that robust.py
+discounts have no say already; of a group of more than `MOST_RUNS` those are left out that pull the best law most (their
+leverage). A leave-one-out change is what one run can do, not how wrong it is: an end run of a small
 group moves its answer much because nobody else measured there.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from leaderboard.errors import FitError, P2Error
+from leaderboard.errors import P2Error
+from leaderboard.fitting.identifiability import fitted_rows
+from leaderboard.fitting.pooled import draws_of_family
+from leaderboard.fitting.resample import Resamples, refits, run_leverage
 from leaderboard.fitting.robust import trusted
+from leaderboard.laws.law import Array, Columns
 from leaderboard.logs.contract import GROUP, curve_numbers, usable
 from leaderboard.logs.origin import standard
 from leaderboard.planning.budget import Question, grid, invert
 from leaderboard.planning.mixture import Mixture
-from leaderboard.planning.recommend import fit_new_model, mixture, same_text
+from leaderboard.planning.recommend import mixture, same_text
 from leaderboard.ranking.tracks import groups
 
 RUN, CONTRIBUTOR = "run", "contributor"
 COLUMNS = (*GROUP, "left_out", "name", "contributor", "tokens", "tokens_without", "factor")
+MOST_RUNS = 40  # of a group, that are left out in turn
 NONE = float("nan")  # no number of tokens reaches the goal
 
 
@@ -68,42 +72,68 @@ def question_of(group: pd.DataFrame) -> Question:
 
 def _changes(frame: pd.DataFrame, group: dict[str, str], question: Question) -> Iterator[dict[str, object]]:
     """The answer without each run and each contributor that has a say in it."""
-    known = question.l_pruned is not None
     text, own = same_text(frame, **group)
     text = trusted(text).rows
-    whole = mixture(text, {**group, **own}, None, known, "influence")
-    tokens = tokens_of(whole, question)
-    numbers = curve_numbers(text)
-    heads = text.iloc[np.unique(numbers, return_index=True)[1]]
-    lent = set.union(*(set(_names(member.rows)) for member in whole.members))
-    for number, (_, head) in enumerate(heads.iterrows()):
-        if (who := str(head.get("contributor", "")), str(head["run_id"])) in lent:
-            without = _without(whole, text, numbers != number, question)
-            yield _told(RUN, str(head["run_id"]), who, tokens, without)
-    if "contributor" in text:
-        by = text["contributor"].astype(str).to_numpy()
-        for who in np.unique(by):
-            if (keep := by != who).any():
-                yield _told(CONTRIBUTOR, str(who), str(who), tokens, _without(whole, text, keep, question))
+    whole = mixture(text, {**group, **own}, None, question.l_pruned is not None, "influence")
+    runs = _pulling(whole)
+    who = list(dict.fromkeys(name[0] for name in runs))
+    left = [("", ""), *runs, *((one, "") for one in (who if len(who) > 1 else ()))]  # first: nobody is left out
+    tokens = _tokens_without(whole, left, question)
+    for (contributor, run_id), without in zip(left[1:], tokens[1:], strict=True):
+        yield _told(RUN if run_id else CONTRIBUTOR, run_id or contributor, contributor, tokens[0], without)
 
 
-def _names(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    who = rows["contributor"].astype(str) if "contributor" in rows else pd.Series("", index=rows.index)
-    return zip(who, rows["run_id"].astype(str), strict=True)
+def _pulling(whole: Mixture) -> list[tuple[str, str]]:
+    """The runs that the laws were fitted to, contributor and run_id, those first that pull the best law most."""
+    best = whole.members[0]
+    used, held, _ = fitted_rows(best.joint.law, best.rows)
+    names, pull = _heads(used), run_leverage(best.joint, used, held)
+    others = dict.fromkeys(name for member in whole.members[1:] for name in _heads(member.rows))
+    return list(dict.fromkeys([*(names[int(i)] for i in np.argsort(-pull)), *others]))[:MOST_RUNS]
 
 
-def _without(whole: Mixture, text: pd.DataFrame, keep: NDArray[np.bool_], question: Question) -> float:
-    """Tokens by the same laws, fitted to the rows that are kept; NaN where they have no answer."""
-    members, errors = [], []
-    for member, error in zip(whole.members, whole.errors, strict=True):
-        try:
-            members.append(fit_new_model(member.fit.law, text[keep], question.family, question.method, "influence"))
-            errors.append(error)
-        except (FitError, P2Error):
-            continue
-    if not members:
+def _heads(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Contributor and run_id of each run, in the order of their numbers."""
+    heads = rows.iloc[np.unique(curve_numbers(rows), return_index=True)[1]]
+    who = heads["contributor"].astype(str) if "contributor" in heads else [""] * len(heads)
+    return list(zip(who, heads["run_id"].astype(str), strict=True))
+
+
+def _tokens_without(whole: Mixture, left: Sequence[tuple[str, str]], question: Question) -> list[float]:
+    """Tokens by the same laws, refitted without what is left out (a contributor's runs where run_id is empty); NaN
+    where no number of them is enough.
+    """
+    spreads = []
+    for member in whole.members:
+        rows, _, _ = fitted_rows(member.joint.law, member.rows)
+        names = _heads(rows)
+        keep = np.array([[(who, run or name[1]) != name for name in names] for who, run in left], dtype=float)
+        drawn = refits(member.joint, member.rows, keep)
+        spreads.append(
+            draws_of_family(Resamples(member.joint, drawn, 1.0, 1.0, 0.0, 0.0), member.fit.law, member.family)
+        )
+    at = grid(whole.range.tokens[0])
+
+    def predict(columns: Columns) -> Array:
+        losses, weight = np.stack([s.predict(columns) for s in spreads]), whole.weights(columns)[:, None]
+        share = np.where(np.isfinite(losses), weight, 0.0)
+        return np.asarray((share * np.nan_to_num(losses)).sum(axis=0) / share.sum(axis=0))
+
+    with np.errstate(all="ignore"):
+        miss = question.miss(predict, at)
+    return [_crossing(at, one) for one in miss]
+
+
+def _crossing(at: Array, miss: Array) -> float:
+    """Where the goal is met first, between two points of the grid; NaN where it is not."""
+    met = np.flatnonzero(miss <= 0)
+    if not len(met):
         return NONE
-    return tokens_of(replace(whole, members=tuple(members), errors=tuple(errors)), question)
+    i = int(met[0])
+    if i == 0 or not np.isfinite(miss[i - 1]):
+        return float(at[i])
+    part = miss[i - 1] / (miss[i - 1] - miss[i])
+    return float(np.exp(np.log(at[i - 1]) + part * np.log(at[i] / at[i - 1])))
 
 
 def tokens_of(fitted: Mixture, question: Question) -> float:

@@ -11,11 +11,11 @@ from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.check import MAX_BYTES
 from leaderboard.logs.findings import CLEAN, UNUSUAL, WRONG, Finding
-from leaderboard.planning.bases import command
+from leaderboard.planning.wanted import offers, offers_words
 from leaderboard.serving.board import Board
 from leaderboard.serving.judge import judged as whole_verdict
 from space.parts import look
-from space.parts.table import Column, number, records, table
+from space.parts.table import Column, number, table
 from space.server import uploads
 from space.server.store import Store
 
@@ -140,14 +140,13 @@ def _hint(board: Board) -> str:
 
 
 def _wanted(board: Board) -> str:
-    rows = records(board.wanted.head(SHOWN))
+    rows = offers(board.wanted)[:SHOWN]
     for row in rows:
-        row["base"] = row["base_model"] or f"a {row['family']} of {words.count(row['n0'])}"
-        row["line"] = f"<code>{words.text(line)}</code>" if (line := command(row)) else ""
+        row["lines"] = "<br>".join(f"<code>{words.text(line)}</code>" for line in row["commands"])
     columns = (
         Column("Base model", "base"), Column("Method", "method"), number("Rate", "rate", words.share),
         number("Tokens", "tokens", words.count), number("Narrower", "narrower", words.share),
         number("GPU time", "gpu_hours", words.time), Column("New", "new", wrap=True),
-        Column("Command", "line", str, wrap=True),
+        Column("Commands", "lines", str, wrap=True), Column("Group", "group", wrap=True),
     )  # fmt: skip
-    return table(columns, rows, "Most wanted runs")
+    return f"<p>{words.text(offers_words(board.wanted))}</p>" + table(columns, rows, "Most wanted runs")

@@ -13,6 +13,7 @@ from leaderboard.ranking.cells import asd_interval
 from leaderboard.ranking.tracks import TRACKS
 from leaderboard.serving.board import Board
 from leaderboard.serving.runs import group_name
+from space.pages import influence
 from space.parts import links, look
 from space.parts.table import Column, number, records, table
 from space.server.store import Store
@@ -43,6 +44,7 @@ def draw(store: Store, demo: gr.Blocks) -> None:
     detail = gr.HTML(elem_id="law-detail")
     gr.HTML("<h2>Which inputs matter?</h2><p>Held-out ASD of P² without an input, over that of the whole law.</p>")
     ablation = gr.HTML('<p class="empty">Fitting P² without each of its inputs…</p>', elem_id="ablation")
+    influence.draw(store, demo)
     inputs = [track, group, law]
 
     def shown(state: links.Values) -> list[str]:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from leaderboard import child
 from leaderboard.errors import P2Error
 from leaderboard.logs.contract import schema, write_log
+from leaderboard.planning.wanted import offers, offers_words
 from leaderboard.ranking.cells import asd_interval
 from leaderboard.serving import as_json
 from leaderboard.serving.board import Board
@@ -83,7 +84,9 @@ def _file(name: str, content: str | bytes | None) -> Response:
     """A file to be saved; None is one that is not known."""
     if content is None:
         known = ", ".join(f"{one}.{kind}" for one in TABLES for kind in ("csv", "json"))
-        sentence = f"download: unknown file {name!r}. Known: {known}, log/CONTRIBUTOR/RUN_ID.parquet or .csv."
+        sentence = (
+            f"download: unknown file {name!r}. Known: {known}, wanted.json, log/CONTRIBUTOR/RUN_ID.parquet or .csv."
+        )
         return JSONResponse({"error": sentence}, 404)
     saved = quote(name, safe="")
     headers = {"Content-Disposition": f'attachment; filename="{saved}"', "Cache-Control": "no-cache"}
@@ -95,6 +98,9 @@ def _downloaded(store: Store, name: str, filters: dict[str, str]) -> str | None:
     table, _, kind = name.rpartition(".")
     if name == "ranking.json":
         return json.dumps(functions(store)["rank"](), allow_nan=False)
+    if name == "wanted.json":
+        runs = {"said": offers_words(store.board.wanted), "runs": offers(store.board.wanted)}
+        return json.dumps(as_json.plain(runs), allow_nan=False)
     if table not in TABLES or kind not in ("csv", "json"):
         return None
     rows = TABLES[table](store.board)

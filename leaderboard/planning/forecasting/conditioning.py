@@ -98,12 +98,12 @@ class Laws:
 class Alone:
     """Components that know no law: a curve through `loss` at `last` effective tokens; arrays (k,) one a component.
 
-    `warm` tokens of the warm-up taught nothing.
+    `warm` tokens of the warm-up taught nothing, or none did: the rows say.
     """
 
     last: float
     loss: float
-    warm: float
+    warm: Array
     fading: Array
     scale: Array
     noise: Array
@@ -112,11 +112,13 @@ class Alone:
     def grid(last: float, loss: float, warm: float) -> "tuple[Alone, Array]":
         """All components and their log prior."""
         fading, scale, noise = np.array(FADINGS), np.array(ALONE_SCALES), np.array(NOISES)
-        i, j, k = (a.ravel() for a in np.meshgrid(range(len(fading)), range(len(scale)), range(len(noise))))
+        begins = np.array([0.0, warm] if warm else [0.0])
+        axes = (range(len(values)) for values in (fading, scale, noise, begins))
+        i, j, k, m = (a.ravel() for a in np.meshgrid(*axes))
         bend = np.exp(-0.5 * ((fading - FADING_CENTRE) / FADING_SPREAD) ** 2)
         bell = np.exp(-0.5 * (np.log(scale) / ALONE_SPREAD) ** 2)
-        weight = (bend / bend.sum())[i] * (bell / bell.sum())[j] * _shares(NOISE_WEIGHTS)[k]
-        return Alone(last, loss, warm, fading[i], scale[j], noise[k]), np.log(weight)
+        weight = (bend / bend.sum())[i] * (bell / bell.sum())[j] * _shares(NOISE_WEIGHTS)[k] / len(begins)
+        return Alone(last, loss, begins[m], fading[i], scale[j], noise[k]), np.log(weight)
 
     def mean(self, a: Points) -> Array:
         """Expected losses, shape (k, n)."""
@@ -124,15 +126,15 @@ class Alone:
 
     def departure(self, a: Array, b: Array) -> Array:
         """Covariance of level, gain and departures at effective tokens that broadcast together, shape (k, ...)."""
-        x, y = (np.log(np.maximum(e - self.warm, 1) / (self.last - self.warm)) for e in (a, b))
+        warm, fading, scale = (_each(values, a * b) for values in (self.warm, self.fading, self.scale))
+        x, y = (np.log(np.maximum(e - warm, 1) / (self.last - warm)) for e in (a, b))
         smooth = ALONE_SMOOTH**2 * _matern((x - y) / ALONE_CORRELATION) * np.exp(-ALONE_FADE * (x + y))
-        fading = _each(self.fading, smooth)
         bend = np.expm1(-fading * x) * np.expm1(-fading * y) / fading**2
-        return np.asarray(FLAT**2 + GAIN**2 * bend + _each(self.scale, smooth) ** 2 * smooth)
+        return np.asarray(FLAT**2 + GAIN**2 * bend + scale**2 * smooth)
 
     def take(self, kept: Index) -> "Alone":
         """Some of the components."""
-        return Alone(self.last, self.loss, self.warm, self.fading[kept], self.scale[kept], self.noise[kept])
+        return Alone(self.last, self.loss, self.warm[kept], self.fading[kept], self.scale[kept], self.noise[kept])
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,38 @@
-"""Which runs an answer hangs on: a planted far-off run comes first, and leaving out is what is measured."""
+"""Which runs an answer hangs on: leaving out is what is measured."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from leaderboard import load_logs, recommend_tokens
+from leaderboard import load_logs
 from leaderboard.errors import P2Error
-from leaderboard.studies.influence import influence, most_telling, question_of
+from leaderboard.fitting.robust import trusted
+from leaderboard.logs.contract import usable
+from leaderboard.planning.recommend import fit_new_model, mixture, same_text
+from leaderboard.studies.influence import influence, most_telling, question_of, tokens_of
 
 
-def test_a_run_that_the_answer_hangs_on_comes_first_and_the_change_is_that_of_leaving_it_out():
-    """Of one group, half of whose runs somebody else gave, one of them with losses .05 nats too high at the end."""
+def test_an_answer_without_a_run_is_that_of_the_laws_fitted_without_it():
+    """Of one group, half of whose runs somebody else gave; the laws are those that all runs chose."""
     frame = load_logs().frame
     frame = frame[(frame["family"] == "llama-3") & (frame["method"] == "depth")].copy()
     runs = list(dict.fromkeys(frame["run_id"].astype(str)))
-    odd = runs[-1]
     frame["contributor"] = np.where(frame["run_id"].isin(runs[::2]), "ann", "bob")
-    off = (frame["run_id"] == odd) & (frame["tokens"] > 0)
-    frame.loc[off, "loss"] += 0.05 * frame.loc[off, "tokens"] / frame.loc[off, "tokens"].max()
     table = influence(frame)
     by_run = table[table["left_out"] == "run"]
-    assert by_run.iloc[0]["name"] == odd
     assert table["factor"].is_monotonic_decreasing
+    assert set(by_run["name"]) == set(runs)
     assert set(table.loc[table["left_out"] == "contributor", "name"]) == {"ann", "bob"}
     assert set(most_telling(table)["left_out"]) == {"run", "contributor"}
-    asked = vars(question_of(frame[frame["tokens"] > frame["warmup_tokens"]]))
-    whole = recommend_tokens(frame, **asked).tokens
-    assert by_run["tokens"].tolist() == [whole] * len(by_run)
+    question = question_of(usable(frame))
+    text, group = same_text(frame, "llama-3", "depth", None, None)
+    whole = mixture(trusted(text).rows, {"family": "llama-3", "method": "depth", **group}, None, True)
+    first = by_run.iloc[0]
+    rest = whole.rows[whole.rows["run_id"] != first["name"]]
+    members = tuple(fit_new_model(member.fit.law, rest, "llama-3", "depth") for member in whole.members)
+    assert first["tokens"] == pytest.approx(tokens_of(whole, question), rel=1e-3)
+    assert first["tokens_without"] == pytest.approx(tokens_of(replace(whole, members=members), question), rel=0.01)
 
 
 def test_logs_without_a_run_to_fit_are_told():

@@ -65,11 +65,21 @@ def test_a_page_arrives_with_its_menu_and_title_in_it(path, url):
     sent = httpx.get(f"{url}/{path}")
     page = next(page for page in pages.PAGES if page.path == path)
     assert f"<title>{page.name} · p2zoo</title>" in sent.text
+    assert sent.text.count('"og:title"') == sent.text.count('"twitter:card"') == 1  # the page's own, none of Gradio's
+    assert f'"og:title" content="{html.escape(page.heading)} · p2zoo"' in sent.text
     shell = sent.text[sent.text.index('<div id="shell">') : sent.text.index("<gradio-app")]
     assert f"<h1>{page.heading}</h1>" in shell
     assert shell.count("aria-current=page") == 1
     assert sent.headers["content-encoding"] == "gzip"
     assert sent.headers["content-security-policy"].startswith("default-src 'self'")
+
+
+def test_an_address_without_a_page_says_so_in_words(url):
+    lost = httpx.get(f"{url}/no-such-page", headers={"Accept": "text/html"})
+    assert lost.status_code == 404
+    assert "There is no such page" in lost.text
+    assert all(f'href="/{path}"' in lost.text for path in PAGES)
+    assert httpx.get(f"{url}/download/none.csv").json()["error"].startswith("download: unknown file")
 
 
 def test_what_a_page_arrived_with_makes_way_for_the_page(url, visit):

@@ -317,6 +317,9 @@ def test_downloads_are_the_tables(http, store):
     read = pd.read_csv(io.StringIO(http.get("/download/runs.csv").text))
     assert list(read["run_id"]) == list(store.board.runs["run_id"])
     assert list(read["loss"]) == pytest.approx(list(store.board.runs["loss"]))
+    wanted = http.get("/download/wanted.json").json()
+    assert "cannot be had" in wanted["said"]
+    assert all(run["commands"][-1].startswith("p2zoo run ladder/") for run in wanted["runs"])
     ranking = http.get("/download/ranking.json")
     assert ranking.headers["content-type"] == "application/json"
     assert [law["law"] for law in ranking.json()["laws"]] == list(store.board.ranking[0]["law"])

@@ -25,12 +25,12 @@ DEPTH = recipes_folder() / "quickstart" / "depth.yaml"
     ("override", "message"),
     [
         ("prune.method=[2]", r"prune.method: unknown pruning method '\[2\]'"),
-        ("train.tokens='1e9'", r"train\.tokens: got '1e9' \(text\), allowed is a whole number\. Write 1_000_000_000\."),
+        ("train.tokens=1e-9B", r"train\.tokens: got '1e-9B' \(text\), allowed is a whole number"),
         ("train.tokens=1.5e-3", r"train\.tokens: got 0\.0015 \(float\), allowed is a whole number"),
         ("train.tokens=100.5", r"train\.tokens: got 100\.5 \(float\), allowed is a whole number"),
         ("train.gradient_checkpointing=1", r"gradient_checkpointing: got 1 \(int\), allowed is true or false"),
         ("prune.rate=25", r"prune\.rate: got 25\.0, allowed is a share in \(0, 1\); 0\.25 removes a quarter"),
-        ("prune.layers=8", r"prune\.layers: got 8 \(int\), allowed is a list, e\.g\. \[8, 9\]"),
+        ("prune.layers={a: 8}", r"prune\.layers\[0\]: got .* \(a mapping\), allowed is a whole number"),
         ("prune.layers=[a]", r"--set: prune\.layers\[0\]: got 'a' \(text\), allowed is a whole number"),
         ("prune.method=dept", r"prune\.method: unknown pruning method 'dept'\. Did you mean 'depth'\?"),
         ("prune.methd=depth", r"prune\.methd: unknown key 'methd'\. Did you mean 'method'\?"),
@@ -84,8 +84,15 @@ def test_numbers_and_names_are_read_as_they_are_meant(tmp_path):
     assert load_recipe(tmp_path / "bare.yaml").prune.method == "2:4"
 
 
+def test_set_reads_counts_and_lists_as_people_write_them():
+    recipe = load_recipe(DEPTH, ["train.tokens=1B", "train.batch_tokens=4096", "evaluate.tokens='32,768'"])
+    assert (recipe.train.tokens, recipe.evaluate.tokens) == (10**9, 32_768)
+    assert load_recipe(DEPTH, ["prune.layers=8,9, 10"]).prune.layers == (8, 9, 10)
+    assert load_recipe(DEPTH, ["prune.layers=8"]).prune.layers == (8,)
+
+
 def test_the_message_names_the_file_that_set_the_value(tmp_path):
-    (tmp_path / "base.yaml").write_text("train: {tokens: many}\n")
+    (tmp_path / "base.yaml").write_text("train: {tokens: '1e9'}\n")
     (tmp_path / "child.yaml").write_text("extends: base.yaml\nmodel: {name: a/b}\nprune: {method: '2:4'}\n")
     with pytest.raises(P2Error, match=r"child\.yaml: data: missing"):
         load_recipe(tmp_path / "child.yaml")
@@ -94,7 +101,7 @@ def test_the_message_names_the_file_that_set_the_value(tmp_path):
     (tmp_path / "child.yaml").write_text(
         text + "train: {batch_tokens: 8, seq_len: 8, lr_peak: 0.1, checkpoint_tokens: 8}\n"
     )
-    with pytest.raises(P2Error, match=r"^\S+/base\.yaml: train\.tokens: got 'many'"):
+    with pytest.raises(P2Error, match=r"^\S+/base\.yaml: train\.tokens: got '1e9' \(text\).* Write 1_000_000_000"):
         load_recipe(tmp_path / "child.yaml")
 
 
