@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from leaderboard import child
-from leaderboard.logs.apart import Batch, deadly, judged_apart, packed, told, unpacked
+from leaderboard.logs.apart import Batch, deadly, few_rows, judged_apart, packed, told, unpacked
 from leaderboard.logs.contract import (
     BY_NAME,
     COLUMNS,
@@ -49,7 +49,8 @@ OURS = Path(__file__).parents[1] / "seed"  # files that come with the code are r
 _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 ON_READ = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _TEXT else f.type) for f in schema()])
-_WITH_FILE = ON_READ.append(pa.field("file", pa.int64()))
+_FILE = pa.field("file", pa.int64())
+LENGTH = "length"  # of a log of which some rows are kept: how many it has
 _NULLABLE_FLOATS = [c.name for c in COLUMNS if c.may_be_null and c.kind == "float"]
 _REQUIRED = [c.name for c in COLUMNS if not c.nullable]
 _NAMES = ("contributor", "base_model", *GROUP)  # what rows are told apart by: never null in a frame
@@ -78,16 +79,20 @@ def check_files(
     *,
     own: bool = False,
     known: pd.DataFrame | None = None,
+    few: int = 0,
 ) -> Checked:
     """Read and judge log files. `names` are what reports call them (default: the paths), `known` runs that came before.
+
+    Of the last `few` files each row is judged, but of long ones only some are kept, so that memory does not grow with
+    their rows; the frame then has a column `length`, the rows of each file.
 
     `own` files, which this process wrote, are judged in this process, as are those that come with p2zoo; all others in
     a child.
     """
     names = [str(p) for p in paths] if names is None else names
     here = own or child.inside() or all(OURS in path.absolute().parents for path in paths)
-    batches = _here(paths) if here else judged_apart(paths, "leaderboard.logs.check:answers")
-    tables, findings = [_WITH_FILE.empty_table()], list[list[Finding]]()
+    batches = (_here if here else _apart)(paths, few)
+    tables, findings = [_schema(few).empty_table()], list[list[Finding]]()
     for rows, found in batches:
         if rows.num_rows:
             places = pc.add(rows["file"], len(findings))
@@ -100,16 +105,24 @@ def check_files(
     return without_repeats(_named(frame), names, findings, known)
 
 
-def _here(paths: Sequence[Path]) -> Iterator[Batch]:
-    return (batch for batch in _batches(paths) if not isinstance(batch, int))
+def _here(paths: Sequence[Path], few: int) -> Iterator[Batch]:
+    whole = len(paths) - few
+    for part, some in ((paths[:whole], False), (paths[whole:], True)):
+        yield from (batch for batch in _batches(part, some, few > 0) if not isinstance(batch, int))
 
 
-def answers(paths: Sequence[str]) -> Iterator[child.Answer]:
-    """What a child tells of files."""
-    return told(_batches([Path(path) for path in paths]))
+def _apart(paths: Sequence[Path], few: int) -> Iterator[Batch]:
+    whole = len(paths) - few
+    for part, some in ((paths[:whole], False), (paths[whole:], True)):
+        yield from judged_apart(part, "leaderboard.logs.check:answers", some, few > 0) if part else ()
 
 
-def _batches(paths: Sequence[Path]) -> Iterator[int | Batch]:
+def answers(paths: Sequence[str], some: bool = False, length: bool = False) -> Iterator[child.Answer]:
+    """What a child tells of files: all rows or `some`, with a column `length` or not."""
+    return told(_batches([Path(path) for path in paths], some, length))
+
+
+def _batches(paths: Sequence[Path], some: bool, length: bool) -> Iterator[int | Batch]:
     """The place of each file before it is read, and the files in batches, whose `file` counts from 0."""
     rows = size = 0
     read: list[tuple[pa.Table | None, list[Finding]]] = []
@@ -120,7 +133,7 @@ def _batches(paths: Sequence[Path]) -> Iterator[int | Batch]:
         if table is not None:
             rows, size = rows + table.num_rows, size + table.nbytes
         if len(read) == BATCH or rows >= BATCH_ROWS or size >= BATCH_BYTES or i == len(paths) - 1:
-            yield _judged(read)
+            yield _judged(read, some, length)
             rows, size, read = 0, 0, []
 
 
@@ -162,19 +175,28 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _judged(read: Sequence[tuple[pa.Table | None, list[Finding]]]) -> Batch:
+def _schema(length: int) -> pa.Schema:
+    """Of the rows of files."""
+    return ON_READ.append(pa.field(LENGTH, pa.int64())).append(_FILE) if length else ON_READ.append(_FILE)
+
+
+def _judged(read: Sequence[tuple[pa.Table | None, list[Finding]]], some: bool, length: bool) -> Batch:
     """Rows of the files that pass alone, with a column `file`, their place in `read`; the findings of each file."""
     findings = [list(found) for _, found in read]
     tables = {i: table for i, (table, _) in enumerate(read) if table is not None}
     if not tables:
-        return _WITH_FILE.empty_table(), findings
+        return _schema(length).empty_table(), findings
     table = pa.concat_tables(tables.values()).unify_dictionaries().combine_chunks()
     file = np.repeat(np.fromiter(tables, dtype=np.int64), [t.num_rows for t in tables.values()])
     for i, finding in (*_nan(table, file), *_judge(table.to_pandas(), file)):
         findings[i].append(finding)
-    good = np.array([Report("", tuple(found)).ok for found in findings], dtype=bool)[file]
-    kept = table if good.all() else table.filter(pa.array(good))
-    return kept.append_column("file", pa.array(file[good])), findings
+    keep = np.array([Report("", tuple(found)).ok for found in findings], dtype=bool)[file]
+    if length:
+        table = table.append_column(LENGTH, pa.array(np.bincount(file)[file]))
+    if some:
+        keep &= few_rows(table["tokens"].to_numpy(), table["loss"].to_numpy(), file)
+    kept = table if keep.all() else table.filter(pa.array(keep))
+    return kept.append_column("file", pa.array(file[keep])), findings
 
 
 def read_log(path: Path) -> tuple[pa.Table | None, list[Finding]]:

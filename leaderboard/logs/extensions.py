@@ -104,6 +104,9 @@ def _one_curve(heads: pd.DataFrame, curves: Curves, longer: int, shorter: int) -
     extends = heads["extends"].notna()
     if not extends[longer]:
         return False
+    if _sampled(heads, curves, longer, shorter):
+        ours, theirs = _shared(curves, longer, shorter)
+        return len(ours) > 1 and bool((abs(ours - theirs) <= SAME_LOSS).all())
     rows = 2 if extends[shorter] else len(curves[shorter])  # the start, and the first that was trained
     ours, theirs = curves[longer][:rows], curves[shorter][:rows]
     return len(ours) == len(theirs) and bool((abs(ours - theirs) <= SAME_LOSS).all())
@@ -119,13 +122,26 @@ def _unlike(heads: pd.DataFrame, curves: Curves, longer: int, shorter: int) -> s
         if abs(one[name] - other[name]) > SAME_LOSS:
             return f"its {name} is {one[name]:.6f}, that run's {other[name]:.6f}"
     ours, theirs = curves[longer], curves[shorter]
-    if len(ours) <= len(theirs) or ours[-1, 0] <= theirs[-1, 0]:
+    sampled = _sampled(heads, curves, longer, shorter)
+    if (len(ours) <= len(theirs) and not sampled) or ours[-1, 0] <= theirs[-1, 0]:
         return f"it ends at {ours[-1, 0]:,.0f} tokens, that run at {theirs[-1, 0]:,.0f}"
-    differs = abs(ours[: len(theirs)] - theirs) > SAME_LOSS
+    ours, theirs = _shared(curves, longer, shorter) if sampled else (ours[: len(theirs)], theirs)
+    differs = abs(ours - theirs) > SAME_LOSS
     if differs.any():
         row = int(differs.any(axis=1).argmax())
         return f"row {row} is {_row(ours[row])}, that run's {_row(theirs[row])}"
     return None
+
+
+def _sampled(heads: pd.DataFrame, curves: Curves, *files: int) -> bool:
+    """Whether only some rows of a file are here (check.py)."""
+    return "length" in heads and any(heads["length"][file] > len(curves[file]) for file in files)
+
+
+def _shared(curves: Curves, longer: int, shorter: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The rows of two files at the token counts that both have."""
+    _, ours, theirs = np.intersect1d(curves[longer][:, 0], curves[shorter][:, 0], return_indices=True)
+    return curves[longer][ours], curves[shorter][theirs]
 
 
 def _row(row: NDArray[np.float64]) -> str:

@@ -14,11 +14,11 @@ from pathlib import Path
 from tests.hostile import dictionary_bomb, long_log
 
 KINDS: dict[str, Callable[[Path, int], Path]] = {"long": long_log, "bomb": dictionary_bomb}
-EVERY_S = 0.02
+EVERY_S = 0.1
 
 
 def peak(command: list[str]) -> tuple[int, float]:
-    """Run a command; the most bytes that it and its children held at one moment, by turns of 20 ms, and seconds."""
+    """Run a command; the most bytes that it and its children held at one moment of ten a second, and seconds."""
     start, most = time.monotonic(), 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:

@@ -26,6 +26,7 @@ WAIT_MS = 180_000
 
 WHOLE = {  # pages, and what is there once each is whole
     "budget": "#budget-plot .legend",
+    "own": "#own-file",
     "laws": "#ablation tbody tr",
     "curves": "#curves-plot .colorbar",
     "models": "#pareto-plot .main-svg",

@@ -83,7 +83,7 @@ def _rate(draw: Random) -> list[pa.Table]:
     """Another share of parameters removed than the curve is of."""
     rows, rate = _run(draw), draw.choice([0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.9, 0.99, 0.9995])
     kept = max(1, round(rows[0]["n0"] * (1 - rate)))
-    return [_log(_noisy(rows, draw), 903, n_pruned=kept, rate=1 - kept / rows[0]["n0"], rate_requested=None)]
+    return [_log(_noisy(rows, draw), 903, n_pruned=kept, rate=1 - kept / rows[0]["n0"], rate_requested=rate)]
 
 
 def _size(draw: Random) -> list[pa.Table]:
@@ -127,7 +127,8 @@ def _many_rows(draw: Random) -> list[pa.Table]:
     """A curve of thousands of rows, slightly off."""
     rows, by = _run(draw), draw.choice([-0.05, -0.02, 0.02, 0.05])
     tokens, loss = (np.array([row[name] for row in rows[1:]], dtype=float) for name in ("tokens", "loss"))
-    at = np.unique(np.geomspace(tokens[0], tokens[-1], draw.choice([400, 3_000])).round().astype(int))
+    batch = rows[0]["batch_tokens"]
+    at = np.unique((np.geomspace(tokens[0], tokens[-1], draw.choice([400, 3_000])) / batch).round().astype(int)) * batch
     dense = np.interp(np.log(at), np.log(tokens), loss) + by
     fill = [rows[-1] | {"tokens": int(t), "loss": float(v)} for t, v in zip(at, dense, strict=True)]
     return [_log([rows[0], *fill], 908)]

@@ -145,7 +145,7 @@ def _together(
     ours = [p for p in main if p.as_posix().endswith(submission.logs)]
     new = [r.path for r in reports if r.ok and kinds[r.path] != DELETED]
     paths = [Path(_download(api, submission, path, folder)) for path in new]
-    checked = check_files([*ours, *paths], [*(p.name for p in ours), *new])
+    checked = check_files([*ours, *paths], [*(p.name for p in ours), *new], few=len(paths))
     found: dict[str, tuple[Finding, ...]] = {}
     for i, report in enumerate(checked.reports[len(ours) :], start=len(ours)):
         claims = _claims(report.path, submission.author, checked.heads.loc[i].to_dict()) if report.ok else ()

@@ -48,7 +48,7 @@ def test_models_are_searched_sorted_linked_and_loaded(visit, few_runs):
         page.locator("#search textarea, #search input").first.press_sequentially("llama-3-s3")
         count = frame.loc[frame["base_model"].str.endswith("s3"), "run_id"].nunique()
         expect(rows).to_have_count(count)
-        page.wait_for_url("**/models?search=llama-3-s3&published-models.columns=*contributor*")
+        page.wait_for_url("**/models?search=llama-3-s3&*published-models.columns=*contributor*")
         again = visit(page.url)
         expect(again.locator("#models tbody tr")).to_have_count(count)
         expect(again.locator("#models th", has_text="Contributor")).to_be_visible()

@@ -55,6 +55,14 @@ def test_transformers_builds_the_bundled_configs(model_id):
     assert count(model)[0] == parameters(shape_of(config))
 
 
+def test_counts_are_those_that_the_makers_publish():
+    """Pythia's table says both counts (its model card); others that print one say it of all parameters."""
+    pythia = BASES["EleutherAI/pythia-1.4b"]
+    assert (pythia.n0, pythia.n0_nonembedding) == (1_414_647_808, 1_208_602_624)
+    assert round(BASES["Qwen/Qwen3-0.6B-Base"].n0_nonembedding / 1e9, 2) == 0.44  # 0.6 B, 0.44 B without embedding
+    assert round(BASES["Qwen/Qwen3-4B-Base"].n0_nonembedding / 1e9, 1) == 3.6
+
+
 @pytest.mark.parametrize(("name", "total"), [("tiny-llama-3", 4_312_192), ("tiny-qwen-2.5", 4_315_264)])
 def test_arithmetic_counts_the_quickstart_checkpoints(quickstart, name, total):
     config = json.loads((quickstart / name / "config.json").read_text())
