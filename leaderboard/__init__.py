@@ -27,8 +27,11 @@ from leaderboard.ranking.asd import asd, asd_doubling, noise_floor
 from leaderboard.ranking.cells import score_cells
 from leaderboard.ranking.rank import rank
 
+VERSION = "0.1.0"  # as in pyproject.toml: where p2zoo runs without being installed, on a Space, nothing else says it
+
 __all__ = [
     "LAWS",
+    "VERSION",
     "Budget",
     "Fit",
     "FitError",

@@ -1,6 +1,7 @@
 """Numbers as people read them: one way to write a count, a time, a price. Programs get the numbers as they are."""
 
 import math
+import re
 from html import escape
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 SCALES = ((1e12, "trillion", "T"), (1e9, "billion", "B"), (1e6, "million", "M"), (1e3, "thousand", "k"))
 TIMES = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 NONE = "–"  # what was not measured stays empty
+_COUNT = re.compile(r"(\d{1,3}(?:,\d{3})+(?:\.\d*)?|[\d_.]+(?:[eE]\+?\d+)?)\s*([kKmMbBtT]?)")
 
 
 def missing(value: object) -> bool:
@@ -36,6 +38,16 @@ def count(value: float | None, long: bool = False) -> str:
         if abs(value) >= scale * 0.9995:
             return f"{short(value / scale)} {word if long else letter}"
     return short(value)
+
+
+def read_count(text: str) -> float | None:
+    """The number that a count in words means, as people write one: 34M, 8B, 61_440, 1e9; None where it is none."""
+    found = _COUNT.fullmatch(text.strip())
+    scales = {"": 1.0} | {letter.lower(): scale for scale, _, letter in SCALES}
+    try:
+        return float(found[1].replace(",", "")) * scales[found[2].lower()] if found else float(text)
+    except ValueError:
+        return None
 
 
 def span(low: float, high: float, long: bool = False) -> str:

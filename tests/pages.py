@@ -9,6 +9,7 @@ ROOMS = ("zoo", "recipes", "leaderboard", "space", "tests")
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
+    "SKILL.md",
     *sorted(page.relative_to(ROOT).as_posix() for room in ROOMS for page in (ROOT / room).rglob("README.md")),
 )
 TOLERANCE = 0.03  # of a number that a page shows, against what is printed here

@@ -10,6 +10,7 @@ from leaderboard.logs.contract import build_table, write_log
 from leaderboard.shapes import ARCHITECTURES, parameters, shape_of
 from tests.leaderboard.conftest import RUN, curve
 from tests.pages import blocks
+from zoo.evaluation.next_token import next_token_nll
 from zoo.models.families import MODULES
 from zoo.pruning.methods import METHODS, importances
 from zoo.pruning.prune import count
@@ -87,9 +88,12 @@ def test_a_sparse_method(example, tmp_path):
 
 
 def test_a_family(example, tmp_path):
-    names = example("qwen3")
+    names = example("granite")
     assert set(names["pruned"]) == {"depth", "width", "2:4"}
+    ids = torch.arange(32)[None]
     for method, pruned in names["pruned"].items():
-        assert pruned.model.config.model_type == "qwen3"
+        assert pruned.model.config.model_type == "granite"
         assert 0 < pruned.plan.rate < 1
         assert loads_back(pruned.model, tmp_path / method.replace(":", "of"))
+        own = pruned.model(ids, labels=ids).loss.item()
+        assert next_token_nll(pruned.model, ids, ids).item() / 31 == pytest.approx(own, rel=1e-5)

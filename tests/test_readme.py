@@ -131,5 +131,5 @@ def test_the_top_level_is_what_it_should_be():
     ).stdout
     assert {line.partition("/")[0] for line in tracked.splitlines()} == {
         "zoo", "recipes", "space", "leaderboard", "tests", "pyproject.toml", "README.md", "Makefile", "LICENSE",
-        "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "NOTICE", "constraints.txt", ".ci", ".gitignore",
+        "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SKILL.md", "NOTICE", "constraints.txt", ".ci", ".gitignore",
     }  # fmt: skip

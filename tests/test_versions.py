@@ -4,6 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from leaderboard import VERSION
+
 ROOT = Path(__file__).parents[1]
 RELEASE = re.compile(r"([a-z0-9][a-z0-9.-]*)==([0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc|\.post)[0-9]+)?)")
 
@@ -28,3 +30,9 @@ def test_constraints_name_a_release_of_every_package_that_make_installs():
 def test_torch_is_the_release_that_make_installs_first():
     pinned = re.search(r"^TORCH \?= (torch==\S+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     assert pinned[1] in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_version_is_one():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)
+    assert project["version"] == VERSION == cited[1]

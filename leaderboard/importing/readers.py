@@ -54,7 +54,7 @@ def read_runs(source: str | os.PathLike[str] | bytes, name: str = "") -> list[Re
     A folder stands for the trainer_state.json in it. Raises P2Error on what is no log, too large or cut off.
     """
     name = printable(name or (Path(source).name if not isinstance(source, bytes) else "the file"))
-    data = _unpacked(source if isinstance(source, bytes) else _content(Path(source)), name)
+    data = _unpacked(source if isinstance(source, bytes) else log_file(Path(source)).read_bytes(), name)
     if data[:4] == b"PAR1":
         from leaderboard.importing.tables import read_parquet
 
@@ -76,7 +76,8 @@ def _some(runs: list[Recorded], name: str) -> list[Recorded]:
     return runs
 
 
-def _content(path: Path) -> bytes:
+def log_file(path: Path) -> Path:
+    """The file that a path means, of a folder its trainer_state.json. Raises P2Error where none is, or it is large."""
     if path.is_dir():
         path = _state_in(path)
     try:
@@ -84,7 +85,8 @@ def _content(path: Path) -> bytes:
             raise P2Error(f"{path}: no such file; give a log, or a folder with a trainer_state.json.")
         if path.stat().st_size > MAX_BYTES:
             raise _too_large(path.name, f"{path.stat().st_size:,}")
-        return path.read_bytes()
+        with path.open("rb"):
+            return path
     except OSError as error:
         raise P2Error(f"{path}: cannot be read: {error.strerror or error}.") from None
 

@@ -249,6 +249,7 @@ DAMAGE_DRIFT = replace(
     linear=(*DAMAGE.linear, Linear("c", 0)),
     basis=_DRIFT.basis,
     jacobian=_DRIFT.jacobian,
+    drift="c",
 )
 DAMAGE_POOLED = replace(
     DAMAGE, name="damage-pooled", source="p2zoo: one damage law for all families and methods on a text", pool=True
@@ -340,6 +341,7 @@ CAPACITY = Law(
     pool=True,
     within="method",
     own=("a",),
+    drift="c",
 )
 _CAPACITY_DAMAGE = Powers(
     {"k": ("damage", 1), **_CAPACITY_EXPONENTS},

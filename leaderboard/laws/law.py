@@ -110,7 +110,8 @@ class Law:
 
     `inputs` are columns of the run log. Outside its `domain` a law predicts `offset`. A `pool`ed law is fitted over
     all families and methods that share a held-out text, or, with `within` "method", over the families of one method;
-    every family then has its `own` linear terms of those names (pooled.py). `latex` and `source` are for people; a law
+    every family then has its `own` linear terms of those names (pooled.py). `drift` names the linear term by which a
+    base goes on improving without any pruning. `latex` and `source` are for people; a law
     written here from a description, not from its authors' own formula, says "reconstructed" in `source`.
     """
 
@@ -128,6 +129,7 @@ class Law:
     within: str = ""
     own: tuple[str, ...] = ()
     varies: tuple[str, ...] = ()
+    drift: str = ""
 
     def testable(self, frame: Columns) -> bool:
         """Whether each input that `varies` is known in every row of run-log columns and takes two values or more."""

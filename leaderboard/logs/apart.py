@@ -10,13 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from leaderboard import child
 from leaderboard.logs.findings import ERROR, Finding
 
 Batch = tuple[pa.Table, list[list[Finding]]]  # rows of the files that pass alone, and the findings of each file
 LEAST = 50  # files for which another child pays
+KEPT = 200  # rows of a long log, besides those that stand out
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # times this, multiples of a batch lie evenly among 64-bit numbers
 
 
 def judged_apart(paths: Sequence[Path], function: str, *arguments: Any) -> Iterator[Batch]:
@@ -43,6 +47,23 @@ def told(batches: Iterable[int | Batch]) -> Iterator[child.Answer]:
             continue
         table, findings = batch
         yield [[asdict(f) for f in own] for own in findings], [packed(table)]
+
+
+def few_rows(tokens: NDArray[np.int64], loss: NDArray[np.float64], file: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The rows that stand for each log, (n,): all of a short one; of a long one the ends, where it climbs most, where
+    its tokens lie closest, and rows chosen by their tokens, so that two logs of one grid keep the same."""
+    keep: NDArray[np.bool_] = np.ones(len(file), dtype=bool)
+    starts = np.flatnonzero(np.diff(file, prepend=-1))
+    for a, b in zip(starts, np.append(starts[1:], len(file)), strict=True):
+        if b - a <= KEPT:
+            continue
+        at, own = tokens[a:b], loss[a:b]
+        top = int(np.argmax(own - np.minimum.accumulate(own)))
+        gap = int(np.argmin(np.diff(at)))
+        some = np.argpartition(at.astype(np.uint64) * _SPREAD, KEPT)[:KEPT]
+        keep[a:b] = False
+        keep[a + np.array([0, b - a - 1, top, np.argmin(own[: top + 1]), gap, gap + 1, *some])] = True
+    return keep
 
 
 def packed(table: pa.Table) -> bytes:

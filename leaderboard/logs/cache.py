@@ -23,7 +23,10 @@ from leaderboard.logs.findings import Finding, Report
 
 KEPT = 4  # files in one folder
 # What a verdict depends on.
-_JUDGES = ("check.py", "apart.py", "findings.py", "parquet_guard.py", "rules.py", "contract.py", "upgrade.py")
+_JUDGES = (
+    "check.py", "apart.py", "findings.py", "parquet_guard.py", "rules/__init__.py", "rules/rows.py", "rules/texts.py",
+    "contract.py", "upgrade.py", "extensions.py", "repeats.py",
+)  # fmt: skip
 
 
 def kept_folder() -> Path:

@@ -5,7 +5,6 @@ repeats no other log. A bad file is reported and left out; it never stops the go
 in a child (leaderboard/child.py).
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -19,12 +18,23 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from leaderboard import child
-from leaderboard.logs.apart import Batch, deadly, judged_apart, packed, told, unpacked
-from leaderboard.logs.contract import BY_NAME, COLUMNS, GROUP, IMPORTED, REQUIRED_OF_IMPORTED, UNKNOWN, schema
-from leaderboard.logs.extensions import replaced
-from leaderboard.logs.findings import ERROR, WARNING, Finding, Report
+from leaderboard.logs.apart import Batch, deadly, few_rows, judged_apart, packed, told, unpacked
+from leaderboard.logs.contract import (
+    BY_NAME,
+    COLUMNS,
+    GROUP,
+    IMPORTED,
+    REQUIRED_OF_IMPORTED,
+    UNKNOWN,
+    curve_numbers,
+    schema,
+)
+from leaderboard.logs.extensions import branched, replaced
+from leaderboard.logs.findings import ERROR, Finding, Report
 from leaderboard.logs.parquet_guard import footer_bytes, unpacked_bytes
-from leaderboard.logs.rules import RULES, Rows
+from leaderboard.logs.repeats import CONFIRMATION, apart_from, repeats
+from leaderboard.logs.rules import RULES
+from leaderboard.logs.rules.rows import Rows
 from leaderboard.logs.upgrade import past_version, upgraded
 
 MAX_BYTES = 5_000_000
@@ -36,12 +46,11 @@ BATCH = 500  # files that are judged at once, or fewer where they are long
 BATCH_ROWS = 100_000
 BATCH_BYTES = 50_000_000
 OURS = Path(__file__).parents[1] / "seed"  # files that come with the code are read in this process
-NEAR_DUPLICATE_ROWS = 3
-NEAR_DUPLICATE_LOSS = 1e-9
 _TEXT = [c.name for c in COLUMNS if c.kind == "text"]
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 ON_READ = pa.schema([pa.field(f.name, _DICTIONARY if f.name in _TEXT else f.type) for f in schema()])
-_WITH_FILE = ON_READ.append(pa.field("file", pa.int64()))
+_FILE = pa.field("file", pa.int64())
+LENGTH = "length"  # of a log of which some rows are kept: how many it has
 _NULLABLE_FLOATS = [c.name for c in COLUMNS if c.may_be_null and c.kind == "float"]
 _REQUIRED = [c.name for c in COLUMNS if not c.nullable]
 _NAMES = ("contributor", "base_model", *GROUP)  # what rows are told apart by: never null in a frame
@@ -49,10 +58,12 @@ _NAMES = ("contributor", "base_model", *GROUP)  # what rows are told apart by: n
 
 @dataclass(frozen=True)
 class Checked:
-    """The good rows of many files with a column `file` (place in `reports`), and a report for each file."""
+    """The good rows of many files with a column `file` (place in `reports`), a report for each file, and of files that
+    are good by themselves, by file, `contributor` and `run_id`: also of those whose rows another stands for."""
 
     frame: pd.DataFrame
     reports: tuple[Report, ...]
+    heads: pd.DataFrame
 
 
 def log_files(path: Path) -> list[Path]:
@@ -62,16 +73,26 @@ def log_files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*.parquet") if not p.name.startswith("."))
 
 
-def check_files(paths: Sequence[Path], names: Sequence[str] | None = None, *, own: bool = False) -> Checked:
-    """Read and judge log files. `names` are what reports call them (default: the paths).
+def check_files(
+    paths: Sequence[Path],
+    names: Sequence[str] | None = None,
+    *,
+    own: bool = False,
+    known: pd.DataFrame | None = None,
+    few: int = 0,
+) -> Checked:
+    """Read and judge log files. `names` are what reports call them (default: the paths), `known` runs that came before.
+
+    Of the last `few` files each row is judged, but of long ones only some are kept, so that memory does not grow with
+    their rows; the frame then has a column `length`, the rows of each file.
 
     `own` files, which this process wrote, are judged in this process, as are those that come with p2zoo; all others in
     a child.
     """
     names = [str(p) for p in paths] if names is None else names
     here = own or child.inside() or all(OURS in path.absolute().parents for path in paths)
-    batches = _here(paths) if here else judged_apart(paths, "leaderboard.logs.check:answers")
-    tables, findings = [_WITH_FILE.empty_table()], list[list[Finding]]()
+    batches = (_here if here else _apart)(paths, few)
+    tables, findings = [_schema(few).empty_table()], list[list[Finding]]()
     for rows, found in batches:
         if rows.num_rows:
             places = pc.add(rows["file"], len(findings))
@@ -81,19 +102,27 @@ def check_files(paths: Sequence[Path], names: Sequence[str] | None = None, *, ow
     del tables
     frame: pd.DataFrame = table.to_pandas(split_blocks=large, self_destruct=large)  # column by column: half the memory
     del table
-    return without_repeats(_named(frame), names, findings)
+    return without_repeats(_named(frame), names, findings, known)
 
 
-def _here(paths: Sequence[Path]) -> Iterator[Batch]:
-    return (batch for batch in _batches(paths) if not isinstance(batch, int))
+def _here(paths: Sequence[Path], few: int) -> Iterator[Batch]:
+    whole = len(paths) - few
+    for part, some in ((paths[:whole], False), (paths[whole:], True)):
+        yield from (batch for batch in _batches(part, some, few > 0) if not isinstance(batch, int))
 
 
-def answers(paths: Sequence[str]) -> Iterator[child.Answer]:
-    """What a child tells of files."""
-    return told(_batches([Path(path) for path in paths]))
+def _apart(paths: Sequence[Path], few: int) -> Iterator[Batch]:
+    whole = len(paths) - few
+    for part, some in ((paths[:whole], False), (paths[whole:], True)):
+        yield from judged_apart(part, "leaderboard.logs.check:answers", some, few > 0) if part else ()
 
 
-def _batches(paths: Sequence[Path]) -> Iterator[int | Batch]:
+def answers(paths: Sequence[str], some: bool = False, length: bool = False) -> Iterator[child.Answer]:
+    """What a child tells of files: all rows or `some`, with a column `length` or not."""
+    return told(_batches([Path(path) for path in paths], some, length))
+
+
+def _batches(paths: Sequence[Path], some: bool, length: bool) -> Iterator[int | Batch]:
     """The place of each file before it is read, and the files in batches, whose `file` counts from 0."""
     rows = size = 0
     read: list[tuple[pa.Table | None, list[Finding]]] = []
@@ -104,21 +133,36 @@ def _batches(paths: Sequence[Path]) -> Iterator[int | Batch]:
         if table is not None:
             rows, size = rows + table.num_rows, size + table.nbytes
         if len(read) == BATCH or rows >= BATCH_ROWS or size >= BATCH_BYTES or i == len(paths) - 1:
-            yield _judged(read)
+            yield _judged(read, some, length)
             rows, size, read = 0, 0, []
 
 
-def without_repeats(frame: pd.DataFrame, names: Sequence[str], findings: list[list[Finding]]) -> Checked:
+def without_repeats(
+    frame: pd.DataFrame, names: Sequence[str], findings: list[list[Finding]], known: pd.DataFrame | None = None
+) -> Checked:
     """The rows of files that have no error, repeat no other and are extended by none; `findings` so far, by file.
 
-    `frame` holds rows of the contract's columns with a column `file`, the place of theirs in `names`.
+    `frame` holds rows of the contract's columns with a column `file`, the place of theirs in `names`; `known` rows of
+    runs that came before.
     """
-    shorter, extended = replaced(frame)
-    for i, finding in (*extended, *_repeats(frame[~frame["file"].isin(shorter)] if shorter else frame)):
-        findings[i].append(finding)
+    heads = frame.drop_duplicates("file").set_index("file")[["contributor", "run_id"]].astype(str)
+    rows = frame if known is None else _after(known, frame)
+    shorter, told = replaced(rows)
+    prefix, of_branches = branched(rows)
+    once = set(shorter)  # files whose rows another stands for
+    for i, finding in (*told, *of_branches, *repeats(rows[~prefix] if prefix.any() else rows, shorter)):
+        if i >= 0:
+            findings[i].append(finding)
+            once |= {i} if finding.code == CONFIRMATION else set()
     reports = tuple(Report(name, tuple(found)) for name, found in zip(names, findings, strict=True))
-    good = np.array([r.ok and i not in shorter for i, r in enumerate(reports)], dtype=bool)[frame["file"]]
-    return Checked(frame if good.all() else frame[good].reset_index(drop=True), reports)
+    good = np.array([r.ok and i not in once for i, r in enumerate(reports)], dtype=bool)[frame["file"]]
+    return Checked(frame if good.all() else frame[good].reset_index(drop=True), reports, heads)
+
+
+def _after(known: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of files behind those of other runs on their texts, which are files too, numbered from -1 down."""
+    known = apart_from(known[known["eval_data"].isin(frame["eval_data"].unique())], frame)
+    return pd.concat([known.assign(file=-1 - curve_numbers(known)), frame], ignore_index=True) if len(known) else frame
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
@@ -131,19 +175,28 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _judged(read: Sequence[tuple[pa.Table | None, list[Finding]]]) -> Batch:
+def _schema(length: int) -> pa.Schema:
+    """Of the rows of files."""
+    return ON_READ.append(pa.field(LENGTH, pa.int64())).append(_FILE) if length else ON_READ.append(_FILE)
+
+
+def _judged(read: Sequence[tuple[pa.Table | None, list[Finding]]], some: bool, length: bool) -> Batch:
     """Rows of the files that pass alone, with a column `file`, their place in `read`; the findings of each file."""
     findings = [list(found) for _, found in read]
     tables = {i: table for i, (table, _) in enumerate(read) if table is not None}
     if not tables:
-        return _WITH_FILE.empty_table(), findings
+        return _schema(length).empty_table(), findings
     table = pa.concat_tables(tables.values()).unify_dictionaries().combine_chunks()
     file = np.repeat(np.fromiter(tables, dtype=np.int64), [t.num_rows for t in tables.values()])
     for i, finding in (*_nan(table, file), *_judge(table.to_pandas(), file)):
         findings[i].append(finding)
-    good = np.array([Report("", tuple(found)).ok for found in findings], dtype=bool)[file]
-    kept = table if good.all() else table.filter(pa.array(good))
-    return kept.append_column("file", pa.array(file[good])), findings
+    keep = np.array([Report("", tuple(found)).ok for found in findings], dtype=bool)[file]
+    if length:
+        table = table.append_column(LENGTH, pa.array(np.bincount(file)[file]))
+    if some:
+        keep &= few_rows(table["tokens"].to_numpy(), table["loss"].to_numpy(), file)
+    kept = table if keep.all() else table.filter(pa.array(keep))
+    return kept.append_column("file", pa.array(file[keep])), findings
 
 
 def read_log(path: Path) -> tuple[pa.Table | None, list[Finding]]:
@@ -296,50 +349,3 @@ def _shown(value: object) -> str:
     """A value in words; a time in year 200,000 has no other text than numpy's."""
     plain = value.item() if isinstance(value, np.generic) else value
     return (str(value.asm8) if isinstance(value, pd.Timestamp) else repr(plain))[:120]
-
-
-def _repeats(good: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
-    """Duplicates, replicates and near-duplicates among the good files; the first to come is kept."""
-    rows = good[["file", "run_id", "contributor", "tokens", "loss"]]
-    heads = rows.drop_duplicates("file")[["file", "run_id", "contributor"]]
-    heads = heads.astype({"run_id": str, "contributor": str})
-    yield from _same_run(heads)
-    yield from _same_losses(rows, dict(zip(heads["file"], heads["run_id"], strict=True)))
-
-
-def _same_run(heads: pd.DataFrame) -> Iterable[tuple[int, Finding]]:
-    for run, same in heads[heads.duplicated("run_id", keep=False)].groupby("run_id"):
-        seen: set[str] = set()
-        for i, who in zip(same["file"], same["contributor"], strict=True):
-            if who in seen:
-                fix = "Send a run once; to correct it, replace the file."
-                yield i, Finding("duplicate", ERROR, "run_id", str(run), "one file a run and contributor", fix)
-            elif seen:
-                fix = "Somebody else ran this too: welcome."
-                yield i, Finding("replicate", WARNING, "run_id", str(run), "any", fix)
-            seen.add(who)
-
-
-def _same_losses(good: pd.DataFrame, runs: dict[int, str]) -> Iterable[tuple[int, Finding]]:
-    """Files that share losses at three token counts or more with an earlier run.
-
-    Every earlier run counts, not only the first with a loss: else decoys, each with two losses of a run, would hide a
-    copy of it. A file that is left out is no run to compare with.
-    """
-    trained = good[good["tokens"] > 0]
-    key = pd.DataFrame(
-        {"file": trained["file"], "tokens": trained["tokens"], "loss": (trained["loss"] / NEAR_DUPLICATE_LOSS).round()}
-    )
-    alike = key[key.duplicated(["tokens", "loss"], keep=False)]
-    seen: dict[tuple[int, float], set[str]] = defaultdict(set)  # the runs that have a loss at a token count
-    for _, rows in alike.groupby("file"):
-        file = int(rows["file"].iloc[0])
-        points, own = list(zip(rows["tokens"], rows["loss"], strict=True)), runs[file]
-        shared = Counter(run for point in points for run in seen[point] if run != own)
-        (run, n), *_ = shared.most_common(1) or [("", 0)]
-        if n >= NEAR_DUPLICATE_ROWS:
-            fix = "Two experiments do not share losses to 1e-9; send the one that was measured."
-            yield file, Finding("near_duplicate", ERROR, "loss", f"{n} losses of run {run}", "losses of its own", fix)
-            continue
-        for point in points:
-            seen[point].add(own)

@@ -49,6 +49,36 @@ def replaced(frame: pd.DataFrame) -> tuple[set[int], list[tuple[int, Finding]]]:
     return gone, findings
 
 
+def branched(frame: pd.DataFrame) -> tuple[NDArray[np.bool_], list[tuple[int, Finding]]]:
+    """Which rows a decay branch shares with the `trunk` it names, and findings by file: who names what it has not left.
+
+    Shared by right is only what the same contributor's trunk, or a run that extends it, holds here: rows of anybody
+    else, or of a trunk that is not sent, are no prefix that a log may declare.
+    """
+    shared = np.zeros(len(frame), dtype=bool)
+    findings: list[tuple[int, Finding]] = []
+    if not frame["trunk"].notna().any():
+        return shared, findings
+    heads = frame.drop_duplicates("file").set_index("file")[["contributor", "run_id", "extends", "trunk"]]
+    points = list(zip(frame["tokens"], (frame["loss"] / SAME_LOSS).round(), strict=True))
+    files, trained = frame["file"].to_numpy(), frame["tokens"].to_numpy() > 0
+    for file, branch in heads[heads["trunk"].notna()].iterrows():
+        own = heads[heads["contributor"].astype(str) == str(branch["contributor"])]
+        trunk = str(branch["trunk"])
+        stems = own.index[(own["run_id"].astype(str) == trunk) | (own["extends"].astype(str) == trunk)]
+        held = {points[i] for i in np.flatnonzero(np.isin(files, stems) & trained)}
+        mine = np.flatnonzero((files == file) & trained)
+        same = [i for i in mine if points[i] in held]
+        shared[same] = True
+        if held and (not same or same[0] != mine[0]):
+            fix = f"{BY_NAME['trunk'].meaning}: let `p2zoo run` write it."
+            got = f"run {trunk}, of which it has not the first rows"
+            findings.append(
+                (int(str(file)), Finding("not_a_branch", ERROR, "trunk", got, "rows of that run first", fix))
+            )
+    return shared, findings
+
+
 def _pairs(heads: pd.DataFrame) -> Iterator[tuple[int, int]]:
     """Files that extend the run of another file, and that file; runs of the same contributor only."""
     named = heads[heads["extends"].notna()]
@@ -74,6 +104,9 @@ def _one_curve(heads: pd.DataFrame, curves: Curves, longer: int, shorter: int) -
     extends = heads["extends"].notna()
     if not extends[longer]:
         return False
+    if _sampled(heads, curves, longer, shorter):
+        ours, theirs = _shared(curves, longer, shorter)
+        return len(ours) > 1 and bool((abs(ours - theirs) <= SAME_LOSS).all())
     rows = 2 if extends[shorter] else len(curves[shorter])  # the start, and the first that was trained
     ours, theirs = curves[longer][:rows], curves[shorter][:rows]
     return len(ours) == len(theirs) and bool((abs(ours - theirs) <= SAME_LOSS).all())
@@ -89,13 +122,26 @@ def _unlike(heads: pd.DataFrame, curves: Curves, longer: int, shorter: int) -> s
         if abs(one[name] - other[name]) > SAME_LOSS:
             return f"its {name} is {one[name]:.6f}, that run's {other[name]:.6f}"
     ours, theirs = curves[longer], curves[shorter]
-    if len(ours) <= len(theirs) or ours[-1, 0] <= theirs[-1, 0]:
+    sampled = _sampled(heads, curves, longer, shorter)
+    if (len(ours) <= len(theirs) and not sampled) or ours[-1, 0] <= theirs[-1, 0]:
         return f"it ends at {ours[-1, 0]:,.0f} tokens, that run at {theirs[-1, 0]:,.0f}"
-    differs = abs(ours[: len(theirs)] - theirs) > SAME_LOSS
+    ours, theirs = _shared(curves, longer, shorter) if sampled else (ours[: len(theirs)], theirs)
+    differs = abs(ours - theirs) > SAME_LOSS
     if differs.any():
         row = int(differs.any(axis=1).argmax())
         return f"row {row} is {_row(ours[row])}, that run's {_row(theirs[row])}"
     return None
+
+
+def _sampled(heads: pd.DataFrame, curves: Curves, *files: int) -> bool:
+    """Whether only some rows of a file are here (check.py)."""
+    return "length" in heads and any(heads["length"][file] > len(curves[file]) for file in files)
+
+
+def _shared(curves: Curves, longer: int, shorter: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The rows of two files at the token counts that both have."""
+    _, ours, theirs = np.intersect1d(curves[longer][:, 0], curves[shorter][:, 0], return_indices=True)
+    return curves[longer][ours], curves[shorter][theirs]
 
 
 def _row(row: NDArray[np.float64]) -> str:

@@ -16,8 +16,9 @@ import pandas as pd
 
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import UNKNOWN, require
+from leaderboard.logs.frame import YARDSTICK
 from leaderboard.logs.methods import takes_rate
-from leaderboard.shapes import bundled_config, parameters, parameters_nonembedding, shape_of
+from leaderboard.shapes import ARCHITECTURES, bundled_config, parameters, parameters_nonembedding, shape_of
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,25 @@ BASES: dict[str, Base] = {
         Base("Qwen/Qwen2.5-1.5B", "qwen-2.5", 1_543_714_304, 1_310_340_608, recipes="qwen-2.5-1.5b"),
         Base("Qwen/Qwen2.5-3B", "qwen-2.5", 3_085_938_688, 2_774_773_760, recipes="qwen-2.5-3b"),
         Base("Qwen/Qwen2.5-7B", "qwen-2.5", 7_615_616_512, 6_525_621_760, recipes="qwen-2.5-7b"),
+        Base("Qwen/Qwen3-0.6B-Base", "qwen-3", 596_049_920, 440_467_456, recipes="qwen-3-0.6b"),
+        Base("Qwen/Qwen3-4B-Base", "qwen-3", 4_022_468_096, 3_633_511_936, recipes="qwen-3-4b"),
+        Base("HuggingFaceTB/SmolLM3-3B-Base", "smollm-3", 3_075_098_624, 2_812_430_336, recipes="smollm-3-3b"),
+        Base("allenai/OLMo-2-0425-1B", "olmo-2", 1_484_916_736, 1_073_874_944, recipes="olmo-2-1b"),
+        Base("google/gemma-3-1b-pt", "gemma-3", 999_885_952, 697_896_064, recipes="gemma-3-1b"),
+        Base("EleutherAI/pythia-1.4b", "gpt-neox", 1_414_647_808, 1_208_602_624, recipes="pythia-1.4b"),
     )
 }
 
+LOST = {"p2lab/docs-heldout": "p2lab/"}  # held-out texts that nobody can have, and what their bases' names begin with
+LADDER: dict[str, dict[str, int]] = {  # sizes of the base models that recipes make, in parameters
+    "llama-3": {"s1": 4_312_192, "s2": 12_900_608, "s3": 33_930_176},
+    "qwen-2.5": {"s1": 4_315_264, "s2": 12_906_752, "s3": 33_940_928},
+    "mistral": {"s2": 12_900_608}, "qwen-3": {"s2": 12_901_376}, "smollm-3": {"s2": 12_900_608},
+    "olmo-2": {"s2": 12_905_216}, "gemma-3": {"s2": 12_907_520}, "gpt-neox": {"s2": 13_721_184},
+}  # fmt: skip
+NEAR = 1.25  # a size this near stands for another
+FINEWEB = "HuggingFaceFW/fineweb-edu/sample-10BT/train"
+TEXTS = (f"{FINEWEB}[0:2000]", f"{FINEWEB}[0:400]")  # held out by the recipes of real bases, and by the ladder's
 RATES = (0.15, 0.25, 0.35)  # of the bundled depth and width recipes
 RECIPES = {"depth": "depth-{:.2f}", "width": "width-{:.2f}", "2:4": "2of4"}  # bundled, by method
 
@@ -124,18 +141,71 @@ def loss_at(n0: float, ladder: Sequence[Base]) -> float:
     return float(np.exp(level + slope * np.log(n0)))
 
 
-def command(run: Mapping[str, Any]) -> str | None:
-    """`p2zoo run …` for a row of `wanted`: base_model ("" where none exists yet), method, rate, tokens.
+def allowed(family: str, method: str) -> bool:
+    """Whether models of a family are pruned by a method; of a family that is not known nothing forbids it."""
+    return not any(row.name == family and method in row.without for row in ARCHITECTURES.values())
 
-    None without a bundled recipe of the base, and for joined methods: their rate here counts what both parts take, a
-    recipe's that of the first alone.
+
+def joinable(text: str) -> bool:
+    """Whether a new run can be measured on a held-out text: on the yardstick, or a data set that is not lost."""
+    return text == YARDSTICK or ("/" in text and text.partition("@")[0] not in LOST)
+
+
+def named(run: Mapping[str, Any]) -> str | None:
+    """A base that exists for a row of `wanted`: its Hub id, or the recipe of the ladder that makes it; None without.
+
+    A base without a name is the next size: the ladder's nearest within NEAR stands for it.
     """
-    base, method, rate = BASES.get(str(run["base_model"])), str(run["method"]), float(run["rate"])
-    if base is None or base.recipes is None or "+" in method:
-        return None
-    near = min(RATES, key=lambda r: abs(r - rate))
+    name, family = str(run["base_model"]), str(run["family"])
+    rungs = {f"{family}-{size}": n0 for size, n0 in LADDER.get(family, {}).items()}
+    if name and "/" in name and not name.startswith(tuple(LOST.values())):
+        return name
+    rung = name.rpartition("/")[2]
+    if not name and rungs:
+        rung = min(rungs, key=lambda one: abs(math.log(rungs[one] / run["n0"])))
+        rung = rung if abs(math.log(rungs[rung] / run["n0"])) <= math.log(NEAR) else ""
+    return f"ladder/bases/{rung}" if rung in rungs else None
+
+
+def commands(run: Mapping[str, Any], text: str = "") -> list[str]:
+    """The commands of a row of `wanted` (family, base_model, n0, method, rate, tokens), in order: of a base of the
+    ladder that which makes it comes first. `text` is the held-out text of the group to join.
+
+    None where no base exists, for a method that its family does not allow, and for joined methods: their rate here
+    counts what both parts take, a recipe's that of the first alone.
+    """
+    base, method, rate, family = named(run), str(run["method"]), float(run["rate"]), str(run["family"])
+    if base is None or "+" in method or not allowed(family, method):
+        return []
     changes = [] if method in RECIPES else [f"prune.method={method}"]
+    if base.startswith("ladder/"):
+        rung = base.rpartition("/")[2]
+        first = [f"p2zoo pretrain {base} --out runs/{rung}"]
+        near = 0.25 if method == "width" else math.nan
+        recipe = f"ladder/{rung}-" + {"width": "width-0.25", "2:4": "2of4"}.get(method, "depth-3")
+        changes.append(f"model.name=$PWD/runs/{rung}")
+    else:
+        known = BASES.get(base)
+        folder = known.recipes if known else next((b.recipes for b in BASES.values() if b.family == family), None)
+        if folder is None:
+            return []
+        first, near = [], min(RATES, key=lambda r: abs(r - rate))
+        recipe = f"{folder}/{RECIPES.get(method, RECIPES['depth']).format(near)}"
+        changes += [] if known else [f"model.name={base}"]
     changes += [f"prune.rate={rate:.3g}"] if takes_rate(method) and f"{rate:.3g}" != f"{near:.3g}" else []
-    changes.append(f"train.tokens={int(run['tokens'])}")
-    recipe = RECIPES.get(method, RECIPES["depth"]).format(near)
-    return " ".join([f"p2zoo run {base.recipes}/{recipe}", *(f"--set {change}" for change in changes)])
+    changes += [f"train.tokens={int(run['tokens'])}", *_on_text(text, base.startswith("ladder/"))]
+    return [*first, " ".join([f"p2zoo run {recipe}", *(f"--set {change}" for change in changes)])]
+
+
+def _on_text(text: str, of_ladder: bool) -> list[str]:
+    """The settings that measure a run on a held-out text, as logs name it; none where its recipe does already."""
+    label = text.partition("@")[0]
+    if not joinable(text) or text == YARDSTICK or label == TEXTS[of_ladder]:
+        return []
+    name, _, part = label.partition("[")
+    owner, data, *rest = name.split("/")
+    skip, _, end = part.rstrip("]").partition(":")
+    changes = {"dataset": f"{owner}/{data}", "subset": "/".join(rest[:-1]) or "null", "split": (rest or ["train"])[-1]}
+    changes["skip"] = skip or "0"
+    changes["take"] = str(int(end) - int(skip)) if end.isdigit() and skip.isdigit() else "null"
+    return [f"data.heldout.{key}={value}" for key, value in changes.items()]

@@ -122,6 +122,16 @@ class Mixture:
         columns = self._columns(frame)
         return _mean(self._losses(columns), self.weights(columns))
 
+    def resting(self) -> "Mixture":
+        """The same laws without drift, to predict with: of bases that do not go on improving by themselves."""
+        still = [
+            replace(member, fit=replace(member.fit, params=member.fit.params | {member.fit.law.drift: 0.0}))
+            if member.fit.law.drift
+            else member
+            for member in self.members
+        ]
+        return replace(self, members=tuple(still))
+
     def weights(self, frame: Columns) -> Array:
         """The weight of every law at every row, shape (laws, n)."""
         far = self.range.distances(frame)

@@ -72,12 +72,15 @@ def nearest_runs(frame: pd.DataFrame, group: dict[str, str], question: Question,
     frame = standard(frame)
     mine = [(frame[name] == group[name]).to_numpy() for name in GROUP]
     mine += [protocol(frame) == group[PROTOCOL]] if PROTOCOL in group else []
-    own = frame[np.logical_and.reduce(mine)]
+    return nearest(frame[np.logical_and.reduce(mine)], question.n0, question.rate, count)
+
+
+def nearest(own: pd.DataFrame, n0: float, rate: float, count: int) -> pd.DataFrame:
+    """Rows of the `count` runs of `own` nearest to a size and rate, as `nearest_runs` gives them."""
     curve = curve_numbers(own)
     heads = own.iloc[np.unique(curve, return_index=True)[1]]
-    size = np.log2(heads["n0"].to_numpy(dtype=float) / question.n0)
-    rate = (heads["rate"].to_numpy(dtype=float) - question.rate) / DOUBLING
-    far = np.hypot(size, rate)
+    size = np.log2(heads["n0"].to_numpy(dtype=float) / n0)
+    far = np.hypot(size, (heads["rate"].to_numpy(dtype=float) - rate) / DOUBLING)
     near = np.isin(curve, np.argsort(far, kind="stable")[:count])
     rows = own[near].assign(curve=curve[near], distance=far[curve[near]])
     return rows.sort_values(["distance", "curve", "tokens"], ignore_index=True)

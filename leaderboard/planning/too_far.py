@@ -11,7 +11,7 @@ from leaderboard.errors import P2Error
 from leaderboard.evidence.figures import nearest
 from leaderboard.evidence.recovery import STANDS_IN, recovery
 from leaderboard.logs.methods import takes_rate
-from leaderboard.planning.bases import BASES, command
+from leaderboard.planning.bases import BASES, commands
 from leaderboard.planning.gpus import USUAL_GPU, gpu_hours
 from leaderboard.planning.mixture import Mixture
 
@@ -22,6 +22,8 @@ SAME_SIZE = 0.1  # a base whose parameters differ by less than this share is tak
 RECIPE = "RECIPE.yaml"  # that a person must write
 SHOWN = 3  # published recoveries beside an answer
 USUAL_TOKENS = 81.92e6  # of most of them
+SAME = {"rate": 0.005, "l0": 0.02, "l_pruned": 0.05}  # within which a published row is the question itself, and
+SAME_N0 = 0.02  # a share of its size
 SENSELESS = 12.0  # nats: a model that knows nothing has ln of its vocabulary, 160,000 here
 MEASURE = (  # leave-one-model-out, evidence/README.md
     " Measure the loss once after pruning and pass it as l_pruned: on depth cuts it lowers the law's error in the "
@@ -41,7 +43,8 @@ def missing_words(
     ] or ["the goal lies beyond ten times the tokens that any run was trained on"]
     first = f"These logs cannot answer: {'; '.join(lacking)}. So far outside, laws that fit alike disagree."
     cost, command, then = pilot(fitted, question, gpu or USUAL_GPU)
-    return (first, *map(recovery_words, evidence), *expected_words(question), f"{cost}: `{command}`. {then}")
+    published = (*same_cut_words(question), *map(recovery_words, evidence), *expected_words(question))
+    return (first, *published, f"{cost}: `{command}`. {then}")
 
 
 def _amount(what: str, value: float) -> str:
@@ -52,6 +55,22 @@ def nearest_recoveries(question: "Question") -> list[dict[str, Any]]:
     """The published recoveries most like a question, as plain records, those with a loss after training first."""
     rows = nearest(**_model(question), count=3 * SHOWN)
     return sorted(rows, key=lambda row: row["loss"] is None)[:SHOWN]
+
+
+def same_cut_words(question: "Question") -> tuple[str, ...]:
+    """The figure of a published row that is nearly the question itself, which goes before what any law says."""
+    for row in nearest(**_model(question), count=3 * SHOWN):
+        known = {name: (row[name], getattr(question, name)) for name in SAME}
+        same = row["method"] == question.method and abs(row["n0"] / question.n0 - 1) <= SAME_N0
+        same &= all(None in pair or abs(pair[0] - pair[1]) <= SAME[name] for name, pair in known.items())
+        if same and row["loss"] is not None and row["rate"] is not None:
+            goal = question.target
+            met = "" if goal is None or row["loss"] <= goal else f", above the goal of {words.loss(goal)}"
+            return (
+                f"This very cut was published: {row['model']} stood at {words.loss(row['loss'])} after "
+                f"{words.count(row['tokens'])} tokens{met} ({row['source']}). That was measured, what follows is not.",
+            )
+    return ()
 
 
 def recovery_words(row: Mapping[str, Any]) -> str:
@@ -111,10 +130,9 @@ def pilot_command(question: "Question", tokens: int) -> str:
     """`p2zoo run …` of the bundled recipe of this base, or what to set in a recipe of one's own."""
     family = [base for base in BASES.values() if base.family == question.family]
     near = [base.name for base in family if abs(base.n0 / question.n0 - 1) < SAME_SIZE]
-    run = {"method": question.method, "rate": question.rate, "tokens": tokens}
-    known = command({"base_model": near[0], **run}) if near else None
-    if known is not None:
-        return str(known)
+    run = {"family": question.family, "method": question.method, "rate": question.rate, "tokens": tokens}
+    if near and (known := commands({"base_model": near[0], "n0": question.n0, **run})):
+        return known[-1]
     rate = f" --set prune.rate={question.rate:.3g}" if takes_rate(question.method) else ""
     return f"p2zoo run {RECIPE} --set prune.method={question.method}{rate} --set train.tokens={tokens}"
 

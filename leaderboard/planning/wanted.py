@@ -8,6 +8,7 @@ known, until a run brings it within reach.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,9 @@ import pandas as pd
 from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array, Law
 from leaderboard.logs.contract import GROUP, curve_numbers, require, usable
+from leaderboard.logs.frame import YARDSTICK, on_yardstick
 from leaderboard.logs.methods import least_rate, takes_rate
-from leaderboard.planning.bases import Base, loss_at
+from leaderboard.planning.bases import Base, commands, joinable, loss_at, named
 from leaderboard.planning.budget import Question, grid, intervals, invert, state_of
 from leaderboard.planning.candidates import group_mixtures, known_bases, measured_alike, one_text
 from leaderboard.planning.distance import WIDEST, Range, State
@@ -53,6 +55,10 @@ def wanted(
 ) -> pd.DataFrame:
     """One row a candidate run, the most telling first.
 
+    Without an `eval_data` the runs are weighed where new ones can join them: on the text with most runs that can still
+    be had, else on the yardstick. Where nothing there can be fitted, they are weighed on a text that is lost, as a new
+    group like it would be. `.attrs["text"]` says on which, `.attrs["joins"]` whether a run can join its group.
+
     `questions` are the budgets to narrow, by default `standard_questions` of every family and method. `gain` is the
     mean reduction of the variance of ln tokens over all of them, `narrower` the share by which the budget intervals of
     the candidate's own family and method shrink. A base that nobody has yet has no name: its size is the next step of
@@ -62,6 +68,37 @@ def wanted(
     """
     require(frame, NEEDED, "wanted")
     check_offer(gpu, None, "wanted")
+    last = P2Error("")
+    for rows in [frame] if eval_data is not None else _places(frame):
+        try:
+            return _weighed(rows, gpu, family, bases, questions, eval_data, objective, law)
+        except P2Error as error:
+            last = error
+    raise last
+
+
+def _places(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The rows on texts that can be had, those on the yardstick, and all."""
+    can = frame["eval_data"].astype(str).map(joinable).to_numpy(dtype=bool)
+    if can.any():
+        yield frame[can]
+    if f"{YARDSTICK}_loss" in frame and frame[f"{YARDSTICK}_loss"].notna().any():
+        yield on_yardstick(frame)
+    if not can.all():
+        yield frame
+
+
+def _weighed(
+    frame: pd.DataFrame,
+    gpu: str,
+    family: str | None,
+    bases: Sequence[Base],
+    questions: Sequence[Question] | None,
+    eval_data: str | None,
+    objective: str | None,
+    law: str | Law | None,
+) -> pd.DataFrame:
+    """The candidates on one text."""
     text = measured_alike(one_text(frame, eval_data, objective, "wanted"), None)
     known = known_bases(text, bases, family, "wanted")
     mixtures = group_mixtures(text, law, family, "wanted")
@@ -72,8 +109,36 @@ def wanted(
     rows = [row for group in groups for row in _rows(group, groups, gpu)]
     out = pd.DataFrame(rows, columns=list(COLUMNS))
     out = out.sort_values(["gain", "gpu_hours"], ascending=[False, True], ignore_index=True)
-    out.attrs["recipe"] = usual_recipe(text)
+    name = str(text["eval_data"].iloc[0])
+    out.attrs |= {"recipe": usual_recipe(text), "text": name, "joins": joinable(name)}
     return out
+
+
+def offers(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of `wanted` that can be run, once each: with `base`, which exists, their `commands`, and `group`, the
+    one that the run would narrow, or would begin."""
+    text, joins = str(table.attrs["text"]), bool(table.attrs["joins"])
+    out: list[dict[str, Any]] = []
+    for row in table.to_dict("records"):
+        base, lines = named(row), commands(row, text if joins else "")
+        where = text if joins else "a new text"
+        if lines and not any(lines == other["commands"] for other in out):
+            group = f"{row['family']}, {row['method']} on {where}"
+            known = {str(key): value for key, value in row.items()}
+            out.append(known | {"base": base, "commands": lines, "group": group, "joins": joins})
+    return out
+
+
+def offers_words(table: pd.DataFrame) -> str:
+    """Which groups the offered runs would narrow."""
+    text = table.attrs["text"]
+    if table.attrs["joins"]:
+        return f"Each run narrows its group on {text}, on which its commands measure it."
+    return (
+        f"The held-out text of these runs, {text}, cannot be had, so no new run joins their groups. Each of these "
+        "begins one like it, on the text of its recipe and on the yardstick; they are in the order of what they would "
+        "do for budgets there, if the new group is like the old."
+    )
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from leaderboard.fitting.robust import MOST_RATE, climbed
-from leaderboard.logs.check import Checked
+from leaderboard.logs.check import LENGTH, Checked
 from leaderboard.logs.contract import IMPORTED, WRAPPED, curve_numbers
 from leaderboard.logs.findings import UNUSUAL, WARNING, Finding
 from leaderboard.logs.methods import CONTROL
 from leaderboard.logs.origin import protocol
+from leaderboard.logs.repeats import apart_from
 from leaderboard.shapes import Shape, bundled_config, layer_parameters, parameters, shape_of
 
 Array = NDArray[np.float64]
@@ -73,19 +74,7 @@ def beside(checked: Checked, known: pd.DataFrame | None = None) -> Checked:
     for (file, *_), finding in found:
         at.setdefault(int(file), []).append(finding)
     reports = tuple(replace(r, findings=(*r.findings, *at.get(i, ()))) for i, r in enumerate(checked.reports))
-    return Checked(frame, reports)
-
-
-def apart_from(known: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of runs that are not in `frame`."""
-    here = set(map(tuple, frame[["contributor", "run_id"]].drop_duplicates().astype(str).to_numpy()))
-    heads = known[["contributor", "run_id"]].drop_duplicates().astype(str)
-    gone = [tuple(names) in here for names in heads.to_numpy()]
-    if not any(gone):
-        return known
-    both = set(map(tuple, heads.to_numpy()[gone]))
-    whose = zip(known["contributor"].astype(str), known["run_id"].astype(str), strict=True)
-    return known[[names not in both for names in whose]]
+    return replace(checked, reports=reports)
 
 
 def unusual(frame: pd.DataFrame, new: NDArray[np.bool_]) -> Iterator[tuple[tuple[int, str, str], Finding]]:
@@ -121,7 +110,10 @@ def _heads(frame: pd.DataFrame, run: NDArray[np.int64]) -> pd.DataFrame:
     heads = heads.assign(**{name: [_text(value) for value in heads[name].astype(object)] for name in texts})
     last = np.zeros(len(first))
     np.maximum.at(last, run, frame["tokens"].to_numpy(dtype=float))
-    return heads.assign(rows=np.bincount(run), last=last, way=protocol(heads))
+    rows = np.bincount(run)
+    if LENGTH in heads:  # of long logs only some rows are here
+        rows = np.fmax(rows, heads[LENGTH].to_numpy(dtype=float)).astype(np.int64)
+    return heads.assign(rows=rows, last=last, way=protocol(heads))
 
 
 def _text(value: object) -> str:
@@ -245,7 +237,7 @@ def _tokens(one: _Beside) -> Iterator[Finding]:
 def _far(one: _Beside) -> Iterator[Finding]:
     """A rate, a size, a length or a number of rows far from those on the text."""
     text = one.like("eval_data")
-    rate, n0, last, rows = one.number("rate"), one.number("n0"), float(one.own["tokens"].max()), len(one.own)
+    rate, n0, last, rows = one.number("rate"), one.number("n0"), float(one.own["tokens"].max()), int(one.number("rows"))
     fix = "Nothing near it was measured, so nothing can be said against it: a person looks."
     method = text[(text["method"] == _text(one.head["method"])).to_numpy()]
     most = float(method["rate"].max()) + RATE_STEP if len(method) >= LEAST_RUNS else MOST_RATE

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from leaderboard.laws.law import Array
-from leaderboard.logs.contract import GROUP, curve_numbers
+from leaderboard.logs.contract import GROUP, curve_numbers, usable
 from leaderboard.logs.origin import ORIGIN, PROTOCOL, belongs, origin, origins, protocol
 
 HELD_OUT = ("tokens", "size", "rate")
@@ -116,3 +116,17 @@ def _extremes(values: Array, group: NDArray[np.int64], which: np.ufunc) -> Array
 
 
 _SPLITS = {"fit": _in_sample, "tokens": _later_tokens, "size": _larger_size, "rate": _higher_rate}
+
+
+def alone(frame: pd.DataFrame) -> list[str]:
+    """A sentence for each run that stands alone in its group, and what would pair it."""
+    said = []
+    for key, rows in groups(usable(frame)):
+        if rows["run_id"].nunique() == 1:
+            text = key.get("eval_data", "its text")
+            said.append(
+                f"{rows['run_id'].iloc[0]} stands alone ({key.get('family')}, {key.get('method')}, on {text}): no "
+                "other run shares its fit. A run at another rate, or of another size of its family, measured on the "
+                "same text pairs it; so does the yardstick (--on yardstick), which every run of p2zoo measures."
+            )
+    return said

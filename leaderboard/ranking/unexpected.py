@@ -9,7 +9,7 @@ from leaderboard.logs.check import Checked
 from leaderboard.logs.contract import GROUP, usable
 from leaderboard.logs.findings import UNUSUAL, Finding
 from leaderboard.logs.origin import standard
-from leaderboard.ranking.neighbours import apart_from
+from leaderboard.logs.repeats import apart_from
 from leaderboard.ranking.tracks import groups
 
 FIX = "Answers leave it out. Look at rate, l0, the learning rate and the held-out text once more."
@@ -27,7 +27,7 @@ def unexpected(checked: Checked, known: pd.DataFrame) -> Checked:
         replace(r, findings=(*r.findings, finding_of(found[names[i]]))) if names.get(i) in found else r
         for i, r in enumerate(checked.reports)
     )
-    return Checked(checked.frame, reports)
+    return replace(checked, reports=reports)
 
 
 def doubts(frame: pd.DataFrame) -> dict[tuple[str, str], Doubt]:

@@ -13,4 +13,4 @@ from leaderboard.ranking.unexpected import unexpected
 
 def judged(paths: Sequence[Path], known: pd.DataFrame, names: Sequence[str] | None = None) -> tuple[Report, ...]:
     """A report for each file, beside each other and the rows of `known` runs; `names` as in check_files."""
-    return unexpected(beside(check_files(paths, names), known), known).reports
+    return unexpected(beside(check_files(paths, names, known=known, few=len(paths)), known), known).reports

@@ -20,6 +20,7 @@ from leaderboard import child
 from leaderboard.child import Limits
 from leaderboard.errors import P2Error
 from leaderboard.importing import Facts, import_log, read_runs
+from leaderboard.importing.apart import why_unread
 from leaderboard.importing.build import pick
 from leaderboard.importing.curve import curve_of
 from leaderboard.importing.facts import CONTROL, facts_of
@@ -80,14 +81,9 @@ def read_upload(
     try:
         value, tables = child.call("leaderboard.serving.upload:answer", *asked, limits=LIMITS)
     except child.Died as died:
-        raise P2Error(f"{printable(name)}: cannot be read: {_why(died)}.") from None
+        raise P2Error(f"{printable(name)}: cannot be read: {why_unread(died)}.") from None
     told: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in value.items()}
     return Upload(printable(name), table=unpacked(tables[0]) if tables else None, **told)
-
-
-def _why(died: child.Died) -> str:
-    words = {child.MEMORY: "it takes more memory than there is for it", child.TIME: "it takes too long"}
-    return words.get(died.reason, f"it ends the program that reads it ({died})")
 
 
 def _refuse_to_fetch(model: Any, facts: Mapping[str, Any]) -> None:

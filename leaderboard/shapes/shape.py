@@ -11,6 +11,7 @@ from leaderboard.errors import P2Error
 from leaderboard.shapes.architectures import ARCHITECTURES, Architecture, architecture_of
 
 MOST_SIZE = 100_000_000  # of a vocabulary, the largest number in a config
+NO_LAYERS = ("architectures", "keys_to_ignore_at_inference", "pruned_heads")  # lists of a config about other things
 MOST = {"num_hidden_layers": 10_000, "num_attention_heads": 100_000}
 
 
@@ -45,8 +46,9 @@ class Shape:
 def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
     """The shape that a config.json (as a dict) describes."""
     row = architecture_of(config, where)
+    config = {**row.defaults, **{key: value for key, value in config.items() if value is not None}}
     hidden, heads = _size(config, "hidden_size", where), _size(config, "num_attention_heads", where)
-    kv_heads = _size(config, "num_key_value_heads", where)
+    kv_heads = _size(config, "num_key_value_heads", where) if row.grouped else heads
     if heads % kv_heads:
         raise P2Error(f"{where}: {heads} query heads cannot share {kv_heads} key-value heads evenly.")
     _check_heads(row, config, hidden, heads, where)
@@ -58,7 +60,7 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
         ffn=_size(config, "intermediate_size", where),
         heads=heads,
         kv_heads=kv_heads,
-        head_dim=hidden // heads if config.get("head_dim") is None else _size(config, "head_dim", where),
+        head_dim=_size(config, "head_dim", where) if "head_dim" in config else hidden // heads,
         vocab=_size(config, "vocab_size", where),
         tied=_flag(config, "tie_word_embeddings", where),
         qkv_bias=_switch(row.qkv_bias, config, where),
@@ -68,7 +70,7 @@ def shape_of(config: Mapping[str, Any], where: str = "config.json") -> Shape:
 
 
 def _check_heads(row: Architecture, config: Mapping[str, Any], hidden: int, heads: int, where: str) -> None:
-    if hidden % heads and (row.heads_divide_hidden or config.get("head_dim") is None):
+    if hidden % heads and (row.heads_divide_hidden or "head_dim" not in config):
         raise P2Error(
             f"{where}: num_attention_heads is {heads}, which does not divide hidden_size {hidden}; the model cannot be "
             "built from this config."
@@ -81,6 +83,14 @@ def _check_lists(row: Architecture, config: Mapping[str, Any], where: str) -> No
         entries = config.get(key)
         if entries is not None and (not isinstance(entries, list) or len(entries) != layers):
             raise P2Error(f"{where}: {key} is {entries!r:.60}, allowed is a list of {layers}, one for each layer.")
+    for key, entries in config.items():
+        known = key in row.per_layer or key in NO_LAYERS or key.endswith(("_id", "_ids"))
+        if isinstance(entries, list) and len(entries) == layers > 1 and not known:
+            raise P2Error(
+                f"{where}: {key} is a list of {layers} entries, as many as there are layers, and p2zoo does not know "
+                f"whether they go with the layers of {row.model_type}. If they do, name it in per_layer of its row in "
+                "leaderboard/shapes/architectures.py; else remove it."
+            )
 
 
 def _flag(config: Mapping[str, Any], key: str, where: str) -> bool:
@@ -103,18 +113,19 @@ def _switch(bias: bool | str, config: Mapping[str, Any], where: str) -> bool:
 
 
 def layer_parameters(shape: Shape) -> int:
-    """Parameters of one layer: attention, MLP, two norms and the biases of the row."""
+    """Parameters of one layer: attention, MLP, norms and the biases of the row."""
     row = shape.architecture
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     attention = shape.hidden * (2 * q + 2 * kv) + shape.qkv_bias * (q + 2 * kv) + shape.o_bias * shape.hidden
     mlp = row.mlp_matrices * shape.hidden * shape.ffn
     mlp += shape.mlp_bias * ((row.mlp_matrices - 1) * shape.ffn + shape.hidden)
-    return attention + mlp + row.hidden_norms * shape.hidden + row.head_norms * shape.head_dim
+    norms = row.hidden_norms * shape.hidden + row.head_norms * shape.head_dim + row.wide_norms * (q + kv)
+    return attention + mlp + (1 + row.norm_bias) * norms
 
 
 def parameters_nonembedding(shape: Shape) -> int:
     """All layers and the final norm; neither the embedding nor the output head."""
-    return shape.layers * layer_parameters(shape) + shape.hidden
+    return shape.layers * layer_parameters(shape) + (1 + shape.architecture.norm_bias) * shape.hidden
 
 
 def parameters(shape: Shape) -> int:

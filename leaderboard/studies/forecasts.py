@@ -16,7 +16,7 @@ from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array
 from leaderboard.logs.contract import curve_numbers, usable
 from leaderboard.planning.forecasting.forecast import forecast
-from leaderboard.planning.forecasting.prior import prior_of
+from leaderboard.planning.forecasting.prior import Prior, prior_of
 
 SHARES = (0.1, 0.2, 0.4)
 KINDS = ("run", "size", "rate")
@@ -80,7 +80,7 @@ def _errors(others: pd.DataFrame, begin: pd.DataFrame, late: pd.DataFrame) -> di
     ahead = forecast(others, begin)
     head = begin.iloc[0]
     prior = prior_of(others, lambda name: head[name] if name in head and pd.notna(head[name]) else None)
-    laws = np.nan if prior is None else rmse(prior.curves(tokens).mean(axis=0) - loss)
+    laws = rmse(prior.curves(tokens).mean(axis=0) - loss) if isinstance(prior, Prior) else np.nan
     inside = [np.mean((low <= loss) & (loss <= high)) for low, high in (ahead.interval(tokens, p) for p in (0.8, 0.95))]
     return {
         "rmse": rmse(np.asarray(ahead.predict(tokens)) - loss),

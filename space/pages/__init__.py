@@ -14,10 +14,10 @@ PAGES = (
         "band.", own.draw,
     ),
     Page(
-        "Laws", "laws", "Which law predicts curves it has not seen?",
-        "Laws are ranked by ASD, the mean difference between the measured and the predicted slope of a held-out curve "
-        '(<a href="https://arxiv.org/abs/2411.10272">arXiv:2411.10272</a>). Laws share a rank where other runs could '
-        "have reversed them.", laws.draw,
+        "Laws", "laws", "Which law predicts models it has not seen?",
+        "By their error on sizes and rates that they were not fitted to. Beside it stands ASD, the mean difference "
+        "between the measured and the predicted slope of a held-out curve "
+        '(<a href="https://arxiv.org/abs/2411.10272">arXiv:2411.10272</a>).', laws.draw,
     ),
     Page(
         "Curves", "curves", "Every run's loss curve",

@@ -11,21 +11,24 @@ from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.check import MAX_BYTES
 from leaderboard.logs.findings import CLEAN, UNUSUAL, WRONG, Finding
-from leaderboard.planning.bases import command
+from leaderboard.planning.wanted import offers, offers_words
 from leaderboard.serving.board import Board
 from leaderboard.serving.judge import judged as whole_verdict
 from space.parts import look
-from space.parts.table import Column, number, records, table
+from space.parts.table import Column, number, table
 from space.server import uploads
 from space.server.store import Store
 
 SHOWN = 8  # wanted runs
-HOW = """
-<h2>Run, look, send</h2>
+COMMANDS = """
 <pre tabindex="0"><code># minutes on a CPU; the real recipes want a GPU
 p2zoo run quickstart/depth --set contributor=your-hub-name
 p2zoo check runs/quickstart-depth
 p2zoo publish runs/quickstart-depth --to your-hub-name --logs {logs}</code></pre>
+"""
+HOW = """
+<h2>Run, look, send</h2>
+{commands}
 <p><code>publish</code> uploads the model to a repository of yours and opens one pull request with its loss log. A
 maintainer merges it once the check is clean, and the run is on this board at the next refresh. Logs are published
 under CC-BY-4.0; you can correct or withdraw your own.</p>
@@ -34,7 +37,7 @@ under CC-BY-4.0; you can correct or withdraw your own.</p>
 
 def draw(store: Store, demo: gr.Blocks) -> None:
     """The page."""
-    gr.HTML(HOW.format(logs=words.text(store.board.logs.dataset or "ORG/DATASET")))
+    gr.HTML(HOW.format(commands=commands(store.board)))
     gr.HTML(
         "<h2>Check a log</h2><p>A <code>log.parquet</code> from a run folder is judged as a pull request would be. "
         "It stays on this server only while it is judged.</p>"
@@ -70,6 +73,11 @@ def draw(store: Store, demo: gr.Blocks) -> None:
 
         send.click(submitted, box, sent, api_visibility="private")
     demo.load(lambda: look.warned(lambda: _wanted(store.board)), outputs=wanted, **look.QUIET)
+
+
+def commands(board: Board) -> str:
+    """The three commands that bring a run onto this board (HTML)."""
+    return COMMANDS.format(logs=words.text(board.logs.dataset or "ORG/DATASET"))
 
 
 def judge(path: str | None, board: Board) -> tuple[str, bool]:
@@ -132,14 +140,13 @@ def _hint(board: Board) -> str:
 
 
 def _wanted(board: Board) -> str:
-    rows = records(board.wanted.head(SHOWN))
+    rows = offers(board.wanted)[:SHOWN]
     for row in rows:
-        row["base"] = row["base_model"] or f"a {row['family']} of {words.count(row['n0'])}"
-        row["line"] = f"<code>{words.text(line)}</code>" if (line := command(row)) else ""
+        row["lines"] = "<br>".join(f"<code>{words.text(line)}</code>" for line in row["commands"])
     columns = (
         Column("Base model", "base"), Column("Method", "method"), number("Rate", "rate", words.share),
         number("Tokens", "tokens", words.count), number("Narrower", "narrower", words.share),
         number("GPU time", "gpu_hours", words.time), Column("New", "new", wrap=True),
-        Column("Command", "line", str, wrap=True),
+        Column("Commands", "lines", str, wrap=True), Column("Group", "group", wrap=True),
     )  # fmt: skip
-    return table(columns, rows, "Most wanted runs")
+    return f"<p>{words.text(offers_words(board.wanted))}</p>" + table(columns, rows, "Most wanted runs")

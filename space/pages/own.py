@@ -13,6 +13,7 @@ from leaderboard.logs.methods import CONTROL, METHODS
 from leaderboard.planning.forecasting.answer import answer
 from leaderboard.planning.forecasting.forecast import Forecast, forecast
 from leaderboard.serving.board import Board
+from leaderboard.serving.overlay import NATS, overlay
 from leaderboard.serving.upload import MAX_BYTES, Upload, parquet, read_upload
 from space.parts import figures, look
 from space.parts.table import Column, number, table
@@ -54,8 +55,11 @@ def draw(store: Store, demo: gr.Blocks) -> None:
             with gr.Column(visible=False, elem_classes="figure") as pictured:
                 plot = gr.Plot(show_label=False, elem_id="own-plot")
                 caption = gr.HTML(elem_classes="caption")
+            with gr.Column(visible=False, elem_classes="figure") as compared:
+                over = gr.Plot(show_label=False, elem_id="own-over")
+                over_caption = gr.HTML(elem_classes="caption")
     held = gr.State(None)  # where the file stands, on this side only
-    outputs = [held, told, ask, pictured, plot, caption, *fields.values()]
+    outputs = [held, told, ask, pictured, plot, caption, compared, over, over_caption, *fields.values()]
 
     def dropped(path: str | None, *values: Any) -> list[Any]:
         return [path, *_shown(store.board, path, dict.fromkeys(fields) | dict(zip(fields, values, strict=True)))]
@@ -93,16 +97,13 @@ def _shown(board: Board, path: str | None, values: dict[str, Any]) -> list[Any]:
             return _nothing(f'<p role="status">{words.text(upload.words)}</p>', upload)
         with uploads.place():
             ahead = forecast(board.logs.frame, upload.frame)
-            return _answered(upload, ahead, values)
+            return _answered(upload, ahead, values, board)
     except P2Error as error:
-        return [
-            _sentence(error),
-            gr.update(visible=True),
-            gr.update(visible=False),
-            None,
-            "",
-            *[gr.skip()] * len(LABELS),
-        ]
+        return [_sentence(error), gr.update(visible=True), *NO_PICTURES, *[gr.skip()] * len(LABELS)]
+
+
+NO_PICTURE = [gr.update(visible=False), None, ""]
+NO_PICTURES = NO_PICTURE * 2
 
 
 def _sentence(error: P2Error) -> str:
@@ -154,11 +155,11 @@ def _nothing(html: str, upload: Upload | None = None) -> list[Any]:
         else gr.skip() if upload else gr.update(visible=False, value=None)
         for name in LABELS
     ]  # fmt: skip
-    return [html, gr.update(visible=bool(missing)), gr.update(visible=False), None, "", *fields]
+    return [html, gr.update(visible=bool(missing)), *NO_PICTURES, *fields]
 
 
-def _answered(upload: Upload, ahead: Forecast, values: dict[str, Any]) -> list[Any]:
-    """The sentences, the band, and a goal to ask for."""
+def _answered(upload: Upload, ahead: Forecast, values: dict[str, Any], board: Board) -> list[Any]:
+    """The sentences, the band, the curve over others', and a goal to ask for."""
     told = answer(ahead, target_loss=_number("target_loss", values["target_loss"]))
     now, twice = told["now"], told["doubling"]
     lines = [
@@ -195,8 +196,20 @@ def _answered(upload: Upload, ahead: Forecast, values: dict[str, Any]) -> list[A
         gr.update(visible=True),
         figure,
         caption,
+        *_over(upload, board),
         *shown,
     ]
+
+
+def _over(upload: Upload, board: Board) -> list[Any]:
+    """One's own curve over those of the runs most like it."""
+    rows, unit = overlay(board.frame, upload.frame)
+    if rows.empty:
+        return NO_PICTURE
+    others = rows.loc[~rows["own"], "name"].nunique()
+    said = f"Your curve over the {others} measured runs of {upload.frame['method'].iloc[0]} nearest in size and rate"
+    said += "." if unit == NATS else ", by the share of the damage that is left: their held-out text is another."
+    return [gr.update(visible=True), figures.beside(rows, unit), f"<p>{words.text(said)}</p>"]
 
 
 def _between(low: float | None, high: float | None) -> str:

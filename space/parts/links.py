@@ -17,7 +17,8 @@ Values = dict[str, Any]
 
 _WRITE = """
 const write = () => {
-  const query = window.location.pathname + (props.value === '?' ? '' : props.value); // not the base, the page
+  const asked = props.value === '?' ? '' : props.value;
+  const query = window.p2zooTables(window.location.pathname + asked); // not the base, the page
   element.querySelector('a').setAttribute('href', query);
   window.history.replaceState(window.history.state, '', query);
 };
@@ -41,9 +42,12 @@ def query(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     return "?" + urlencode({k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in told.items()})
 
 
-def run(name: object) -> str:
-    """A link to the page of a run `contributor/run_id`, from any page; only the id is shown."""
-    return f'<a href="curves?run={quote(str(name))}"><code>{words.text(str(name).rpartition("/")[2])}</code></a>'
+def run(name: object, state: str = "?") -> str:
+    """A link to the page of a run `contributor/run_id`, from any page; only the id is shown. `state` is the query of a
+    list of runs, there again when the run is left.
+    """
+    address = f"curves{state}{'&' * (state != '?')}run={quote(str(name))}"
+    return f'<a href="{words.text(address)}"><code>{words.text(str(name).rpartition("/")[2])}</code></a>'
 
 
 def read(request: gr.Request | None, defaults: Mapping[str, Any]) -> Values:

@@ -1,13 +1,15 @@
 """How the pages look: one pair of typefaces, one accent, light and dark; and the frame around every page."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from leaderboard import words
+from leaderboard import VERSION, words
 from leaderboard.errors import P2Error
+from leaderboard.logs.hub_errors import link
 from leaderboard.serving.board import Board
 
 ACCENT, ACCENT_DARK = "#a8400f", "#f59a6b"  # 6.3:1 on paper, 8.6:1 on night
@@ -15,7 +17,7 @@ PAPER, NIGHT = "#fbfaf7", "#171614"
 # A handler of a page, not of the API. It joins no queue: where one event ends as another joins, Gradio may close their
 # stream before the second has answered.
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-HEAD = '<script src="look/page.js" defer></script>'
+HEAD = '<script src="look/page.js" defer></script><script src="look/tables.js" defer></script>'
 
 
 def theme() -> gr.themes.Base:
@@ -99,8 +101,19 @@ def stamp_words(board: Board) -> str:
     return (
         f"<footer><p><span>{len(board.runs):,} runs{left}</span> · <span>{words.text(logs.source)} at "
         f"<code>{words.text(logs.revision[:12])}</code></span> · <span>newest run {words.day(logs.date)}</span> · "
-        f'<a href="about">what this is</a></p>{note}</footer>'
+        f'<a href="about">what this is</a></p><p>{" · ".join(_elsewhere(logs.dataset))}</p>{note}</footer>'
     )
+
+
+def _elsewhere(dataset: str | None) -> list[str]:
+    """Links to code, data and issues, on the Hub that this process speaks to; where there is none, only words."""
+    code, data = os.environ.get("SPACE_ID"), f"datasets/{dataset}"
+    places = [("code", f"spaces/{code}/tree/main"), ("issues", f"spaces/{code}/discussions")] if code else []
+    places += [("data", data), ("reports on runs", f"{data}/discussions")] if dataset else []
+    links = [f'<a href="{words.text(link(path))}">{name}</a>' for name, path in places]
+    licences = 'code Apache-2.0, logs <a href="https://creativecommons.org/licenses/by/4.0/">CC-BY-4.0</a>'
+    paper = '<a href="https://arxiv.org/abs/2411.10272">paper</a>'
+    return [f"p2zoo {VERSION}", *links, paper, licences]
 
 
 def warned(make: Callable[[], str]) -> str:

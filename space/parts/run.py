@@ -3,6 +3,7 @@
 import json
 import os
 from typing import Any
+from urllib.parse import quote
 
 import plotly.graph_objects as go
 
@@ -16,8 +17,8 @@ from space.parts.table import facts
 HUB = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"  # a mirror's links lead to the mirror
 
 
-def told(board: Board, name: str) -> str:
-    """A run's facts as HTML; what a log says is shown as text."""
+def told(board: Board, name: str, back: str = "curves") -> str:
+    """A run's facts as HTML; what a log says is shown as text. `back` is the list that it was opened from."""
     if not name:
         return ""
     rows = board.run(name)
@@ -45,7 +46,8 @@ def told(board: Board, name: str) -> str:
         ("Model", words.NONE if words.missing(model) else _link(str(model), str(model))),
         ("Log", _log(board.logs, str(last["contributor"]), run_id)),
     ]  # fmt: skip
-    return f"<h2>Run <code>{words.text(run_id)}</code></h2>{facts(given)}"
+    left = f'<p><a href="{words.text(back)}">Back to all runs</a></p>'
+    return f"<h2>Run <code>{words.text(run_id)}</code></h2>{left}{facts(given)}"
 
 
 def picture(board: Board, name: str, law: str) -> tuple[go.Figure | None, str]:
@@ -58,12 +60,13 @@ def picture(board: Board, name: str, law: str) -> tuple[go.Figure | None, str]:
 
 
 def _log(logs: Logs, contributor: str, run_id: str) -> str:
-    """Where the log stands: on the Hub, at the commit that is served, with its pull requests; or in a folder."""
-    path = f"runs/{contributor}/{run_id}.parquet"
+    """The log as a file, and where it stands on the Hub, at the commit that is served, with its pull requests."""
+    own = f"download/log/{quote(contributor, safe='')}/{quote(run_id, safe='')}"
+    files = " · ".join(f'<a href="{own}.{kind}">log.{kind}</a>' for kind in ("parquet", "csv"))
     if logs.dataset is None:
-        return words.text(path)
-    pulls = _link(f"datasets/{logs.dataset}/discussions", "pull requests")
-    return f"{_link(f'datasets/{logs.dataset}/blob/{logs.revision}/{path}', path)} · {pulls}"
+        return files
+    at = _link(f"datasets/{logs.dataset}/blob/{logs.revision}/runs/{contributor}/{run_id}.parquet", "on the Hub")
+    return f"{files} · {at} · {_link(f'datasets/{logs.dataset}/discussions', 'pull requests')}"
 
 
 def _link(path: str, label: str) -> str:

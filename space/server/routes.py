@@ -1,12 +1,16 @@
-"""Plain addresses beside the pages: /healthz, /webhook and /download/NAME."""
+"""Plain addresses beside the pages: /healthz, /webhook, /download/NAME and /download/log/CONTRIBUTOR/NAME."""
 
 import json
 import logging
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 import pandas as pd
+import pyarrow as pa
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from gradio.route_utils import FnIndexInferError
@@ -15,9 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leaderboard import child
 from leaderboard.errors import P2Error
+from leaderboard.logs.contract import schema, write_log
+from leaderboard.planning.wanted import offers, offers_words
 from leaderboard.ranking.cells import asd_interval
 from leaderboard.serving import as_json
 from leaderboard.serving.board import Board
+from leaderboard.serving.runs import filter_runs
 from leaderboard.serving.webhook import answer, is_about
 from space.server.api import functions
 from space.server.store import Store
@@ -49,18 +56,16 @@ def add(app: FastAPI, store: Store, webhook_secret: str | None = None) -> None:
 
         return JSONResponse(*await answer(request.headers, request.stream(), webhook_secret, refresh))
 
-    def download(name: str) -> Response:
-        """A table as a file."""
-        table, _, kind = name.rpartition(".")
-        if name == "ranking.json":
-            content, media = json.dumps(functions(store)["rank"](), allow_nan=False), "application/json"
-        elif table in TABLES and kind == "csv":
-            content, media = _harmless(TABLES[table](store.board)).to_csv(index=False), "text/csv; charset=utf-8"
-        else:
-            known = ", ".join(["ranking.json", *(f"{one}.csv" for one in TABLES)])
-            return JSONResponse({"error": f"download: unknown file {name!r}. Known: {known}."}, 404)
-        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-cache"}
-        return Response(content, media_type=media, headers=headers)
+    def download(name: str, request: Request) -> Response:
+        """A table as a file; of the runs those that the query's filters leave."""
+        return _file(name, _downloaded(store, name, dict(request.query_params)))
+
+    def log(contributor: str, name: str) -> Response:
+        """The log of a run as a file."""
+        run_id, _, kind = name.rpartition(".")
+        rows = store.board.run(f"{contributor}/{run_id}")
+        known = kind in ("parquet", "csv") and len(rows)
+        return _file(name, _log(rows, kind) if known else None)
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 422)
@@ -69,6 +74,64 @@ def add(app: FastAPI, store: Store, webhook_secret: str | None = None) -> None:
     app.add_api_route("/healthz", healthz, methods=["GET"])
     app.add_api_route("/webhook", webhook, methods=["POST"])
     app.add_api_route("/download/{name}", download, methods=["GET"])
+    app.add_api_route("/download/log/{contributor}/{name}", log, methods=["GET"])
+
+
+MEDIA = {"json": "application/json", "csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+
+
+def _file(name: str, content: str | bytes | None) -> Response:
+    """A file to be saved; None is one that is not known."""
+    if content is None:
+        known = ", ".join(f"{one}.{kind}" for one in TABLES for kind in ("csv", "json"))
+        sentence = (
+            f"download: unknown file {name!r}. Known: {known}, wanted.json, log/CONTRIBUTOR/RUN_ID.parquet or .csv."
+        )
+        return JSONResponse({"error": sentence}, 404)
+    saved = quote(name, safe="")
+    headers = {"Content-Disposition": f'attachment; filename="{saved}"', "Cache-Control": "no-cache"}
+    return Response(content, media_type=MEDIA[name.rpartition(".")[2]], headers=headers)
+
+
+def _downloaded(store: Store, name: str, filters: dict[str, str]) -> str | None:
+    """A table as the text of a file, None where none has that name."""
+    table, _, kind = name.rpartition(".")
+    if name == "ranking.json":
+        return json.dumps(functions(store)["rank"](), allow_nan=False)
+    if name == "wanted.json":
+        runs = {"said": offers_words(store.board.wanted), "runs": offers(store.board.wanted)}
+        return json.dumps(as_json.plain(runs), allow_nan=False)
+    if table not in TABLES or kind not in ("csv", "json"):
+        return None
+    rows = TABLES[table](store.board)
+    if table == "runs" and filters:
+        rows = _filtered(rows, filters)
+    if kind == "json":
+        return str(rows.to_json(orient="records", date_format="iso", double_precision=15))
+    return str(_harmless(rows).to_csv(index=False))
+
+
+def _filtered(runs: pd.DataFrame, filters: dict[str, str]) -> pd.DataFrame:
+    """The runs that filters leave; P2Error where one is not understood."""
+    rates = {name: filters[name] for name in ("rate_from", "rate_to") if name in filters}
+    try:
+        bounds = {name: float(said) for name, said in rates.items()}
+    except ValueError:
+        raise P2Error(f"download: {rates} is no number; a rate is a share between 0 and 1.") from None
+    names = {name: said for name, said in filters.items() if name not in rates and name != "search"}
+    search = filters.get("search", "")
+    return filter_runs(
+        runs, search=search, rate_from=bounds.get("rate_from"), rate_to=bounds.get("rate_to"), **names
+    ).rows  # fmt: skip
+
+
+def _log(rows: pd.DataFrame, kind: str) -> str | bytes:
+    """A run's rows as its log: the contract's columns."""
+    table = pa.Table.from_pandas(rows, schema=schema(rows["provenance"].iloc[0]), preserve_index=False)
+    if kind == "csv":
+        return str(_harmless(table.to_pandas()).to_csv(index=False))
+    with tempfile.TemporaryDirectory(prefix="p2zoo-") as work:
+        return write_log(Path(work) / "log.parquet", table).read_bytes()
 
 
 def mcp_answers_in_json(demo: gr.Blocks) -> None:

@@ -17,15 +17,28 @@
     try { localStorage.setItem("p2zoo-dark", dark() ? "1" : "0"); } catch { /* not kept */ }
   });
 
+  // A list opens again in Gradio after it closed, where its field is left by Tab: it hears the key too late.
+  window.addEventListener("keydown", (event) => {
+    if (event.key === "Tab" && event.target.matches?.("[role=combobox]")) event.stopPropagation();
+  }, true);
+
+  // What an answer says, for those who hear it: a region that was there before, told only what has changed.
+  const SAID = "#answer .state, #answer .sentence, #own-answer [role=status] > p:first-child, #runs > div > p, #models .empty";
+  const live = document.createElement("div");
+  live.className = "unseen";
+  live.setAttribute("aria-live", "polite");
+  live.id = "live";
+  const tell = () => {
+    if (!live.isConnected) document.body?.append(live);
+    const said = [...document.querySelectorAll(SAID)].map((part) => part.textContent.trim()).join(". ");
+    if (live.textContent !== said) live.textContent = said;
+  };
+
   // A plot is an image to those who cannot see it; the caption that follows it is its text.
   const describe = () => {
+    tell();
     if (document.getElementById("page")) document.getElementById("shell")?.remove();
     for (const empty of document.querySelectorAll(".empty[aria-label]:not([role])")) empty.setAttribute("role", "img");
-    for (const frame of document.querySelectorAll(".wide:not([tabindex])")) {
-      frame.setAttribute("tabindex", "0");
-      frame.setAttribute("role", "region");
-      frame.setAttribute("aria-label", "Plots, wider than a narrow screen");
-    }
     for (const plot of document.querySelectorAll(".js-plotly-plot:not([role])")) {
       plot.setAttribute("role", "img");
     }

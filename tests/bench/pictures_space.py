@@ -25,9 +25,10 @@ WAIT_MS = 180_000
 
 
 WHOLE = {  # pages, and what is there once each is whole
-    "budget": "#budget-plot .annotation",
+    "budget": "#budget-plot .legend",
+    "own": "#own-file",
     "laws": "#ablation tbody tr",
-    "curves": "#curves-plot .annotation",
+    "curves": "#curves-plot .colorbar",
     "models": "#pareto-plot .main-svg",
     "contribute": "#wanted tbody tr",
     "about": "#state .facts",

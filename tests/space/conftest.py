@@ -132,6 +132,14 @@ def log_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+def assert_accessible(page) -> None:
+    """axe-core's WCAG 2 A and AA rules, nothing left out."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response["violations"]
+    assert [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found] == []
+
+
 def choose(page, name: str, option: str) -> None:
     """Pick an option of a dropdown as a person does."""
     page.locator(f"#{name} input").click()

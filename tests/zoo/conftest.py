@@ -16,6 +16,17 @@ SIZES = {
     "head_dim": 8,
     "max_position_embeddings": 64,
 }
+OF = {  # what else a config of two layers needs
+    "gemma3_text": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "sliding_window": 8,
+        "query_pre_attn_scalar": 8,
+        "final_logit_softcapping": 2.0,
+        "pad_token_id": None,
+    },
+    "smollm3": {"no_rope_layers": [1, 0], "layer_types": ["full_attention", "full_attention"], "pad_token_id": None},
+    "olmo2": {"pad_token_id": None, "eos_token_id": 0},
+}
 
 
 def _build(model_type: str, tied: bool, seed: int = 0, **changes):
@@ -24,7 +35,9 @@ def _build(model_type: str, tied: bool, seed: int = 0, **changes):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(model_type, **{**SIZES, "tie_word_embeddings": tied, **changes})
+    config = AutoConfig.for_model(
+        model_type, **{**SIZES, "tie_word_embeddings": tied, **OF.get(model_type, {}), **changes}
+    )
     model = AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)

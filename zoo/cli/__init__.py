@@ -9,13 +9,13 @@ import typer
 
 from leaderboard.errors import P2Error
 from zoo.cli import (
-    bench,
     dataset,
     evidence,
     forecast,
     hub,
     importing,
     leaderboard,
+    model,
     plan,
     pretrain,
     publish,
@@ -73,7 +73,9 @@ importing.register(app)
 app.command()(run.run)
 app.command()(pretrain.pretrain)
 app.command()(sweep.sweep)
+app.command()(sweep.tune)
 app.add_typer(run.recipes, name="recipes")
-app.command()(bench.bench_sparse)
+app.command()(model.check_load)
+app.command()(model.bench_sparse)
 publish.register(app)
 show.register(app)

@@ -137,3 +137,29 @@ def _show_backtest(as_json: bool) -> None:
         print_json({"backtest": rows(backtest.backtest()), "failures": rows(backtest.failures())})
     else:
         backtest.main()
+
+
+def show_retained(task: str | None, share_kept: float | None, as_json: bool) -> None:
+    """Tokens to a share of the base's score in a task, as published models had them."""
+    from leaderboard.errors import P2Error
+    from leaderboard.evidence.retain import WARNING, as_dict, retained
+
+    if task is None or share_kept is None:
+        raise P2Error("budget: --retain and --task go together, e.g. --retain 95% --task mmlu.")
+    found = retained(task, share_kept)
+    if as_json:
+        print_json(as_dict(task, share_kept, found))
+        return
+    print(f"Tokens to {words.share(share_kept)} of the base's score in {task}, as published:")
+    for one in found:
+        scores = f"{one.score:.1f} of {one.goal:.1f}"
+        if one.tokens is None:
+            said = f"not with {words.count(one.short)} ({scores})"
+        elif one.tokens == 0:
+            said = f"with none: the pruned model has {scores}"
+        else:
+            said = f"more than {words.count(one.short)}, at most {words.count(one.tokens)} ({scores})"
+        was = f"{one.score0:.1f} before, {one.score_pruned:.1f} after it"
+        print(f"  {one.model} less {words.share(one.rate)} ({was}): {said}")
+    print("No run log has a score of a task along its curve: these tables are all there is.")
+    print(WARNING)

@@ -57,11 +57,16 @@ def parse_users(given: list[str]) -> dict[str, str]:
 
 
 def greet(url: str, users: dict[str, str]) -> None:
-    """Say what this is, and what a client needs: on a terminal a line to copy, where there is one user."""
+    """Say what this is, and the line that signs a client in: on a terminal one a user with the token in it; elsewhere
+    none goes to a log, and the line asks for it."""
     print("A Hub for development and tests, no production server: no TLS, no quotas, one process.")
     if not url.startswith("http://127."):
         print("It listens beyond this machine: whoever reaches the port can read every public repository.")
-    shown = sys.stdout.isatty() and len(users) == 1  # no token goes to a log
-    name, token = next(iter(users.items())) if shown else ("one of its users", "...")
-    print(f"In another terminal, sign in as {name}:")
-    print(f"export HF_ENDPOINT={url} HF_HUB_DISABLE_XET=1 HF_TOKEN={shlex.quote(token)}", flush=True)
+    where = f"export HF_ENDPOINT={url} HF_HUB_DISABLE_XET=1"
+    if not sys.stdout.isatty():
+        print("In another terminal, this line and then the token of a user sign in:")
+        print(f"{where} && read -rs HF_TOKEN && export HF_TOKEN", flush=True)
+        return
+    for name, token in users.items():
+        print(f"In another terminal, sign in as {name}:")
+        print(f"{where} HF_TOKEN={shlex.quote(token)}", flush=True)

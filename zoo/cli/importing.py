@@ -119,10 +119,10 @@ def _tell(logs: "list[tuple[Path, Imported]]", as_json: bool) -> None:
 
 
 def _recorded(files: list[Path], run: str | None) -> "list[Recorded]":
-    from leaderboard.importing import read_runs
+    from leaderboard.importing.apart import read_apart
     from leaderboard.importing.build import pick
 
-    runs = [(file, read_runs(file)) for file in files]
+    runs = [(file, read_apart(file)) for file in files]
     return [one for _, own in runs for one in ([pick(own, run)] if run is not None else own)]
 
 

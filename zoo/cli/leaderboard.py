@@ -9,7 +9,7 @@ import typer
 from leaderboard import words
 from leaderboard.errors import P2Error
 from leaderboard.logs.findings import UNUSUAL, WRONG, printable
-from zoo.cli.options import Endpoint, Measured, On, Share, count_option
+from zoo.cli.options import Endpoint, Measured, On, Share, count_option, share
 from zoo.cli.output import (
     Json,
     Logs,
@@ -72,6 +72,10 @@ def check(
         print_json({"files": [r.as_dict() for r in reports]})
     else:
         _show_findings(reports)
+        if any(r.ok for r in reports):
+            from leaderboard.ranking.tracks import alone
+
+            print("".join(f"{sentence}\n" for sentence in alone(load_logs(path).frame)), end="")
     raise typer.Exit(0 if all(r.ok for r in reports) else 1)
 
 
@@ -150,6 +154,7 @@ def rank(
     from leaderboard import noise_floor, score_cells
     from leaderboard import rank as rank_laws
     from leaderboard.laws.user import choose_laws
+    from leaderboard.ranking.tracks import alone
 
     laws = choose_laws(law or (), "rank")
     if ablate and (metrics or law):
@@ -168,7 +173,8 @@ def rank(
     if ablate or metrics:
         _evidence(read, laws if metrics else None, as_json)
         return
-    with status("fitting every law on every track"):
+    runs = read.frame["run_id"].nunique()
+    with status(f"fitting {len(laws)} laws to {runs} runs, on all of the rows and on three tracks of held-out ones"):
         cells = score_cells(read.frame, laws)
         table = rank_laws(read.frame, cells=cells)
     floor = noise_floor(read.frame)
@@ -178,6 +184,7 @@ def rank(
         print_json({"data": data_of(read) | {"noise_floor": floor}, "laws": ranking(table, cells)} | controls)
     else:
         _show_rank(table, floor, on)
+        print("".join(f"{sentence}\n" for sentence in alone(read.frame)), end="")
         print(*controls.values(), sep="\n", end="\n" * bool(controls))
 
 
@@ -246,6 +253,11 @@ def budget(
     pilot: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Answer for this run, from its rows so far; see `forecast`.")
     ] = None,
+    retain: Annotated[
+        float | None,
+        typer.Option(parser=share, metavar="SHARE", help="Goal: this share of the base's score."),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="With --retain: mmlu, told by published tables.")] = None,
     on: On = Measured.OWN,
     as_json: Json = False,
 ) -> None:
@@ -264,6 +276,11 @@ def budget(
     from leaderboard.planning.outlook import beyond
     from leaderboard.planning.recommend import predictor
 
+    if retain is not None or task is not None:
+        from zoo.cli.evidence import show_retained
+
+        show_retained(task, retain, as_json)
+        return
     method = method_named(method) if method else None
     if price is not None and gpu is None:
         raise P2Error("budget: --price is that of a --gpu; name it too.")
@@ -298,8 +315,14 @@ def budget(
 
 
 def _lacking(**needed: object) -> P2Error:
-    missing = ", ".join(f"--{name}" for name, value in needed.items() if value is None)
-    return P2Error(f"budget: {missing} must be given, or --pilot with a run that has begun.")
+    from leaderboard.logs.methods import takes_rate
+
+    missing = [f"--{name}" for name, value in needed.items() if value is None]
+    by_model = [name for name in ("--family", "--n0") if name in missing]
+    pattern = needed["method"] is not None and not takes_rate(str(needed["method"]))
+    by_model += ["--rate"] * (pattern and "--rate" in missing)
+    known = f" --model, a Hub id or a folder with its config.json, gives {' and '.join(by_model)}." if by_model else ""
+    return P2Error(f"budget: {', '.join(missing)} must be given, or --pilot with a run that has begun.{known}")
 
 
 def _of_pilot(
@@ -324,8 +347,16 @@ def _of_pilot(
 def _show_findings(reports: "tuple[Report, ...]") -> None:
     """A line a finding, the file first, as compilers and linters do."""
     for report in reports:
+        missing = [finding.where for finding in report.findings if finding.code == "missing_column"]
         for finding in report.findings:
-            print(f"{printable(report.path)}: {finding}")
+            if finding.code != "missing_column" or len(missing) == 1:
+                print(f"{printable(report.path)}: {finding}")
+        if len(missing) > 1:
+            names = printable(", ".join(missing))
+            print(
+                f"{printable(report.path)}: error missing_column: {len(missing)} columns are not there: {names}. "
+                "A log of another program becomes a run log by `p2zoo import`."
+            )
     bad, odd = (sum(r.verdict == verdict for r in reports) for verdict in (WRONG, UNUSUAL))
     unusual = f", {odd} unusual: look at them" if odd else ""
     print(f"{len(reports)} log(s) checked: {len(reports) - bad - odd} clean, {bad} with errors{unusual}")

@@ -3,12 +3,13 @@
 Counts and shares are read as people write them: 34M, 8B, 61_440, 1e9; 25%, 0.25.
 """
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from leaderboard import words as amounts
 
 
 class Measured(StrEnum):
@@ -61,17 +62,14 @@ On = Annotated[
     Measured,
     typer.Option("--on", help="The loss that is meant: on each run's own text, or on the yardstick, in nats per byte."),
 ]
-_COUNT = re.compile(r"(\d{1,3}(?:,\d{3})+(?:\.\d*)?|[\d_.]+(?:[eE]\+?\d+)?)\s*([kKmMbBtT]?)")
-_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 
 def count(text: str) -> float:
     """Parameters or tokens."""
-    found = _COUNT.fullmatch(text.strip())
-    try:
-        return float(found[1].replace(",", "")) * _UNITS[found[2].lower()] if found else float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no count; write 34M, 8B, 61_440 or 1e9.") from None
+    value = amounts.read_count(text)
+    if value is None:
+        raise typer.BadParameter(f"{text!r} is no count; write 34M, 8B, 61_440 or 1e9.")
+    return value
 
 
 def share(text: str) -> float:

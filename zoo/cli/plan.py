@@ -83,7 +83,7 @@ def wanted(
     """
     from leaderboard import load_logs
     from leaderboard.laws.user import find_law
-    from leaderboard.planning.bases import command
+    from leaderboard.planning.wanted import offers, offers_words
     from leaderboard.planning.wanted import wanted as most_wanted
 
     chosen = find_law(law, "wanted") if law else None
@@ -93,12 +93,11 @@ def wanted(
         table = most_wanted(
             read.frame, gpu=gpu, family=family, bases=_bases(base, read.frame), eval_data=eval_data, law=chosen
         )
-    named = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
-    rows = [row | {"command": command(row)} for row in named]
+    rows, said = offers(table), offers_words(table)
     if as_json:
-        print_json({"data": data_of(read), "gpu": gpu, "recipe": table.attrs["recipe"], "runs": rows})
+        print_json({"data": data_of(read), "gpu": gpu, "recipe": table.attrs["recipe"], "said": said, "runs": rows})
     else:
-        _show_wanted(rows, gpu)
+        _show_wanted(rows, gpu, said)
         _show_recipe(table)
 
 
@@ -168,21 +167,26 @@ def _times(factor: float) -> str:
     return f"{factor:.1f}x" if factor < 10 else f"{factor:,.0f}x"
 
 
-def _show_wanted(rows: list[dict[str, Any]], gpu: str) -> None:
-    """A row a candidate, what is cheapest for its gain, and how to run those that a recipe knows."""
+def _show_wanted(rows: list[dict[str, Any]], gpu: str, said: str) -> None:
+    """A row a candidate, what is cheapest for its gain, and the commands of each."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    print(said)
+    if not rows:
+        print("No base is known for any of them: name one with --base ID=L0.")
+        return
     shown = Table(box=SIMPLE_HEAD)
+    shown.add_column("")
     shown.add_column("base model", overflow="fold")
     for name in ("family", "method", "rate", "tokens", "narrower", f"{gpu} time"):
         shown.add_column(name, no_wrap=True, justify="left" if name in ("family", "method") else "right")
-    for row in rows[:SHOWN]:
+    for number, row in enumerate(rows[:SHOWN], 1):
         new = [word in row["new"] for word in ("base", "rate", "tokens")]
         marks = ["+" if beyond else "" for beyond in new]
         figures = [f"{row['rate']:.3f}{marks[1]}", f"{words.count(row['tokens'])}{marks[2]}"]
         figures += [f"{row['narrower']:.0%}", words.time(row["gpu_hours"])]
-        shown.add_row(_base(row) + marks[0], row["family"], row["method"], *figures)
+        shown.add_row(str(number), row["base"] + marks[0], row["family"], row["method"], *figures)
     console().print(shown)
     print("In the order of what they do for all budgets; narrower: the intervals of the run's own family and method.")
     print(
@@ -190,13 +194,13 @@ def _show_wanted(rows: list[dict[str, Any]], gpu: str) -> None:
     )
     cheap = max(rows, key=lambda row: row["gain_per_gpu_hour"])
     tokens = words.count(cheap["tokens"])
-    print(f"Most for a GPU-hour: {_base(cheap)}, {cheap['method']} at {cheap['rate']:.3f}, {tokens} tokens.")
-    for line in dict.fromkeys(row["command"] for row in rows[:SHOWN] if row["command"]):
-        print(f"  {line}")
-
-
-def _base(row: dict[str, Any]) -> str:
-    return str(row["base_model"]) or f"any of {words.count(row['n0'])}"
+    print(f"Most for a GPU-hour: {cheap['base']}, {cheap['method']} at {cheap['rate']:.3f}, {tokens} tokens.")
+    made: set[str] = set()
+    for number, row in enumerate(rows[:SHOWN], 1):  # a base is made once
+        for line in row["commands"]:
+            if line not in made:
+                print(f"{number:>3}  {line}")
+                made.add(line)
 
 
 def register(app: typer.Typer) -> None:

@@ -181,10 +181,10 @@ def _pilot_tokens(recipe: "Recipe", text: str) -> int:
 
 def _extension(folder: Path, recipe: "Recipe", resume: bool) -> "Extension | None":
     """How the finished run in a folder would go on; None where none would. Refuses what the run would."""
-    if not (folder / "run.json").is_file():
-        return None
-    from zoo.run.extension import look
+    from zoo.run.extension import look, look_at_trunk
 
+    if not (folder / "run.json").is_file():
+        return look_at_trunk(recipe)
     return look(folder, recipe, resume)
 
 

@@ -14,7 +14,10 @@ def plot(
         list[str], typer.Argument(help="Files, folders or Hub datasets of run logs; `seed` is the bundled one.")
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write.")] = Path("curves.png"),
-    law: Annotated[str, typer.Option(help="Law to draw through groups of four runs or more.")] = "damage-drift",
+    law: Annotated[
+        list[str] | None,
+        typer.Option(help="Law to draw through groups of four runs or more (several times: several); damage-drift."),
+    ] = None,
     over_control: OverControl = False,
     on: On = Measured.OWN,
 ) -> None:
@@ -25,15 +28,20 @@ def plot(
     from leaderboard import LAWS, load_logs, on_yardstick
     from leaderboard.errors import P2Error, unknown_name
     from leaderboard.logs.load import join_logs
-    from zoo.cli.output import warn_left_out
+    from zoo.cli.output import warn, warn_left_out
 
-    if law not in LAWS:
-        raise unknown_name("law", law, LAWS, "plot")
+    laws = law or ["damage-drift"]
+    for name in laws:
+        if name not in LAWS:
+            raise unknown_name("law", name, LAWS, "plot")
     try:
         from zoo.sweep.gallery import draw_gallery
     except ModuleNotFoundError as error:
         raise P2Error(f"plot: {error.name} is missing; pip install 'p2zoo[train]'.") from error
-    frame, repeats = join_logs([load_logs(None if source == "seed" else source) for source in logs])
+    read = [load_logs(None if source == "seed" else source) for source in logs]
+    for one in read:
+        warn(one)
+    frame, repeats = join_logs(read)
     warn_left_out(repeats)
     frame = on_yardstick(frame) if on == Measured.YARDSTICK else frame
     if over_control:
@@ -42,11 +50,13 @@ def plot(
         frame, controls = over(frame)
         print(controls)
     try:
-        titles = draw_gallery(out, frame, law, "control" if over_control else "l0")
+        titles = draw_gallery(out, frame, laws, "control" if over_control else "l0")
     except OSError as error:
         raise P2Error(f"plot: {out} cannot be written: {error.strerror or error}; choose another --out.") from error
     runs = frame.loc[frame["method"] != "none", "run_id"].nunique()
-    print(f"{out}: {_count(runs, 'run')} in {_count(len(titles), 'group')}")
+    controls = frame.loc[frame["method"] == "none", "run_id"].nunique()
+    beside = f"; not drawn: {_count(controls, 'control')}, of models that were not pruned" if controls else ""
+    print(f"{out}: {_count(runs, 'run')} in {_count(len(titles), 'group')}{beside}")
 
 
 def _count(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""`p2zoo sweep`: run a folder of recipes, and report on all of them."""
+"""`p2zoo sweep` and `p2zoo tune`: run a folder of recipes and report on them, or one recipe at several rates."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from leaderboard import words
 from leaderboard.errors import P2Error
-from zoo.cli.options import Corpus, DryRun, Endpoint, OnJobs, ResultJson, Wheel
+from zoo.cli.options import Corpus, DryRun, Endpoint, OnJobs, ResultJson, Sets, Wheel, count
 from zoo.endpoint import use_endpoint
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class View:
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[said]}"),
             console=console, disable=not shown,
         )  # fmt: skip
-        self.whole = self.progress.add_task("[bold]sweep", total=len(items), said="")
+        self.whole = self.progress.add_task("[bold]sweep", total=len(items) or None, said="")
         self.tasks: dict[str, Any] = {}
         self.count = MofNCompleteColumn()
         self.ended: dict[str, str] = {}
@@ -139,7 +139,8 @@ class View:
             self.progress.remove_task(self.tasks[item.name])
         self.ended[item.name] = status
         bad = sum(one != "finished" for one in self.ended.values())
-        said = f"{len(self.ended)} of {len(self.items)} done" + (f", {bad} failed" if bad else "")
+        of = f" of {len(self.items)}" if self.items else ""  # a tuning learns on its way how many there are
+        said = f"{len(self.ended)}{of} done" + (f", {bad} failed" if bad else "")
         self.progress.update(self.whole, completed=len(self.ended), said=said)
         self._line(f"{item.name}: {status if known or status == 'failed' else _before(item)}{_loss(row)}")
 
@@ -256,3 +257,63 @@ def _say(report: Any, outcomes: "list[Outcome]") -> None:
         return
     print(as_text(report[1]))
     print(f"Report: {report[0]}")
+
+
+def tune(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or a bundled name.")],
+    rates: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Peak rates, e.g. 1e-4,3e-4,1e-3; default: 1/4 to 4 times the recipe's."),
+    ] = None,
+    tokens: Annotated[
+        float | None,
+        typer.Option(parser=count, metavar="COUNT", help="Of the last round; default: a tenth of the recipe's."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the runs; default runs/tune-NAME.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    set_: Sets = None,
+    corpus: Corpus = None,
+    dry_run: DryRun = False,
+    as_json: ResultJson = False,
+) -> None:
+    """Find a peak learning rate: short runs at several, the better half of them going on for twice the tokens.
+
+    Writes winner.yaml, the recipe at the best rate, and tune.json; the runs and their logs stay beside them. The same
+    command goes on with what was cut off.
+
+    Example: `p2zoo tune quickstart/depth --tokens 16k --dry-run`
+    """
+    from zoo.recipe.catalog import find_recipe
+    from zoo.sweep.tune import carry_out_tuning, plan_tuning
+
+    path = find_recipe(recipe)
+    folder = out or Path("runs") / f"tune-{path.parent.name}-{path.stem}"
+    try:
+        wanted = [float(rate) for rate in rates.split(",")] if rates else []
+    except ValueError:
+        raise P2Error(f"--rates: got {rates!r}, allowed are numbers with commas, e.g. 1e-4,3e-4,1e-3.") from None
+    tuning = plan_tuning(path, folder, wanted, tokens, set_ or [], corpus and corpus.resolve())
+    shown = {"rates": list(tuning.rates), "rounds": list(tuning.tokens), "trained_tokens": tuning.trained}
+    if dry_run:
+        rounds = ", ".join(f"{budget:,}" for budget in tuning.tokens)
+        tried = ", ".join(f"{rate:g}" for rate in tuning.rates)
+        people = f"rates   {tried}\nrounds  of {rounds} tokens\ntrained {tuning.trained:,} tokens in all, into {folder}"
+        print(json.dumps(shown | {"out": str(folder)}, indent=2) if as_json else people)
+        return
+    from rich.console import Console
+
+    with View(Console(stderr=as_json), []) as view:
+        said = carry_out_tuning(tuning, jobs, view.watch)
+    print(json.dumps(said, indent=2) if as_json else tuned(said))
+
+
+def tuned(said: dict[str, Any]) -> str:
+    """The tuning for people: every rate in every round, and what came out."""
+    lines = ["  tokens  peak rate  held-out"]
+    for row in said["runs"]:
+        loss = "failed: " + str(row["why"]) if row["loss"] is None else f"{row['loss']:.4f}"
+        lines.append(f"{row['tokens']:>8,}  {row['lr_peak']:<9g}  {loss}{'' if row['kept'] else '  dropped'}")
+    lines.append(f"Best: {said['lr_peak']:g}, {said['loss']:.4f} after {said['tokens']:,} tokens: {said['winner']}")
+    if said["edge"]:
+        lines.append(f"It is the {said['edge']} rate that was tried: the best may lie beyond it.")
+    return "\n".join([*lines, "One seed each: rates whose losses differ by less than two seeds do are not told apart."])

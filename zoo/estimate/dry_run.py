@@ -14,8 +14,9 @@ from zoo.estimate.disk import disk_bytes
 from zoo.estimate.memory import GIB, PASS_TOKENS, check_shared, least_memory, memory
 from zoo.inputs.base_model import Source, check_base, describe, describe_ready
 from zoo.inputs.enough import check_enough
+from zoo.inputs.settings import check_sample
 from zoo.inputs.teacher import check_teacher
-from zoo.inputs.text import check_apart, check_text
+from zoo.inputs.text import check_apart, check_text, documents
 from zoo.models.families import check_targets
 from zoo.pruning.plan import Plan, plan
 from zoo.pruning.ready import Ready, examine
@@ -32,8 +33,8 @@ class Estimate:
     recipe: Recipe
     source: Source | None
     plan: Plan | None
-    memory_bytes: int | None  # at the micro-batch it would begin with
-    least_bytes: int | None  # one sequence at a time, every block computed twice
+    memory_bytes: int | None  # on each GPU, at the micro-batch it would begin with
+    least_bytes: int | None  # on each GPU, one sequence at a time, every block computed twice
     disk_bytes: int | None  # of the run folder, when it holds most
     steps: int
     tokens: int
@@ -85,20 +86,24 @@ def estimate(recipe: Recipe) -> Estimate:
     for named in (source, ready):
         if named and named.folder:
             check_base(named)
+    if source and source.folder and recipe.data.heldout.local:
+        sample = documents(recipe.data.heldout, recipe.folder, "data.heldout")
+        check_sample(source.folder, source.shape, sample, f"model.name: {source.label}")
     train = recipe.train
     if source is not None and train.lora is not None:
         check_targets(train.lora.targets, source.config["model_type"])
-    if recipe.hardware and recipe.hardware.gpus > 1:
-        check_shared(train, recipe.hardware.gpus)
-    first = train.micro_batch or max(1, min(PASS_TOKENS["cuda"], train.batch_tokens) // train.seq_len)
+    gpus = recipe.hardware.gpus if recipe.hardware else 1
+    if gpus > 1:
+        check_shared(train, gpus)
+    first = train.micro_batch or max(1, min(PASS_TOKENS["cuda"], train.batch_tokens // gpus) // train.seq_len)
     return Estimate(
         recipe=recipe,
         source=source,
         plan=planned,
         memory_bytes=None
         if planned is None
-        else memory(planned.target, train, planned.n0, first, train.gradient_checkpointing is True),
-        least_bytes=None if planned is None else least_memory(planned.target, train, planned.n0),
+        else memory(planned.target, train, planned.n0, first, train.gradient_checkpointing is True, gpus),
+        least_bytes=None if planned is None else least_memory(planned.target, train, planned.n0, gpus),
         disk_bytes=None if planned is None else disk_bytes(planned.target, train),
         steps=train.steps,
         tokens=train.planned_tokens,
@@ -142,9 +147,11 @@ def report(planned: Estimate, more: Sequence[str] = ()) -> str:
         lines.append(f"pruning       known once {_unknown(planned)} is downloaded; its config does not ship with p2zoo")
     else:
         lines.append(f"pruning       {planned.plan.summary}")
+        spec = planned.recipe.hardware
+        where = f" on each of {spec.gpus} GPUs" if spec and spec.gpus > 1 else ""
         lines.append(
-            f"memory        {planned.memory_bytes / GIB:.2f} GiB while training, {planned.least_bytes / GIB:.2f} GiB "
-            "at least (estimates)"
+            f"memory        {planned.memory_bytes / GIB:.2f} GiB{where} while training, "
+            f"{planned.least_bytes / GIB:.2f} GiB at least (estimates)"
         )
         lines.append(f"disk          {planned.disk_bytes / 1e9:.2f} GB for the run folder (estimate)")
     lines.append(

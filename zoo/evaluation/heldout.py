@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from zoo.distributed import Team
-from zoo.evaluation.next_token import IGNORE, as_inputs, next_token_nll, nll_sum
+from zoo.evaluation.next_token import IGNORE, as_inputs, bend_of, next_token_nll, nll_sum
 from zoo.inputs.gather import Sources
 from zoo.inputs.packing import Blocks
 from zoo.models.attention import plain
@@ -81,7 +81,7 @@ def loss_by_source(model: Any, blocks: Blocks, sources: Sources) -> dict[str, di
     Weighted by their tokens they give the held-out loss again; nothing of it enters the log.
     """
     sums, counts = np.zeros(len(sources.names)), np.zeros(len(sources.names), int)
-    weight = model.get_output_embeddings().weight
+    weight, bend = model.get_output_embeddings().weight, bend_of(model)
     with measuring(model), torch.autocast(model.device.type, enabled=False):
         for part in passes(blocks):
             inputs = {name: tensor.to(model.device) for name, tensor in as_inputs(blocks, part).items()}
@@ -91,6 +91,6 @@ def loss_by_source(model: Any, blocks: Blocks, sources: Sources) -> dict[str, di
             for i in range(len(sources.names)):
                 mine = (source == i) & (labels != IGNORE)
                 counts[i] += int(mine.sum())
-                sums[i] += float(nll_sum(hidden[mine], weight, labels[mine]))
+                sums[i] += float(nll_sum(hidden[mine], weight, labels[mine], bend=bend))
     sums_by_name = zip(sources.names, sums, counts, strict=True)
     return {name: {"loss": float(total / n), "tokens": int(n)} for name, total, n in sums_by_name if n}

@@ -7,6 +7,7 @@ sum over rows in float64. Shapes never depend on the labels and nothing waits fo
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -14,14 +15,54 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leaderboard.shapes import ARCHITECTURES
 from zoo.inputs.packing import Blocks
 
 IGNORE = -100  # label of a position that predicts nothing
 LOGITS = {"cpu": 2**24, "cuda": 2**28}  # fp32 logits held at once: 64 MiB, 1 GiB
 
 
+@dataclass(frozen=True)
+class Bend:
+    """What some architectures do to x W^T before the softmax: c tanh(s x W^T / c), without a cap s x W^T."""
+
+    scale: float = 1.0
+    cap: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.scale != 1 or self.cap is not None
+
+    def logits(self, products: Tensor) -> Tensor:
+        """The logits of x W^T, in fp32 where anything is done to it."""
+        if not self:
+            return products
+        scaled = products.float() * self.scale
+        return scaled if self.cap is None else torch.tanh(scaled / self.cap) * self.cap
+
+    def slope(self, logits: Tensor) -> Tensor | float:
+        """d logits / d products, where the logits are these."""
+        return self.scale if self.cap is None else self.scale * (1 - (logits / self.cap).square())
+
+
+NO_BEND = Bend()
+
+
+def bend_of(model: Any) -> Bend:
+    """What the architecture of a model does to its logits, as its config says."""
+    row, config = ARCHITECTURES[model.config.model_type], model.config
+    scale = (getattr(config, row.logit_scale) if row.logit_scale else 1.0) / (
+        getattr(config, row.logit_divisor) if row.logit_divisor else 1.0
+    )
+    return Bend(scale, getattr(config, row.logit_cap) if row.logit_cap else None)
+
+
 def nll_sum(
-    hidden: Tensor, weight: Tensor, labels: Tensor, compiled: bool = False, at_once: int | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    compiled: bool = False,
+    at_once: int | None = None,
+    bend: Bend = NO_BEND,
 ) -> Tensor:
     """Sum of -log p(label) over rows whose label is not IGNORE.
 
@@ -33,7 +74,7 @@ def nll_sum(
     def step(part: slice, logits: Tensor, want_slope: bool) -> tuple[Tensor, Tensor]:
         return chunk(logits, labels[part, None], want_slope)
 
-    return ChunkedSum.apply(hidden, weight, step, chunk_rows(hidden, weight, at_once))
+    return ChunkedSum.apply(hidden, weight, step, chunk_rows(hidden, weight, at_once), bend)
 
 
 def next_token_nll(model: Any, input_ids: Tensor, labels: Tensor, compiled: bool = False, **inputs: Tensor) -> Tensor:
@@ -44,7 +85,8 @@ def next_token_nll(model: Any, input_ids: Tensor, labels: Tensor, compiled: bool
     """
     hidden = model.get_decoder()(input_ids=input_ids, use_cache=False, **inputs).last_hidden_state
     head = model.get_output_embeddings()
-    return nll_sum(hidden[:, :-1].flatten(0, 1), head.weight, labels[:, 1:].flatten(), compiled)
+    rows, aims = hidden[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+    return nll_sum(rows, head.weight, aims, compiled, bend=bend_of(model))
 
 
 def as_inputs(blocks: Blocks, rows: Any) -> dict[str, Tensor]:
@@ -72,12 +114,18 @@ class ChunkedSum(torch.autograd.Function):
     """A loss summed over rows of logits, `size` rows at a time; forward takes loss and gradients together.
 
     `chunk(part, logits, want_slope)` gives the loss of the rows in the slice `part` and, where it is wanted, its slope
-    in their logits, in their dtype. Differentiable in hidden and weight.
+    in their logits, in their dtype; it may overwrite them. `bend` is what comes between products and logits.
+    Differentiable in hidden and weight.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, chunk: Callable[..., tuple[Tensor, Tensor]], size: int
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        chunk: Callable[..., tuple[Tensor, Tensor]],
+        size: int,
+        bend: Bend = NO_BEND,
     ) -> Tensor:
         low = product_dtype(hidden)
         with torch.autocast(hidden.device.type, enabled=False):
@@ -89,8 +137,11 @@ class ChunkedSum(torch.autograd.Function):
             for start in range(0, len(hidden), size):
                 part = slice(start, start + size)
                 x = hidden[part].to(low)
-                loss, slope = chunk(part, x @ matrix.T, want_hidden or want_weight)
+                logits = bend.logits(x @ matrix.T)
+                inner = bend.slope(logits) if bend and (want_hidden or want_weight) else None
+                loss, slope = chunk(part, logits, want_hidden or want_weight)
                 total += loss
+                slope = slope if inner is None else (slope * inner).to(low)
                 if d_hidden is not None:
                     d_hidden[part] = slope @ matrix
                 if d_weight is not None:
@@ -100,7 +151,7 @@ class ChunkedSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(None if d is None else d * grads[0] for d in ctx.saved_tensors), None, None)
+        return (*(None if d is None else d * grads[0] for d in ctx.saved_tensors), None, None, None)
 
 
 def _chunk(logits: Tensor, labels: Tensor, want_slope: bool) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.hub_errors import OF_THE_HUB, Patience, link, offline, unreadable
 from leaderboard.shapes import ARCHITECTURES, Shape, bundled_config, shape_of
+from zoo.inputs.settings import check_config, check_files
 from zoo.inputs.tokenizer import first_line
 from zoo.inputs.tokenizer import load_tokenizer as load_tokenizer
 from zoo.inputs.weights import (
@@ -141,6 +142,7 @@ def check_base(source: Source) -> None:
     where = f"model.name: {source.label}"
     assert source.folder is not None
     try:
+        check_files(source.folder, source.shape, where)
         check_weights(source.folder, source.shape, where)
     except OSError as error:
         raise P2Error(f"{where}: its files cannot be read: {error.strerror or error}.") from error
@@ -280,6 +282,10 @@ def old_spellings(path: Path) -> None:
         config["rope_scaling"] = None if rope.get("rope_type", "default") == "default" else scaling
         if "partial_rotary_factor" in rope:
             config["partial_rotary_factor"] = rope["partial_rotary_factor"]
+    row = ARCHITECTURES.get(str(config.get("model_type")))
+    for key, place in (row.old_rope if row and isinstance(rope, dict) else {}).items():
+        *kind, name = place.split(".")
+        config[key] = (rope[kind[0]] if kind else rope)[name]
     if config.get("dtype"):
         config["torch_dtype"] = config["dtype"]
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -312,7 +318,19 @@ def _source(spec: ModelSpec, config: dict[str, Any], revision: str | None, folde
         raise unknown_name("family", spec.family, names, "model.family")
     if spec.family is not None and spec.family != family:
         raise P2Error(f"model.family: got {spec.family!r}, but the config of {spec.name} says {family!r}; remove it.")
+    check_config(config, shape, where)
+    _check_declared(spec, shape)
     return Source(spec.label, revision, config, shape, folder)
+
+
+def _check_declared(spec: ModelSpec, shape: Shape) -> None:
+    """Refuse a folder that is not of the shape of the Hub model it is said to be, where that one's config ships."""
+    known = None if spec.base is None else bundled_config(spec.base)
+    if known is None:
+        return
+    theirs = vars(shape_of(known))
+    if odd := [f"{key} is {ours}, there {theirs[key]}" for key, ours in vars(shape).items() if ours != theirs[key]]:
+        raise P2Error(f"model.base: {spec.name} is not {spec.base}: {'; '.join(odd[:3])}; name the model that it is.")
 
 
 def _read_config(path: Path, where: str) -> dict[str, Any]:

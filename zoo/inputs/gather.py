@@ -168,7 +168,7 @@ def _train(
             )
         last = blocks.select(rows[-2][-REBUILD_STEPS * (train.batch_tokens // train.seq_len) :])
         save_blocks(last, before)
-    if recipe.data.train.file is not None:
+    if recipe.data.train.local:
         texts = documents(replace(recipe.data.train, noise=None), recipe.folder, "data.train", tally=(tally := Tally()))
         collections.deque((known := Known(heldout)).watch(texts), maxlen=0)
     write_atomic(cache / _COUNTS, json.dumps([known.found, tally.without_text]))
@@ -204,5 +204,6 @@ def _calibration(recipe: Recipe, tokenizer: Any, commit: str) -> list[Tensor]:
 def _too_short(part: str, spec: TextSpec, tokens: int, wanted: int, key: str) -> P2Error:
     return P2Error(
         f"data.{part}: {spec.label} gives {tokens:,} tokens in whole blocks, {key} asks for {wanted:,}; "
+        f"{'a blend ends where the first of its texts does; ' if spec.blend else ''}"
         f"give more text or lower {key}. Text is never repeated: a second pass is not fresh tokens."
     )

@@ -7,7 +7,7 @@ where it spells one of the tokenizer's special tokens.
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -33,14 +33,19 @@ class Tally:
 
 def check_text(spec: TextSpec, folder: Path, where: str) -> None:
     """Refuse what can be known without a network: a file that is missing, empty or lacks the column."""
-    if spec.dataset is not None:
+    if spec.blend is not None:
+        for number, part in enumerate(spec.blend):
+            check_text(part, folder, f"{where}.blend[{number}]")
+    elif spec.dataset is not None:
         text_stream.check_not_gone(spec.dataset, where)
     elif not any(text.strip() for text in documents(spec, folder, where)):
         raise P2Error(f"{where}: {spec.label} holds no text in this slice; give a file with text in it.")
 
 
 def fingerprint(spec: TextSpec, folder: Path, where: str) -> str:
-    """What pins the text: the sha256 of its files, or the commit of a data set."""
+    """What pins the text: the sha256 of its files, or the commit of a data set; of a blend all of them, by commas."""
+    if spec.blend is not None:
+        return ",".join(fingerprint(part, folder, f"{where}.blend[{i}]") for i, part in enumerate(spec.blend))
     if spec.file is not None:
         return sha256_of(find_files(spec.file, folder, where))
     return text_stream.newest_commit(spec, where)
@@ -68,6 +73,9 @@ def labelled(
 ) -> Iterator[tuple[str, str | None]]:
     """`documents`, each with its source: what its row tells in the column `source`, None without one."""
     tally = tally or Tally()
+    if spec.blend is not None:
+        yield from _blended(spec.blend, folder, where, seed, commit, tally)
+        return
     hub = spec.dataset is not None
     rows = text_stream.rows(spec, where, seed, commit) if hub else _chosen(spec, folder, where, seed)
     for text, source in rows:
@@ -75,6 +83,28 @@ def labelled(
             tally.without_text += 1
         else:
             yield (text if spec.noise is None else shuffle_lines(text, spec.noise, seed or 0)), source
+
+
+def _blended(
+    parts: Sequence[TextSpec], folder: Path, where: str, seed: int | None, commit: str | None, tally: Tally
+) -> Iterator[tuple[str, str | None]]:
+    """The documents of a blend: the next is always of the text that has given least bytes for its weight so far.
+
+    It ends where the first of its texts does: past that the weights would not hold.
+    """
+    pins = commit.split(",") if commit else [None] * len(parts)
+    streams = [
+        labelled(part, folder, f"{where}.blend[{i}]", seed, pin, tally)
+        for i, (part, pin) in enumerate(zip(parts, pins, strict=True))
+    ]
+    given = [0] * len(parts)
+    while True:
+        turn = min(range(len(parts)), key=lambda i: given[i] / (parts[i].weight or 1))
+        document = next(streams[turn], None)
+        if document is None:
+            return
+        given[turn] += len(document[0].encode("utf-8", "surrogatepass")) + 1
+        yield document
 
 
 def _chosen(spec: TextSpec, folder: Path, where: str, seed: int | None) -> Iterator[tuple[str | None, str | None]]:
@@ -126,7 +156,7 @@ def check_apart(recipe: Recipe) -> int | None:
     Raises P2Error where all of them do.
     """
     data, folder = recipe.data, recipe.folder
-    if data.train.file is None or data.heldout.file is None:
+    if not (data.train.local and data.heldout.local):
         return None
     heldout = list(documents(data.heldout, folder, "data.heldout"))
     known = Known(heldout)

@@ -157,9 +157,10 @@ def check_weights(folder: Path, shape: Shape, where: str) -> dict[str, Stored]:
 
     Raises P2Error that names what is missing, unexpected, of another shape, not finite or tied to something else.
     """
-    stored = read_headers(weight_files(folder, where), where)
-    _check_names(stored, shape, where)
     modules = MODULES[shape.model_type]
+    headers = read_headers(weight_files(folder, where), where)
+    stored = {modules.inside(name): tensor for name, tensor in headers.items()}
+    _check_names(stored, shape, where)
     embedding, head = f"{modules.embedding}.weight", f"{modules.head}.weight"
     for name, tensor in stored.items():
         _check_finite(name, tensor, where)

@@ -100,7 +100,9 @@ def request(
     state = f"{namespace}/p2zoo-{_NAME.sub('-', recipe.name.lower()).strip('-.')}-{recipe.sha256[:8]}"
     arguments += ["--state", state, *(["--to", to] if to else []), *(["--logs", logs] if logs else [])]
     arguments += ["--license", licence] if licence else []
-    dependency, more = job_dependency(wheel)
+    if recipe.train.report_to == "trackio":
+        raise P2Error("train.report_to: a job's own disk goes with it; name a Space, trackio:OWNER/SPACE.")
+    dependency, more = job_dependency(wheel, "train,watch" if recipe.train.report_to else "train")
     if flavor.count > 1:
         check_shared(recipe.train, flavor.count)
     hours = cost = None
@@ -132,7 +134,7 @@ def _shipped(recipe: Recipe, path: Path, sets: Sequence[str], gpus: int) -> tupl
     name = path.resolve().relative_to(root).with_suffix("").as_posix() if path.resolve().is_relative_to(root) else ""
     bundled = name in recipe_names()
     files = {
-        "data.train.file": recipe.data.train.file,
+        "data.train.file": next((part.file for part in recipe.data.train.parts if part.file), None),
         "data.heldout.file": recipe.data.heldout.file,
         "model.name": recipe.model.name if recipe.model.local else None,
     }
@@ -147,7 +149,7 @@ def _shipped(recipe: Recipe, path: Path, sets: Sequence[str], gpus: int) -> tupl
     return ["recipe.yaml"], to_yaml(replace(recipe, hardware=HardwareSpec(gpus=gpus)))
 
 
-def job_dependency(wheel: str | None) -> tuple[str, list[str]]:
+def job_dependency(wheel: str | None, extras: str = "train") -> tuple[str, list[str]]:
     """p2zoo as uv is to install it, and the words that ship a local wheel. P2Error without a wheel that is one."""
     if wheel is None:
         raise P2Error(
@@ -155,11 +157,11 @@ def job_dependency(wheel: str | None) -> tuple[str, list[str]]:
             "a checkout makes one; give its path or address as --wheel."
         )
     if wheel.startswith(("https://", "http://")):
-        return f"p2zoo[train] @ {wheel}", []
+        return f"p2zoo[{extras}] @ {wheel}", []
     path = Path(wheel)
     if not path.is_file() or path.suffix != ".whl":
         raise P2Error(f"--wheel: {wheel} is no wheel file; give the path of a p2zoo-*.whl, or its https address.")
-    return f"p2zoo[train] @ file://{MOUNT}/{path.name}", ["--wheel", str(path)]
+    return f"p2zoo[{extras}] @ file://{MOUNT}/{path.name}", ["--wheel", str(path)]
 
 
 def _check_memory(plan: Plan, train: TrainSpec, on: str, flavor: Flavor) -> None:

@@ -4,6 +4,7 @@ s1 to s3 are those of the seed's ladder (4.3 M, 12.9 M and 33.9 M parameters wit
 for tests.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +34,29 @@ SIZES = {
 }
 
 
+# What the config of an architecture has beside, or instead. An MLP without a gate
+# has as many parameters as one with.
+OTHERS: dict[str, Callable[[Size], dict[str, Any]]] = {
+    "gemma3_text": lambda at: {
+        "query_pre_attn_scalar": at.head_dim,
+        "sliding_window": CONTEXT // 4,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "default", "rope_theta": 1_000_000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+        },
+    },
+    "gpt_neox": lambda at: {
+        "intermediate_size": at.ffn * 3 // 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.25},
+    },
+}
+
+
 def config(family: str, size: str, vocab_size: int, end: int = 0) -> dict[str, Any]:
     """config.json of a model of this family and size; `end` is the id of the end-of-text token."""
     row = next(row for row in ARCHITECTURES.values() if row.name == family)
     at = SIZES[size]
+    others = OTHERS.get(row.model_type, lambda at: {})(at)
     return {
         "model_type": row.model_type,
         "hidden_size": at.hidden,
@@ -53,4 +73,4 @@ def config(family: str, size: str, vocab_size: int, end: int = 0) -> dict[str, A
         "bos_token_id": end,
         "eos_token_id": end,
         "pad_token_id": end,
-    }
+    } | others

@@ -7,7 +7,7 @@ the nearest is taken. For a+2:4 the request is a's, and the rate counts what bot
 from dataclasses import dataclass, replace
 
 from leaderboard.errors import P2Error
-from leaderboard.logs.methods import takes_rate
+from leaderboard.logs.methods import parts_of, takes_rate
 from leaderboard.shapes import Shape, parameters, parameters_nonembedding
 from zoo.models.families import matrix_shapes
 from zoo.pruning.spec import PruneSpec
@@ -71,6 +71,7 @@ def plan(shape: Shape, spec: PruneSpec) -> Plan:
     does not allow the method at all.
     """
     target, sparsity = shape, 0.0
+    _check_method(shape, spec)
     if spec.layers is not None:
         target = _without(shape, spec.layers)
     elif spec.structured:
@@ -80,6 +81,14 @@ def plan(shape: Shape, spec: PruneSpec) -> Plan:
     if spec.sparse:
         sparsity = spec.sparse.sparsity(target, spec)
     return plan_of(shape, target, spec, sparsity, zeros_in(target, sparsity))
+
+
+def _check_method(shape: Shape, spec: PruneSpec) -> None:
+    """Refuse a method that the architecture does not allow."""
+    row = shape.architecture
+    for method in parts_of(spec.method):
+        if method in row.without:
+            raise P2Error(f"prune.method: {row.name} is not pruned by {method}: {row.without[method]}.")
 
 
 def plan_of(shape: Shape, target: Shape, spec: PruneSpec, sparsity: float, zeros: int) -> Plan:

@@ -14,6 +14,7 @@ from zoo.models.families import MODULES
 from zoo.pruning.plan import Plan
 from zoo.pruning.scores import calibration_sha256, scores
 from zoo.pruning.sparsity import make_sparse
+from zoo.pruning.surgery import check_parts
 from zoo.pruning.zeros import check_zeros
 
 
@@ -46,6 +47,7 @@ def prune(
     """
     if shape_of(model.config.to_dict()) != plan.shape:
         raise P2Error(f"prune: the plan is for another model than this one: {plan.shape}.")
+    check_parts(model)
     spec, device = plan.spec, model.device
     removed: dict[str, Any] = {}
     if spec.needs_calibration and not batches:

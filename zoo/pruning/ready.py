@@ -114,17 +114,20 @@ class _Weights:
             raise P2Error(f"{where}: {error.name} is not installed; pip install 'p2zoo[train]'.") from error
         self.where, self.modules = where, MODULES[shape.model_type]
         self.files: dict[str, Any] = {}
+        self.stored: dict[str, str] = {}  # what the file calls a tensor, by its name in the model
         for path in sorted(folder.glob("*.safetensors")):
             try:
                 file = safe_open(path, "pt")
             except Exception as error:  # safetensors has its own, and OSError
                 raise P2Error(f"{where}: {path.name} cannot be read: {error}; save the model again.") from error
-            self.files |= dict.fromkeys(file.keys(), file)
+            names = {self.modules.inside(name): name for name in file.keys()}  # noqa: SIM118
+            self.stored |= names
+            self.files |= dict.fromkeys(names, file)
         if not self.files:
             raise P2Error(f"{where}: has no *.safetensors weights; save the model there with save_pretrained.")
 
     def __getitem__(self, name: str) -> "Tensor":
-        tensor: Tensor = self.files[name].get_tensor(name).float()
+        tensor: Tensor = self.files[name].get_tensor(self.stored[name]).float()
         if not bool(tensor.isfinite().all()):
             raise P2Error(f"{self.where}: {name} holds values that are no numbers (nan or inf); mend the model first.")
         return tensor

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -100,12 +101,12 @@ class _Recorder:
     """float32 sums over tokens and sequences, filled by hooks on the layer under way."""
 
     def __init__(self, shape: Shape, tokens: int, device: torch.device):
-        widths = {"q": shape.hidden, "o": shape.heads * shape.head_dim, "gate": shape.hidden, "down": shape.ffn}
         zeros = partial(torch.zeros, dtype=torch.float32, device=device)
         self.shape = shape
         self.names = MODULES[shape.model_type]
-        self.means = {name: zeros(shape.layers, width) for name, width in widths.items()}
+        self.norms = {name: zeros(shape.layers, shape.hidden) for name in self.names.norms}
         self.final_norm = zeros(shape.hidden)
+        self.ffn = zeros(shape.layers, shape.ffn)
         self.heads = zeros(shape.layers, shape.heads)
         self.influence = zeros(shape.layers)
         self.tokens = tokens
@@ -116,16 +117,21 @@ class _Recorder:
     def attach(self, index: int, layer: nn.Module, hooks: ExitStack) -> None:
         """Listen to layer `index` until `hooks` is left."""
         hooks.callback(layer.register_forward_hook(partial(self._add_boundaries, index)).remove)
-        for short in self.means:
-            linear = layer.get_submodule(getattr(self.names, short))
-            hooks.callback(linear.register_forward_pre_hook(partial(self._add, short, index)).remove)
+        for name in self.names.norms:
+            norm = layer.get_submodule(name)
+            hooks.callback(norm.register_forward_hook(partial(self._add_norm, name, index)).remove)
+        for name, add in ((self.names.down, self._add_ffn), (self.names.o, self._add_heads)):
+            hooks.callback(layer.get_submodule(name).register_forward_pre_hook(partial(add, index)).remove)
 
-    def _add(self, name: str, layer: int, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        x = args[0].float()
-        self.means[name][layer] += x.abs().mean(1).square().sum(0)
-        if name == "o":
-            per_head = x.unflatten(-1, (self.shape.heads, self.shape.head_dim)).norm(dim=-1)
-            self.heads[layer] += per_head.mean(1).square().sum(0)
+    def _add_norm(self, name: str, layer: int, _module: nn.Module, _args: Any, output: Tensor) -> None:
+        self.norms[name][layer] += output.float().abs().mean(1).square().sum(0)
+
+    def _add_ffn(self, layer: int, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self.ffn[layer] += args[0].float().abs().mean(1).square().sum(0)
+
+    def _add_heads(self, layer: int, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        per_head = args[0].float().unflatten(-1, (self.shape.heads, self.shape.head_dim)).norm(dim=-1)
+        self.heads[layer] += per_head.mean(1).square().sum(0)
 
     def _add_boundaries(self, layer: int, _module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         before, after = (nn.functional.normalize(x.flatten(0, 1).float(), dim=-1) for x in (args[0], output))
@@ -152,10 +158,10 @@ class _Recorder:
 
     def result(self) -> Scores:
         """The scores, as the head of this file names them."""
-        norms = self.means["q"].sqrt().sum(0) + self.means["gate"].sqrt().sum(0) + self.final_norm.sqrt()
+        norms = torch.stack([total.sqrt().sum(0) for total in self.norms.values()]).sum(0) + self.final_norm.sqrt()
         return {
             "change": self._change(),
             "hidden": norms,
-            "ffn": self.means["down"].sqrt(),
+            "ffn": self.ffn.sqrt(),
             "heads": self.heads.sqrt(),
         }

@@ -85,7 +85,7 @@ def make_sparse(
         with ExitStack() as hooks:
             inputs.listen(layer, modules, hooks)
             dense = forward()
-        for source, names in _fed_by(modules).items():
+        for source, names in modules.sharing.items():
             statistic = inputs.sums[source]
             if criterion == "sparsegpt":
                 statistic, damping = inverse_factor(statistic)
@@ -104,16 +104,6 @@ def make_sparse(
 _MEASURED: dict[str, Prune] = {"wanda": wanda, "sparsegpt": sparsegpt}
 
 
-def _fed_by(modules: Modules) -> dict[str, tuple[str, ...]]:
-    """The matrices that share an input, by the one that is listened to."""
-    return {
-        modules.q: (modules.q, modules.k, modules.v),
-        modules.o: (modules.o,),
-        modules.gate: (modules.gate, modules.up),
-        modules.down: (modules.down,),
-    }
-
-
 class _Inputs:
     """Sums over the tokens that go into the matrices of one layer: squares (in,), or products (in, in); float32."""
 
@@ -125,7 +115,7 @@ class _Inputs:
     def listen(self, layer: nn.Module, modules: Modules, hooks: ExitStack) -> None:
         """Listen until `hooks` is left."""
         hooks.callback(layer.register_forward_hook(self._add_branch).remove)
-        for source in _fed_by(modules):
+        for source in modules.sharing:
             handle = layer.get_submodule(source).register_forward_pre_hook(partial(self._add, source))
             hooks.callback(handle.remove)
 

@@ -85,10 +85,24 @@ def slice_width(model: PreTrainedModel, kept: Kept, target: Shape) -> PreTrained
     for name, tensor in weights_of(model).items():
         rows, columns = cuts[name.rpartition(".")[0]]
         weights[name] = _cut(tensor, rows, columns)
+    if modules.scaled_embedding:
+        _keep_scale(weights, modules, shape, target)
     config = deepcopy(model.config)
     config.hidden_size, config.intermediate_size = target.hidden, target.ffn
     config.num_attention_heads, config.head_dim = target.heads, target.head_dim
     return rebuild(model, config, weights)
+
+
+def _keep_scale(weights: dict[str, Tensor], modules: Modules, shape: Shape, target: Shape) -> None:
+    """Where the embedding is multiplied by the root of the hidden size, that of its own channels stays what it was.
+
+    A head tied to it is then too large by as much, which the final norm takes back; its factor is 1 + weight.
+    """
+    by = (shape.hidden / target.hidden) ** 0.5
+    embedding, norm = f"{modules.embedding}.weight", f"{modules.final_norm}.weight"
+    weights[embedding] = weights[embedding] * by
+    if target.tied:
+        weights[norm] = (1 + weights[norm]) / by - 1
 
 
 def _layer_cuts(modules: Modules, layer: int, kept: Kept, head_dim: int) -> dict[str, Cut]:
@@ -104,6 +118,7 @@ def _layer_cuts(modules: Modules, layer: int, kept: Kept, head_dim: int) -> dict
         modules.down: (hidden, ffn),
         **dict.fromkeys(modules.norms, (hidden, None)),
         **dict.fromkeys(modules.whole, (None, None)),
+        **dict(zip(modules.wide, ((head_rows, None), (None, None)), strict=False)),
     }
     return {modules.layer(layer, name): cut for name, cut in cuts.items()}
 

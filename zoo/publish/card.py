@@ -10,20 +10,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined, Template
 
 from leaderboard.errors import P2Error
 from leaderboard.logs.hub_errors import link
 from leaderboard.logs.methods import METHODS, parts_of
 from zoo import front_matter
+from zoo.loads.check import words
 from zoo.publish.benchmarks import measured
 from zoo.publish.licences import Licence
 from zoo.run.finished import FinishedRun, weights_sha256
 
 KEY = "p2zoo"  # of the metadata that are ours
 TAG = "p2zoo"
-TASK = "heldout_loss"  # in .eval_results
+ENGLISH = ("HuggingFaceFW/fineweb-edu", "DKYoon/SlimPajama-6B")  # data sets of text that are in English
+PAPER = "arxiv:2411.10272"  # as a tag; the Hub links a repository to the paper by it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,7 @@ def render(run: FinishedRun, repo: str, licence: Licence, claimed: Numbers, pull
         scores=_scores(run, claimed),
         link=link,
         software=json.loads(run.columns["software"] or "{}"),
+        loads=words(run.model, run.state, claimed.weights_sha256),
         peak_memory=run.state.get("peak_memory_bytes"),
     )
     return f"---\n{head}\n---\n\n{text}"
@@ -122,29 +125,17 @@ def metadata(run: FinishedRun, repo: str, licence: Licence, claimed: Numbers) ->
         pipeline_tag="text-generation",
         base_model=None if run.pretrained else run_["base_model"],
         base_model_relation=None if run.pretrained else "finetune",
-        datasets=[train.dataset] if train.dataset else None,
-        tags=[TAG, "pretrained"] if run.pretrained else [TAG, "pruning", "pruned", *_method_tags(run_["method"])],
+        datasets=[part.dataset for part in train.parts if part.dataset] or None,
+        tags=[
+            TAG,
+            PAPER,
+            *(["pretrained"] if run.pretrained else ["pruning", "pruned", *_method_tags(run_["method"])]),
+        ],
+        language=["en"] if all(part.dataset in ENGLISH for part in train.parts) else None,
         model_name=repo.split("/")[-1],
         eval_results=[result, *_task_results(run, claimed)],
         **ours,
     )
-
-
-def eval_results(run: FinishedRun, claimed: Numbers) -> list[dict[str, Any]]:
-    """Entries for `.eval_results/*.yaml`: under the held-out data set, or the log data set where the text is a file."""
-    dataset = run.recipe.data.heldout.dataset
-    benchmark = dataset or claimed.logs
-    if benchmark is None:
-        return []
-    entry = EvalResultEntry(
-        dataset_id=benchmark,
-        task_id=TASK,
-        value=claimed.loss,
-        dataset_revision=claimed.eval_data_revision if dataset else None,
-        date=run.columns["created_at"].isoformat(),
-        notes=f"nats per token on {claimed.eval_data}, {run.columns['eval_tokens']} tokens; run {claimed.run_id}",
-    )
-    return eval_result_entries_to_yaml([entry])
 
 
 def _task_results(run: FinishedRun, claimed: Numbers) -> list[EvalResult]:

@@ -63,6 +63,14 @@ LICENCES: dict[str, Licence] = {
     "llama3.1": _llama("3.1"),
     "llama3.2": _llama("3.2"),
     "llama3.3": _llama("3.3"),
+    "gemma": Licence(
+        id="gemma",
+        title="Gemma Terms of Use",
+        link="https://ai.google.dev/gemma/terms",
+        shown="A modified Gemma: all weights were changed. Its use is restricted by the Gemma Prohibited Use Policy, "
+        "https://ai.google.dev/gemma/prohibited_use_policy, to which every recipient agrees",
+        notice="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
+    ),
     "qwen-research": _qwen("Qwen RESEARCH LICENSE", "qwen-research", "Qwen2.5-3B", commercial=False),
     "qwen": _qwen("Qwen LICENSE", "qwen", "Qwen2.5-72B", commercial=True),
 }
@@ -86,7 +94,13 @@ BASES: tuple[Base, ...] = (  # the first that fits counts
     Base("Qwen/Qwen2.5-3B*", "qwen-research"),
     Base("Qwen/Qwen2.5-72B*", "qwen"),
     *(Base(f"Qwen/Qwen2.5-{size}B*", "apache-2.0") for size in ("0.5", "1.5", "7", "14", "32")),
+    Base("Qwen/Qwen3-*", "apache-2.0"),
     Base("HuggingFaceTB/SmolLM2-*", "apache-2.0"),
+    Base("HuggingFaceTB/SmolLM3-*", "apache-2.0"),
+    Base("allenai/OLMo-2-*", "apache-2.0"),
+    Base("google/gemma-3-*", "gemma"),
+    Base("EleutherAI/pythia-*", "apache-2.0"),
+    Base("EleutherAI/gpt-neox-20b", "apache-2.0"),
     Base("mistralai/Mistral-7B-v0.*", "apache-2.0"),
     # The bundled models; a folder's name proves nothing, so the hash of its content stands beside it.
     Base("tiny-llama-3", "apache-2.0", "b7e3dd154b8686e7fd01352829daa669d4f9ae291036b9dc07e8cce038799600"),

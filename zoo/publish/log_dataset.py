@@ -74,7 +74,8 @@ def metadata() -> dict[str, Any]:
     return {
         "license": "cc-by-4.0",
         "pretty_name": "p2zoo run logs",
-        "tags": ["p2zoo", "pruning", "scaling-laws", "llm"],
+        "tags": ["p2zoo", "arxiv:2411.10272", "pruning", "scaling-laws", "llm", "leaderboard"],
+        "task_categories": ["tabular-regression"],
         "configs": [{"config_name": "default", "data_files": files}],
         "dataset_info": {"config_name": "default", "features": features},
     }

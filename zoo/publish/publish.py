@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HFValidationError, RevisionNotFoundError
 from huggingface_hub.utils._validators import validate_repo_id
@@ -24,7 +23,7 @@ from leaderboard.logs.contract import CLM, write_log
 from leaderboard.logs.hub_errors import Patience
 from leaderboard.logs.submit import Pull
 from leaderboard.words import address
-from zoo.publish.card import KEY, Numbers, eval_results, numbers, render
+from zoo.publish.card import KEY, Numbers, numbers, render
 from zoo.publish.diff import Content, as_bytes, git_sha, hashes, missing, size_of
 from zoo.publish.licences import Licence, check_name, licence_of, travelling
 from zoo.run.finished import FinishedRun, read_run, refuse_tokens
@@ -139,8 +138,6 @@ def plan(
         "recipe.yaml": run.recipe_yaml.encode(),
         "curve.png": run.path / "curve.png",
     }
-    if entries := eval_results(run, claimed):
-        files[".eval_results/heldout-loss.yaml"] = yaml.safe_dump(entries, sort_keys=False).encode()
     planned = Plan(run, repo, logs, private, terms, claimed, dict(sorted(files.items())))
     refuse_tokens(_texts(planned))
     return planned

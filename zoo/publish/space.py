@@ -181,6 +181,17 @@ def front_matter(logs: str) -> dict[str, Any]:
         "hf_oauth": True,
         "hf_oauth_scopes": ["write-discussions"],
         "datasets": [logs],
+        "tags": [
+            "leaderboard",
+            "arxiv:2411.10272",
+            "submission:semiautomatic",
+            "test:public",
+            "judge:auto",
+            "modality:text",
+            "eval:performance",
+            "pruning",
+            "scaling-laws",
+        ],
     }
 
 

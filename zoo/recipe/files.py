@@ -4,14 +4,16 @@ A message names the place that set the value: a file of the chain or `--set`. Re
 the file that writes them; in the result they start at the recipe's own folder.
 """
 
+import math
 import os
 import re
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 
+from leaderboard import words
 from leaderboard.errors import P2Error
 from zoo.recipe.spec import Recipe, as_data
 from zoo.recipe.strict import build, kind_of
@@ -20,7 +22,7 @@ Data = dict[str, Any]
 _WAYS = ("rate", "layers", "from")  # of saying what pruning takes: one named later stands in place of one named before
 _PATHS = (
     ("model", "name"), ("model", "scratch", "tokenizer"), ("prune", "from"), ("data", "train", "file"),
-    ("data", "heldout", "file"), ("train", "distill", "logits"),
+    ("data", "heldout", "file"), ("train", "distill", "logits"), ("train", "trunk"),
 )  # fmt: skip
 
 
@@ -136,8 +138,12 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 def _stand_in(data: Data, corpus: Path) -> None:
     """Name the file `corpus` wherever a data set of the Hub is named."""
+    texts = data.get("data", {})
+    blend = texts["train"].get("blend") if isinstance(texts.get("train"), dict) else None
+    if isinstance(blend, list) and any(isinstance(part, dict) and part.get("dataset") for part in blend):
+        raise P2Error("--corpus: one file cannot stand for a blend of data sets; name files in data.train.blend.")
     for part in ("train", "heldout"):
-        place = data.get("data", {}).get(part)
+        place = texts.get(part)
         if isinstance(place, dict) and place.get("dataset") is not None:
             for key in ("dataset", "subset", "split", "revision"):
                 place.pop(key, None)
@@ -152,8 +158,8 @@ def _override(data: Data, origin: dict[str, str], item: str) -> None:
         value = yaml.load(text, _Loader)
     except yaml.YAMLError:
         raise P2Error(f"--set {item}: the value is not valid YAML.") from None
-    if value is not None and kind_of(Recipe, dotted) is str:
-        value = value if isinstance(value, str) else text  # a name of digits is a name
+    if value is not None:
+        value = _meant(kind_of(Recipe, dotted), value, text)
     *parents, last = dotted.split(".")
     if parents == ["prune"] and last in _WAYS and value is not None:
         _forget_ways(data, origin)
@@ -164,6 +170,16 @@ def _override(data: Data, origin: dict[str, str], item: str) -> None:
             raise P2Error(f"--set {item}: {key} holds a value, not keys.")
     place[last] = value
     origin[dotted] = "--set"
+
+
+def _meant(kind: Any, value: Any, text: str) -> Any:
+    """A value from the command line, by what its field takes: a name of digits is a name, 8,9 a list, 1B a count."""
+    if kind is str:
+        return value if isinstance(value, str) else text
+    if get_origin(kind) is tuple and not isinstance(value, list):
+        return [_meant(get_args(kind)[0], yaml.load(part, _Loader), part.strip()) for part in text.split(",")]
+    number = words.read_count(value) if kind in (int, float) and isinstance(value, str) else None
+    return number if number is not None and math.isfinite(number) else value
 
 
 def _forget_ways(data: Data, origin: dict[str, str] | None = None) -> None:
@@ -196,6 +212,9 @@ def _move_paths(data: Data, old: Path, new: Path) -> None:
         place: Any = data
         for key in parents:
             place = place.get(key) if isinstance(place, dict) else None
+        if parents == ["data", "train"] and isinstance(place, dict) and isinstance(place.get("blend"), list):
+            for part in place["blend"]:
+                _move_paths({"data": {"train": part}}, old, new)
         value = place.get(last) if isinstance(place, dict) else None
         if isinstance(value, str) and not value.startswith("/") and (last == "file" or value.startswith(".")):
             moved = Path(os.path.relpath(old / value, new)).as_posix()

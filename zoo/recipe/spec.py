@@ -15,7 +15,7 @@ from typing import Any
 from leaderboard.errors import P2Error, unknown_name
 from leaderboard.logs.contract import CLM, DISTILL, OBJECTIVES, PACKINGS, WRAPPED, canonical_json
 from leaderboard.logs.methods import CONTROL
-from leaderboard.logs.rules import HUB_NAME
+from leaderboard.logs.rules.texts import HUB_NAME
 from leaderboard.shapes import ARCHITECTURES
 from zoo.models.sizes import LETTERS, SIZES
 from zoo.pruning.spec import PruneSpec
@@ -23,13 +23,17 @@ from zoo.recipe.grid import GRIDS
 from zoo.recipe.strict import plain
 
 # A schedule, and its name and settings in transformers. Plain cosine and linear end at 0.
-SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
+SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
     "constant": ("constant_with_warmup", {}),
     "cosine": ("cosine", {}),
     "cosine-to-10%": ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
     "linear": ("linear", {}),
+    "wsd": ("warmup_stable_decay", {"decay_type": "linear"}),  # its last steps: WSD_DECAY of them
 }
+WSD = "wsd"
+WSD_DECAY = 0.2  # share of the steps in which a whole run decays to 0; a branch decays from its trunk on
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_REPORT = re.compile(r"trackio(:\w[\w.-]*/\w[\w.-]*)?", re.ASCII)
 PRETRAIN = "pretrain"  # what the log says of a model trained from random weights
 OPTIMIZERS = ("adamw", "adamw-8bit")
 PRECISIONS = ("fp32", "fp32-master-bf16-autocast", "bf16-master")
@@ -69,6 +73,7 @@ class ModelSpec:
     name: str
     revision: str | None = None  # commit, tag or branch; for Hub ids
     family: str | None = None  # a key of leaderboard.shapes.ARCHITECTURES; None: told by the config
+    base: str | None = None  # of a folder: the Hub model that it is, whose name and licence count
     base_tokens: int | None = None  # tokens it was trained on, where that is known
     scratch: ScratchSpec | None = None  # random weights, for `p2zoo pretrain`
 
@@ -82,6 +87,10 @@ class ModelSpec:
                 f"model.base_tokens: got {self.base_tokens}, allowed is 1 or more, of a model that was trained before; "
                 "leave it out where it is not known."
             )
+        if self.base is not None:
+            _check_hub_id("model.base", self.base, "model.name: ./folder, and base is the Hub model that it is")
+            if not self.local or self.scratch is not None or self.made_by is not None:
+                raise P2Error("model.base: says which Hub model a folder is; remove it, or let model.name be ./folder.")
         if not self.local:
             _check_hub_id("model.name", self.name, "./folder")
         if self.local and self.revision is not None:
@@ -99,6 +108,8 @@ class ModelSpec:
     @property
     def label(self) -> str:
         """The name that goes into the log: a Hub id, or the last part of a path, which no rewriting changes."""
+        if self.base is not None:
+            return self.base
         path = PurePosixPath(self.name)
         if not self.local:
             return self.name
@@ -119,8 +130,13 @@ class TextSpec:
     skip: int = 0  # documents passed over at the start
     take: int | None = None  # documents used after those; None: all
     noise: float | None = None  # share of each document's lines that change places; for data.train
+    blend: tuple["TextSpec", ...] | None = None  # texts in place of one, each with its weight; for data.train
+    weight: float | None = None  # of a text in a blend: its share of the bytes
 
     def __post_init__(self) -> None:
+        if self.blend is not None:
+            _check_blend(self)
+            return
         if (self.file is None) == (self.dataset is None):
             raise P2Error("data: give exactly one of `file` and `dataset` for each of train and heldout.")
         if self.file is not None and (self.subset or self.revision or self.split != "train"):
@@ -135,12 +151,19 @@ class TextSpec:
             )
 
     @property
+    def parts(self) -> tuple["TextSpec", ...]:
+        """The texts of a blend; else the one text itself."""
+        return self.blend or (self,)
+
+    @property
     def local(self) -> bool:
-        return self.file is not None
+        return all(part.file is not None for part in self.parts)
 
     @property
     def label(self) -> str:
         """The name that goes into the log: no folder of this machine in it."""
+        if self.blend is not None:
+            return "+".join(f"{part.weight:g}*{part.label}" for part in self.blend)
         if self.file is not None:
             name = PurePosixPath(self.file).name
         else:
@@ -151,6 +174,8 @@ class TextSpec:
 
     def overlaps(self, other: "TextSpec") -> bool:
         """Whether some document is in both slices."""
+        if self.blend is not None:
+            return any(part.overlaps(other) for part in self.blend)
         if (self.file, self.dataset, self.subset, self.split) != (other.file, other.dataset, other.subset, other.split):
             return False
         first, second = sorted((self, other), key=lambda spec: spec.skip)
@@ -165,6 +190,10 @@ class DataSpec:
     heldout: TextSpec
 
     def __post_init__(self) -> None:
+        if self.heldout.blend is not None:
+            raise P2Error("data.heldout.blend: losses are measured on one text; a blend is for data.train.")
+        if self.train.weight is not None or self.heldout.weight is not None:
+            raise P2Error("data: a weight is of a text in data.train.blend; remove it.")
         if self.heldout.noise is not None:
             raise P2Error("data.heldout.noise: losses are measured on text as it is; remove it.")
         if self.train.overlaps(self.heldout):
@@ -251,12 +280,14 @@ class TrainSpec:
     distill: DistillSpec | None = None  # of the objective distill; None: the plain divergence, teacher in memory
     lora: LoraSpec | None = None  # what is trained in place of all weights
     schedule: str = "constant"
+    trunk: str | None = None  # of wsd: a finished run at a constant rate that this one decays from, `./runs/NAME`
     warmup_tokens: int = 0
     packing: str = WRAPPED
     optimizer: str = "adamw"
     precision: str = "fp32-master-bf16-autocast"
     gradient_checkpointing: bool | None = None  # compute activations twice; None: only where nothing else fits
     seed: int = 0
+    report_to: str | None = None  # trackio, or trackio:OWNER/SPACE: where to watch it; no part of the experiment
 
     def __post_init__(self) -> None:
         _check_packing(self.packing)
@@ -267,6 +298,11 @@ class TrainSpec:
                 f"train.distill: is of the objective {DISTILL}, got {self.objective}; set train.objective: distill."
             )
         _one_of("schedule", self.schedule, SCHEDULES)
+        if self.trunk is not None and (self.schedule != WSD or not self.trunk.startswith((".", "/"))):
+            raise P2Error(
+                f"train.trunk: got {self.trunk!r} with the schedule {self.schedule}, allowed is a run folder, ./NAME, "
+                f"with train.schedule: {WSD}."
+            )
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         if self.seq_len < 2:
             raise P2Error(f"train.seq_len: got {self.seq_len}, allowed is 2 or more: one token predicts the next.")
@@ -281,6 +317,8 @@ class TrainSpec:
             raise P2Error(f"train.checkpoint_tokens: got {self.checkpoint_tokens}, allowed is 1 or more.")
         if self.seed < 0:
             raise P2Error(f"train.seed: got {self.seed}, allowed is 0 or more.")
+        if self.report_to is not None and not _REPORT.fullmatch(self.report_to):
+            raise P2Error(f"train.report_to: got {self.report_to!r}, allowed is trackio or trackio:OWNER/SPACE.")
 
     @property
     def objective_words(self) -> str:
@@ -378,14 +416,18 @@ class Recipe:
         """Hash of the resolved recipe; local paths count by their last part, so it is the same everywhere."""
         data = as_data(self)
         data.pop("hardware", None)
+        data["train"].pop("report_to", None)
         data["model"]["name"] = self.model.label
+        data["model"].pop("base", None)  # a Hub model is the same in a folder
         if (ready := self.ready) is not None:
             data["prune"]["from"] = ready.label
         if self.model.scratch is not None and self.model.scratch.tokenizer is not None:
             data["model"]["scratch"]["tokenizer"] = PurePosixPath(self.model.scratch.tokenizer).name
         if self.train.distill is not None:
             data["train"]["distill"].pop("logits", None)  # where they are kept changes no result
-        for part in data["data"].values():
+        if self.train.trunk is not None:
+            data["train"]["trunk"] = PurePosixPath(self.train.trunk).name
+        for part in (data["data"]["train"], data["data"]["heldout"], *data["data"]["train"].get("blend", ())):
             if "file" in part:
                 part["file"] = PurePosixPath(part["file"]).name
         return hashlib.sha256(canonical_json(data)).hexdigest()
@@ -394,6 +436,28 @@ class Recipe:
 def as_data(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain mappings, in reading order, ready for YAML."""
     return {key: value for key, value in plain(recipe).items() if key != "folder"}
+
+
+def _check_blend(spec: TextSpec) -> None:
+    """Refuse what is no blend: settings beside its texts, or weights that are no shares of one text."""
+    given = {"file", "dataset", "subset", "revision", "take", "noise", "weight"}
+    if beside := sorted(name for name in given if getattr(spec, name) is not None):
+        raise P2Error(f"data.train.blend: {', '.join(beside)} stands beside it; write it at the texts of the blend.")
+    parts = spec.blend or ()
+    if len(parts) < 2 or any(part.blend is not None for part in parts):
+        raise P2Error("data.train.blend: allowed are two texts or more, each a `file` or `dataset` with its `weight`.")
+    for number, part in enumerate(parts):
+        if part.weight is None or not 0 < part.weight < 1:
+            got = "none" if part.weight is None else f"{part.weight:g}"
+            raise P2Error(f"data.train.blend[{number}].weight: got {got}, allowed is a share in (0, 1), e.g. 0.7.")
+        if part.noise is not None:
+            raise P2Error(f"data.train.blend[{number}].noise: noise is of one text, not of a blend; remove it.")
+    total = math.fsum(part.weight or 0 for part in parts)
+    if abs(total - 1) > 1e-6:
+        told = " + ".join(f"{part.weight:g}" for part in parts)
+        raise P2Error(f"data.train.blend: weights add up to {total:g} ({told}), allowed are shares that add up to 1.")
+    if any(one.overlaps(other) for i, one in enumerate(parts) for other in parts[:i]):
+        raise P2Error("data.train.blend: two of its texts share documents, and no text is repeated; set skip and take.")
 
 
 def _check_hub_id(where: str, name: str, local: str) -> None:

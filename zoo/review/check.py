@@ -114,7 +114,9 @@ def judge(api: "HfApi", submission: Submission, load: Load | None = None) -> Ver
     for run_id, finding in _beside(submission.author, after, reports):
         warned[run_id] = (*warned.get(run_id, ()), finding)
     reports = [replace(r, findings=(*r.findings, *warned.get(_run_of(r.path), ()))) for r in reports]
-    return Verdict(submission, about, tuple(reports), tuple(effects(before, after)))
+    changed = tuple(effects(before, after, submission.author, submission.dataset.partition("/")[0]))
+    moved_far = tuple(effect.finding for effect in changed if effect.finding is not None)
+    return Verdict(submission, (*about, *moved_far), tuple(reports), changed)
 
 
 def _beside(author: str, after: pd.DataFrame, reports: Sequence[Report]) -> Iterator[tuple[str, Finding]]:
@@ -143,11 +145,10 @@ def _together(
     ours = [p for p in main if p.as_posix().endswith(submission.logs)]
     new = [r.path for r in reports if r.ok and kinds[r.path] != DELETED]
     paths = [Path(_download(api, submission, path, folder)) for path in new]
-    checked = check_files([*ours, *paths], [*(p.name for p in ours), *new])
-    heads = {row["file"]: row for row in checked.frame.drop_duplicates("file").to_dict("records")}
+    checked = check_files([*ours, *paths], [*(p.name for p in ours), *new], few=len(paths))
     found: dict[str, tuple[Finding, ...]] = {}
     for i, report in enumerate(checked.reports[len(ours) :], start=len(ours)):
-        claims = _claims(report.path, submission.author, heads[i]) if report.ok and i in heads else ()
+        claims = _claims(report.path, submission.author, checked.heads.loc[i].to_dict()) if report.ok else ()
         found[report.path] = (*report.findings, *claims)
     out = [replace(r, findings=(*r.findings, *found.get(r.path, ()))) for r in reports]
     return before, checked.frame, out

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from leaderboard.errors import P2Error
 from leaderboard.logs.check import MAX_BYTES
 from leaderboard.logs.findings import ERROR, Finding
-from leaderboard.logs.rules import HUB_NAME
+from leaderboard.logs.rules.texts import HUB_NAME
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

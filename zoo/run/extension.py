@@ -19,13 +19,17 @@ from leaderboard.logs.contract import COLUMNS
 from zoo.files import disk, new_folder, write_atomic
 from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import Recipe, as_data
-from zoo.run.folder import FINISHED, RunFolder, read_state
+from zoo.run.folder import FINISHED, RunFolder, read_state, refuse_other
 
 _FINISHED = "finished.json"  # in .work: run.json as it was before the extension
 KEPT = "checkpoint"  # in a run folder: weights and optimiser as they were at the end
 STEADY = "constant"  # the schedule that can go on
+_OF_A_BRANCH = ("name", "contributor", "train.schedule", "train.trunk")  # what a decay branch has for itself
 SAME_LOSS = 1e-3  # nats: a model that was saved has the loss it had, but for kernels of another device
-FREE = ("train.tokens", "train.checkpoint_tokens", "train.micro_batch", "train.gradient_checkpointing", "hardware.gpus")
+FREE = (
+    "train.tokens", "train.checkpoint_tokens", "train.micro_batch", "train.gradient_checkpointing", "train.report_to",
+    "hardware.gpus",
+)  # fmt: skip
 _STAY = (
     "inputs", "l0", "l0_by_source", "l_pruned", "removed", "calibration_sha256", "gate_pruned", "train_s",
     "train_tokens", "execution", "notes", "peak_memory_bytes", "dtype", "origin", "yardstick_l0", "yardstick_l_pruned",
@@ -81,7 +85,7 @@ def look(out: Path, recipe: Recipe, resume: bool) -> Extension | None:
         _refuse_unfinished(out, state)
         return None
     before = load_recipe(out / "recipe.yaml")
-    changed = [key for key in _differences(as_data(before), as_data(recipe)) if not _same_path(key, before, recipe)]
+    changed = _changed(before, recipe)
     if "train.tokens" not in changed:
         return None
     _refuse(out, before, recipe, [key for key in changed if key not in FREE], state)
@@ -90,6 +94,11 @@ def look(out: Path, recipe: Recipe, resume: bool) -> Extension | None:
             f"{out}: holds this run, finished with {before.train.planned_tokens:,} tokens; add --resume to extend it "
             f"to {recipe.train.planned_tokens:,}, or choose another --out."
         )
+    return _extension(out, before, recipe, state)
+
+
+def _extension(out: Path, before: Recipe, recipe: Recipe, state: dict[str, Any]) -> Extension:
+    """How `recipe` goes on from the finished run in `out`."""
     earlier = extension_of(state)
     return Extension(
         run_id=state["run_id"],
@@ -112,6 +121,7 @@ def extend(out: Path, recipe: Recipe, resume: bool) -> None:
     if not (out / "run.json").is_file():
         return
     if look(out, recipe, resume) is None and _standing(out, recipe) == read_state(out):
+        _refuse_other(out, recipe)
         return
     with RunFolder(out) as folder:
         folder.lock()
@@ -121,21 +131,80 @@ def extend(out: Path, recipe: Recipe, resume: bool) -> None:
             folder.update(**state)
             return
         write_atomic(folder.work / _FINISHED, json.dumps(state))
-        _keep_model(folder)
-        if (kept := _kept(out, state)) is not None:
-            keep_checkpoint(kept, out)
-        with disk(out):
-            for name in ("checkpoints", "train", "before"):
-                shutil.rmtree(folder.work / name, ignore_errors=True)
-        write_atomic(folder.log, "".join(json.dumps(row, allow_nan=False) + "\n" for row in _rows(out)))
-        folder.state = {}
-        folder.update(
-            status="running",
-            name=recipe.name,
-            recipe_sha256=recipe.sha256,
-            **{key: state[key] for key in _STAY if key in state},
-            extends=vars(extension) | {"stages": list(extension.stages)},
+        _reopen(folder, recipe, state, extension)
+
+
+def _reopen(folder: RunFolder, recipe: Recipe, state: dict[str, Any], extension: Extension) -> None:
+    """Make the finished run of a folder the beginning of a longer one; run.json is written last."""
+    out = folder.path
+    _keep_model(folder)
+    if (kept := _kept(out, state)) is not None:
+        keep_checkpoint(kept, out)
+    with disk(out):
+        for name in ("checkpoints", "train", "before"):
+            shutil.rmtree(folder.work / name, ignore_errors=True)
+    write_atomic(folder.log, "".join(json.dumps(row, allow_nan=False) + "\n" for row in _rows(out)))
+    folder.state = {}
+    folder.update(
+        status="running",
+        name=recipe.name,
+        recipe_sha256=recipe.sha256,
+        **{key: state[key] for key in _STAY if key in state},
+        extends=vars(extension) | {"stages": list(extension.stages)},
+    )
+
+
+def look_at_trunk(recipe: Recipe) -> Extension | None:
+    """How a decay branch leaves the run that `train.trunk` names; None where none is named.
+
+    Raises P2Error for a trunk that is not there, not finished, not at a constant rate, or another experiment.
+    """
+    if recipe.train.trunk is None:
+        return None
+    trunk = recipe.path(recipe.train.trunk)
+    if not (trunk / "run.json").is_file():
+        raise P2Error(
+            f"train.trunk: {trunk} holds no run; `p2zoo run RECIPE --out {trunk} --keep-optimizer` makes one."
         )
+    state = read_state(trunk)
+    if state["status"] != FINISHED:
+        raise P2Error(f"train.trunk: {trunk} is not finished; --resume it first.")
+    before = load_recipe(trunk / "recipe.yaml")
+    changed = [key for key in _differences(as_data(before), as_data(recipe)) if not _same_path(key, before, recipe)]
+    _refuse(trunk, before, recipe, [key for key in changed if key not in (*FREE, *_OF_A_BRANCH)], state)
+    return _extension(trunk, before, recipe, state)
+
+
+def branch(out: Path, recipe: Recipe) -> bool:
+    """Begin the decay branch that `recipe` means in a new folder, if it means one; the trunk stays as it is."""
+    if recipe.train.trunk is None or (out / "run.json").is_file():
+        return False
+    extension = look_at_trunk(recipe)
+    assert extension is not None
+    refuse_other(out)
+    trunk = recipe.path(recipe.train.trunk)
+    with new_folder(out) as new, disk(out):
+        for name in ("model", KEPT):
+            if (trunk / name).is_dir():
+                shutil.copytree(trunk / name, new / name)
+        for name in ("run.json", "log.parquet", "recipe.yaml"):
+            shutil.copy2(trunk / name, new / name)
+        _from_the_peak(new / KEPT / "scheduler.pt")
+        _reopen(RunFolder(new), recipe, read_state(new), extension)
+        shutil.rmtree(new / "model")
+        for name in ("log.parquet", "recipe.yaml"):
+            (new / name).unlink()
+    return True
+
+
+def _from_the_peak(scheduler: Path) -> None:
+    """A kept schedule counts from 0 again: the decay begins at the next step."""
+    if not scheduler.is_file():
+        return
+    import torch
+
+    state = torch.load(scheduler, weights_only=True)
+    torch.save(state | {"last_epoch": 0, "_step_count": 1, "_last_lr": state["base_lrs"]}, scheduler)
 
 
 def keep_checkpoint(checkpoint: Path, out: Path) -> None:
@@ -195,15 +264,36 @@ def _refuse_unfinished(out: Path, state: dict[str, Any]) -> None:
         )
 
 
+def _refuse_other(out: Path, recipe: Recipe) -> None:
+    """A folder that an experiment with other settings has taken; which, its recipe.yaml tells."""
+    state = read_state(out)
+    if state.get("recipe_sha256") == recipe.sha256 or not (out / "recipe.yaml").is_file():
+        return
+    before = load_recipe(out / "recipe.yaml")
+    if changed := [key for key in _changed(before, recipe) if key == "train.tokens" or key not in FREE]:
+        raise P2Error(
+            f"{out}: holds another run: {_changes(before, recipe, changed)}. Set that as it was, or choose another "
+            "--out."
+        )
+
+
+def _changed(before: Recipe, recipe: Recipe) -> list[str]:
+    """Keys in which two recipes differ, but for where their files lie."""
+    return [key for key in _differences(as_data(before), as_data(recipe)) if not _same_path(key, before, recipe)]
+
+
+def _changes(before: Recipe, recipe: Recipe, changed: list[str]) -> str:
+    was, now = (as_data(one) for one in (before, recipe))
+    return ", ".join(f"{key} was {_at(was, key)}, is {_at(now, key)}" for key in changed)
+
+
 def _refuse(out: Path, before: Recipe, recipe: Recipe, changed: list[str], state: dict[str, Any]) -> None:
     """What cannot go on as one curve."""
     old, new = before.train, recipe.train
     if changed:
-        was, now = ({key: _at(as_data(r), key) for key in changed} for r in (before, recipe))
-        changes = ", ".join(f"{key} was {was[key]}, is {now[key]}" for key in changed)
         raise P2Error(
-            f"{out}: holds another run, which train.tokens alone would extend: {changes}. Set that as it was, or "
-            "choose another --out for a run of its own."
+            f"{out}: holds another run, which train.tokens alone would extend: {_changes(before, recipe, changed)}. "
+            "Set that as it was, or choose another --out for a run of its own."
         )
     if new.planned_tokens <= old.planned_tokens:
         raise P2Error(

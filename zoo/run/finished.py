@@ -18,7 +18,7 @@ from leaderboard.errors import P2Error, RunFailed
 from leaderboard.logs.check import check_files
 from leaderboard.logs.contract import COLUMNS, build_table
 from zoo.recipe.files import load_recipe, to_yaml
-from zoo.recipe.spec import Recipe
+from zoo.recipe.spec import Recipe, TextSpec
 from zoo.run.folder import FINISHED, read_state
 
 FILES = ("run.json", "log.parquet", "recipe.yaml", "curve.png", "model/config.json")
@@ -94,20 +94,28 @@ def read_run(path: Path) -> FinishedRun:
 def portable(recipe: Recipe) -> Recipe:
     """The recipe with local paths cut to their last part, and without the machine it ran on."""
     data = recipe.data
-    texts = {
-        part: replace(spec, file=PurePosixPath(spec.file).name) if spec.file else spec
-        for part, spec in (("train", data.train), ("heldout", data.heldout))
-    }
+    texts = {part: _portable(spec) for part, spec in (("train", data.train), ("heldout", data.heldout))}
     model, scratch = recipe.model, recipe.model.scratch
     if scratch is not None:
         own = scratch.tokenizer and f"./{PurePosixPath(scratch.tokenizer).name}"
         model = replace(model, scratch=replace(scratch, tokenizer=own))
+    elif model.base is not None:
+        model = replace(model, name=model.base, base=None)
     elif model.local:
         model = replace(model, name=f"./{model.label}")
+    train = recipe.train
+    if train.trunk is not None:
+        train = replace(train, trunk=f"./{PurePosixPath(train.trunk).name}")
     ready, prune = recipe.ready, recipe.prune
     if ready is not None and ready.local:
         prune = replace(prune, from_=f"./{ready.label}")
-    return replace(recipe, model=model, prune=prune, data=replace(data, **texts), hardware=None)
+    return replace(recipe, model=model, prune=prune, data=replace(data, **texts), train=train, hardware=None)
+
+
+def _portable(spec: TextSpec) -> TextSpec:
+    if spec.blend is not None:
+        return replace(spec, blend=tuple(map(_portable, spec.blend)))
+    return replace(spec, file=PurePosixPath(spec.file).name) if spec.file else spec
 
 
 def weights_sha256(folder: Path) -> str:

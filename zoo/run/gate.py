@@ -158,7 +158,7 @@ def _tensors_sha256(model: PreTrainedModel) -> str:
     digest = hashlib.sha256()
     for name, weight in sorted([*model.named_parameters(), *model.named_buffers()]):
         digest.update(name.encode())
-        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

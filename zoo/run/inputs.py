@@ -136,8 +136,14 @@ def _plan(estimate: Estimate, source: Source) -> Plan:
 
 
 def _at(spec: Spec, commit: str | None) -> Spec:
-    """A model or text of the Hub at a commit; what lies on this machine has none."""
-    return spec if spec.local or commit is None else replace(spec, revision=commit)
+    """A model or text of the Hub at a commit, each text of a blend at its own; what lies on this machine has none."""
+    if spec.local or commit is None:
+        return spec
+    blend: tuple[TextSpec, ...] | None = getattr(spec, "blend", None)
+    if blend is not None:
+        pins = zip(blend, commit.split(","), strict=True)
+        return replace(spec, blend=tuple(_at(part, pin) for part, pin in pins))  # type: ignore[call-arg]
+    return replace(spec, revision=commit)
 
 
 def _local(recipe: Recipe) -> dict[str, bool]:

@@ -19,16 +19,19 @@ from zoo import fresh
 from zoo.distributed import Team, join, kind_of_gpu
 from zoo.estimate.dry_run import Estimate, estimate
 from zoo.estimate.memory import check_shared
+from zoo.files import write_atomic
 from zoo.preemption import heed_sigterm
 from zoo.progress import quiet
+from zoo.recipe.files import to_yaml
 from zoo.recipe.spec import Recipe
-from zoo.run.extension import extend
+from zoo.run.extension import branch, extend
 from zoo.run.folder import RunFolder
 from zoo.run.inputs import check_memory, read_inputs
 from zoo.run.job import Job
 from zoo.run.pruned import load_pruned, prune_base
 from zoo.run.record import finish, note_columns, save_final
 from zoo.run.trained import train_on
+from zoo.run.watch import check_installed
 
 
 def run(
@@ -50,15 +53,19 @@ def run(
     console = console or Console()
     quiet()
     planned = estimate(recipe)  # refuses offline what it can
+    check_installed(recipe)
     with heed_sigterm() as stop:
         team = join(recipe.hardware.gpus if recipe.hardware else None)
         _check_team(planned, out, team)
         console = console if team.rank == 0 else Console(quiet=True)
         if team.rank == 0:
             fresh.prepare()  # imports for the gates while this process works
+        resume = bool(team.first(lambda: branch(out, recipe))) or resume
         team.first(lambda: extend(out, recipe, resume))
         identity = {"name": recipe.name, "recipe_sha256": recipe.sha256}
         with RunFolder.of_team(out, identity, resume, team) as folder:
+            if team.rank == 0 and not (out / "recipe.yaml").is_file():
+                write_atomic(out / "recipe.yaml", to_yaml(recipe, out))  # tells what a folder that is taken is for
             job = Job(
                 recipe=recipe,
                 estimate=planned,

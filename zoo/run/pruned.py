@@ -17,6 +17,7 @@ from zoo.inputs.gather import Materials
 from zoo.pruning.prune import prune, take_ready
 from zoo.pruning.ready import FEW_ZEROS
 from zoo.pruning.zeros import count_zeros, sparse_linears
+from zoo.run.earlier import doubt, what_defines_l0
 from zoo.run.folder import read_state
 from zoo.run.gate import gate
 from zoo.run.job import Inputs, Job
@@ -83,9 +84,16 @@ def _check_l0(job: Job, inputs: Inputs, l0: float) -> None:
             "another model's."
         )
     if l0 > NEAR * guess:
-        doubt = f"l0 {l0:.3f} is near that of a guess, ln(vocabulary) = {guess:.3f}: is {label} trained, on such text?"
-        job.folder.update(notes=[*job.folder.state.get("notes", []), doubt])
-        job.say(f"doubtful: {doubt}")
+        near = f"l0 {l0:.3f} is near that of a guess, ln(vocabulary) = {guess:.3f}: is {label} trained, on such text?"
+        _doubt(job, near)
+    if (other := doubt(job.folder.path, what_defines_l0(job, inputs), l0)) is not None:
+        _doubt(job, other)
+
+
+def _doubt(job: Job, words: str) -> None:
+    """Tell the person who watches, and whoever reads run.json."""
+    job.folder.update(notes=[*job.folder.state.get("notes", []), words])
+    job.say(f"doubtful: {words}")
 
 
 def _tell_of_base(job: Job, inputs: Inputs, model: Any) -> None:

@@ -148,7 +148,7 @@ def log_columns(
         "calibration_sha256": state["calibration_sha256"],
         "objective": recipe.objective,
         "trainable_params": state.get("trainable_params"),
-        "train_data": f"{recipe.data.train.label}@{inputs['train'][:12]}",
+        "train_data": f"{recipe.data.train.label}@{_short(inputs['train'])}",
         "train_data_revision": inputs["train"],
         "seq_len": train.seq_len,
         "batch_tokens": train.batch_tokens,
@@ -173,8 +173,13 @@ def log_columns(
         **{name: state.get(name) for name in ("tokenizer_sha256", "yardstick_l0", "yardstick_l_pruned")},
         "pruned_from": f"{recipe.ready.label}@{inputs['from'][:12]}" if recipe.ready else None,
         "base_run": (state.get("origin") or {}).get("run_id"),
-        "extends": extension.run_id if (extension := extension_of(state)) else None,
+        "trunk" if train.trunk else "extends": extension.run_id if (extension := extension_of(state)) else None,
     }
+
+
+def _short(pin: str) -> str:
+    """The first digits of what pins a text; of a blend those of each of its texts."""
+    return "+".join(one[:12] for one in pin.split(","))
 
 
 def base_tokens(recipe: Recipe, source: Source) -> int | None:

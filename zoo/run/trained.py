@@ -1,6 +1,7 @@
 """The third station: post-train, measure on the token grid, keep checkpoints, go on from the last one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from zoo.run.extension import KEPT, SAME_LOSS, Extension, extension_of, kept_mar
 from zoo.run.folder import RunFolder
 from zoo.run.job import Inputs, Job
 from zoo.run.pruned import cache_folder, load_pruned
+from zoo.run.watch import ticks, watched
 from zoo.training.callback import Curve
 from zoo.training.checkpoints import FRESH, damage, last_complete, newest
 from zoo.training.execution import Execution
@@ -31,6 +33,9 @@ from zoo.training.masks import MaskKeeper
 from zoo.training.rebuild import Rebuild
 from zoo.training.teacher import Kept, keep
 from zoo.training.trainer import Training, post_train, tokens_after
+
+Write = Callable[[dict[str, Any]], None]
+Tick = Callable[[int, float, float], None]
 
 
 def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
@@ -44,6 +49,8 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
         raise P2Error(f"{folder.path}: a LoRA run cannot be extended, its adapters are merged; choose another --out.")
     if extension is not None:
         spec = replace(spec, warmup_tokens=0)  # it is over
+    if spec.trunk is not None:
+        spec = replace(spec, trunk=None, schedule="linear")  # from the trunk on, to 0
     checkpoints = folder.work / "checkpoints"
     at, start, others = _begin(job, inputs, checkpoints, extension, model)
     if job.pilot is not None and start["tokens"] >= job.pilot:
@@ -58,19 +65,14 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
     grid = [step - steps_before for step in _grid(job, steps) if step > steps_before]
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    with TrainingBar(job.console, int(tokens[-1]), start["tokens"]) as bar:
-
-        def write(row: dict[str, Any]) -> None:
-            folder.append(row)
-            bar.row(row)
-
+    with _watching(job, int(tokens[-1]), start["tokens"]) as (write, tick):
         curve = Curve(
             tokens=tokens,
             grid=grid,
             checkpoint_tokens=spec.checkpoint_tokens,
             measure=lambda: heldout_loss(model, inputs.materials.heldout, team),
             write=write,
-            tick=bar.tick,
+            tick=tick,
             masks=_masks(job, model),
             start=start,
             beside=_yardstick(job, inputs, model, landmarks(grid, tokens)),
@@ -100,6 +102,32 @@ def train_on(job: Job, inputs: Inputs, model: Any) -> Any:
     if spec.lora is not None:
         return merged(model)
     return _whole(job, model) if team.launched else model
+
+
+@contextmanager
+def _watching(job: Job, tokens: int, done: int) -> Iterator[tuple[Write, Tick]]:
+    """What takes a row and what takes a step: into the log, before people's eyes, into a plot where one is wanted."""
+    folder = job.folder
+    again = bool(folder.state.get("plotted")) or extension_of(folder.state) is not None
+    with (
+        TrainingBar(job.console, tokens, done) as bar,
+        watched(job.recipe, folder.path, job.team.rank == 0, again) as report,
+    ):
+        plotted = ticks(report)
+        if job.recipe.train.report_to is not None:
+            folder.update(plotted=True)
+            report(0, {"loss": folder.state["l_pruned"]})
+
+        def write(row: dict[str, Any]) -> None:
+            folder.append(row)
+            bar.row(row)
+            report(row["tokens"], {name: value for name, value in row.items() if name != "tokens"})
+
+        def tick(tokens: int, loss: float, seconds: float) -> None:
+            bar.tick(tokens, loss, seconds)
+            plotted(tokens, loss, seconds)
+
+        yield write, tick
 
 
 def _begin(

@@ -1,5 +1,7 @@
 """Many runs in one picture: a panel a group, excess over l0 against tokens, the fitted law where runs allow one."""
 
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +23,22 @@ from zoo.run.plot import INK, QUIET
 RATES = LinearSegmentedColormap.from_list("rates", ["#8fc9e0", "#0b6e99", "#5b2a86"])
 RUNS_FOR_A_LAW = 4
 COLUMNS = 3
+DASHES, WORDS = ("-", "--", ":", "-."), ("drawn through", "dashed", "dotted", "dash-dotted")
 
 
-def draw_gallery(path: Path, frame: pd.DataFrame, law: str = "damage-drift", above: str = "l0") -> list[str]:
-    """Write a PNG of run-log rows, and return the panel titles. Lines are `law` fitted in each group; `above` names
-    what losses are drawn over."""
-    figure, titles = gallery(frame, law, above)
+def draw_gallery(
+    path: Path, frame: pd.DataFrame, laws: Sequence[str] = ("damage-drift",), above: str = "l0"
+) -> list[str]:
+    """Write a PNG of run-log rows, and return the panel titles. Lines are the laws fitted in each group, each with a
+    dash of its own; `above` names what losses are drawn over."""
+    figure, titles = gallery(frame, laws, above)
     figure.savefig(path, format="png")
     return titles
 
 
-def gallery(frame: pd.DataFrame, law: str = "damage-drift", above: str = "l0") -> tuple[Figure, list[str]]:
+def gallery(
+    frame: pd.DataFrame, laws: Sequence[str] = ("damage-drift",), above: str = "l0"
+) -> tuple[Figure, list[str]]:
     """The picture as a figure, and its panel titles."""
     frame = frame[(frame["method"] != "none") & (frame["tokens"] > 0)]
     if frame.empty:
@@ -49,23 +56,27 @@ def gallery(frame: pd.DataFrame, law: str = "damage-drift", above: str = "l0") -
         apart += [key.get(name, "") for name in (ORIGIN, PROTOCOL)]
         how = "".join(f", {words}" for words in apart if words)
         several = int(curve_numbers(group).max()) + 1 >= RUNS_FOR_A_LAW
-        fitted = _predict(group, key, on_text(frame, key), law) if several else None
+        drawn = [_predict(group, key, on_text(frame, key), law) for law in laws] if several else []
+        fitted = [(dash, line) for dash, line in zip(cycle(DASHES), drawn, strict=False) if line is not None]
         _panel(axes, f"{key['family']}, {key['method']}{how}", key["eval_data"], group, fitted, norm)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel("post-training tokens", color=INK, fontsize=10)
     figure.supylabel(f"held-out loss above {above} (nats per token)", color=INK, fontsize=10)
+    lines = (
+        ", ".join(f"{law} {WORDS[i % len(WORDS)]}" for i, law in enumerate(laws)) if laws[1:] else f"the law {laws[0]}"
+    )
     gap = " " if across == COLUMNS else "\n"
     figure.suptitle(
         f"Dots: measured, darker = more parameters removed ({norm.vmin:.0%} to {norm.vmax:.0%}).{gap}"
-        f"Lines: the law {law}; faint where none fits.",
+        f"Lines: {lines}; faint where none fits.",
         color=INK, fontsize=10, x=0.01, ha="left",
     )  # fmt: skip
     return figure, [f"{key['family']} {key['method']} on {key['eval_data']}" for key, _ in panels]
 
 
 def _panel(
-    axes: Axes, title: str, text: str, group: pd.DataFrame, predicted: pd.Series | None, norm: Normalize
+    axes: Axes, title: str, text: str, group: pd.DataFrame, predicted: Sequence[tuple[str, pd.Series]], norm: Normalize
 ) -> None:
     """One group: a curve a run, named at its end by rate and size."""
     number = curve_numbers(group)
@@ -76,9 +87,9 @@ def _panel(
         color = RATES(norm(rows["rate"].iloc[0]))
         size = 4 + 9 * np.sqrt(rows["n0"].iloc[0] / 4e7)
         axes.scatter(rows["tokens"], rows["loss"] - rows["l0"], s=size, color=color, linewidths=0, alpha=0.8)
-        if predicted is not None:
-            axes.plot(rows["tokens"], predicted.loc[rows.index] - rows["l0"], color=color, linewidth=1)
-        else:  # nothing to compare with: join what was measured
+        for dash, line in predicted:
+            axes.plot(rows["tokens"], line.loc[rows.index] - rows["l0"], color=color, linewidth=1, linestyle=dash)
+        if not predicted:  # nothing to compare with: join what was measured
             axes.plot(rows["tokens"], rows["loss"] - rows["l0"], color=color, linewidth=1, alpha=0.4)
     axes.set_xscale("log")
     axes.axhline(0, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))

@@ -18,7 +18,7 @@ from leaderboard.logs.controls import with_controls
 from leaderboard.logs.load import join_logs, load_logs
 from leaderboard.logs.methods import CONTROL
 from leaderboard.planning.recipe import recipe_differences
-from leaderboard.planning.wanted import wanted
+from leaderboard.planning.wanted import offers, wanted
 from leaderboard.ranking.cells import FAILED, NOT_TESTABLE, score_cells
 from leaderboard.ranking.rank import rank
 from leaderboard.ranking.tracks import HELD_OUT, groups
@@ -139,8 +139,7 @@ def gather(
         )
     notes += recipe_differences(clean)
     try:
-        table = wanted(clean)
-        next_run = {str(k): v for k, v in table.iloc[0].to_dict().items()} if len(table) else None
+        next_run = next(iter(offers(wanted(clean))), None)
     except P2Error as error:
         next_run = None
         notes.append(f"The next most wanted run cannot be told: {error}")
@@ -240,9 +239,8 @@ def as_text(report: Report) -> str:
 
 def next_words(row: Mapping[str, Any]) -> str:
     """The wanted run in words."""
-    base = row["base_model"] or f"a base of {row['n0']:,.0f} parameters"
+    narrower = f", and budgets of its family and method {row['narrower']:.0%} narrower" if row["joins"] else ""
     return (
-        f"{base}, {row['method']} at rate {row['rate']:.3f}, {row['tokens']:,.0f} tokens: "
-        f"{words.time(row['gpu_hours'])} of one H100, and budgets of its family and method "
-        f"{row['narrower']:.0%} narrower"
+        f"{row['base']}, {row['method']} at rate {row['rate']:.3f}, {row['tokens']:,.0f} tokens: "
+        f"{words.time(row['gpu_hours'])} of one H100{narrower}. {' && '.join(row['commands'])}"
     )

@@ -45,7 +45,7 @@ def page(report: Report) -> str:
         won=runs["recovered"].median(),
         best_law=str(ranked["law"].iloc[0]) if len(ranked) else "–",
         next_run=report.next_run and next_words(report.next_run),
-        curves=_svg(gallery(report.clean, report.law)[0], "curves"),
+        curves=_svg(gallery(report.clean, [report.law])[0], "curves"),
         damage=_svg(_picture(_damage, runs), "damage"),
         value="" if timed.empty else _svg(_picture(_value, timed, unit), "value"),
     )

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.evaluation.next_token import IGNORE, ChunkedSum, chunk_rows, product_dtype
+from zoo.evaluation.next_token import IGNORE, NO_BEND, Bend, ChunkedSum, bend_of, chunk_rows, product_dtype
 from zoo.recipe.spec import DistillSpec
 
 PLAIN = DistillSpec()
@@ -61,17 +61,19 @@ def next_token_kl(
     """
     kept = [inputs.pop(name).flatten(0, 1) for name in KEPT if name in inputs]
     hidden = model.get_decoder()(input_ids=input_ids, use_cache=False, **inputs).last_hidden_state[:, :-1].flatten(0, 1)
-    weight, aims = model.get_output_embeddings().weight, labels[:, 1:].flatten()
+    weight, aims, bend = model.get_output_embeddings().weight, labels[:, 1:].flatten(), bend_of(model)
     if kept:
         known = TopK(kept[0], kept[1], kept[2][:, None])
-        return _summed(hidden, weight, aims, spec, lambda part: known[part], compiled)
+        return _summed(hidden, weight, aims, spec, lambda part: known[part], compiled, bend=bend)
     with torch.no_grad():
         wanted = teacher.get_decoder()(input_ids=input_ids, use_cache=False, **inputs).last_hidden_state[:, :-1]
-    logits = _logits(wanted.flatten(0, 1), teacher.get_output_embeddings().weight, product_dtype(hidden))
+    head = teacher.get_output_embeddings().weight
+    logits = _logits(wanted.flatten(0, 1), head, product_dtype(hidden), bend_of(teacher))
     if spec.top_k is None:
-        return _summed(hidden, weight, aims, spec, logits, compiled)
+        return _summed(hidden, weight, aims, spec, logits, compiled, bend=bend)
     k = spec.top_k
-    return _summed(hidden, weight, aims, spec, lambda part: top_k(logits(part), k, spec.temperature), compiled)
+    told = lambda part: top_k(logits(part), k, spec.temperature)  # noqa: E731
+    return _summed(hidden, weight, aims, spec, told, compiled, bend=bend)
 
 
 def kl_sum(
@@ -94,10 +96,10 @@ def kl_sum(
     )
 
 
-def _logits(hidden: Tensor, weight: Tensor, low: torch.dtype) -> Callable[[slice], Tensor]:
+def _logits(hidden: Tensor, weight: Tensor, low: torch.dtype, bend: Bend = NO_BEND) -> Callable[[slice], Tensor]:
     """The teacher's logits of some rows."""
     aim = weight.to(low)
-    return lambda part: hidden[part].to(low) @ aim.T
+    return lambda part: bend.logits(hidden[part].to(low) @ aim.T)
 
 
 def _summed(
@@ -108,6 +110,7 @@ def _summed(
     teacher: Callable[[slice], Tensor | TopK],
     compiled: bool,
     at_once: int | None = None,
+    bend: Bend = NO_BEND,
 ) -> Tensor:
     """The loss over all rows; `aims` (rows,) are their next tokens, IGNORE where none counts."""
     steps = _compiled_chunks() if compiled else (_chunk, _chunk_top)
@@ -118,7 +121,7 @@ def _summed(
             return steps[1](logits, told.ids, told.log_p, told.rest, aim, spec.weight, spec.temperature)
         return steps[0](logits, told, aim, spec.weight, spec.temperature)
 
-    return ChunkedSum.apply(hidden, weight, chunk, max(1, chunk_rows(hidden, weight, at_once) // 2))
+    return ChunkedSum.apply(hidden, weight, chunk, max(1, chunk_rows(hidden, weight, at_once) // 2), bend)
 
 
 def _chunk(student: Tensor, teacher: Tensor, aim: Tensor, share: float, heat: float) -> tuple[Tensor, Tensor]:

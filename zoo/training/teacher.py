@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from leaderboard.logs.contract import canonical_json
-from zoo.evaluation.next_token import as_inputs, chunk_rows
+from zoo.evaluation.next_token import as_inputs, bend_of, chunk_rows
 from zoo.files import disk, write_atomic
 from zoo.inputs.packing import Blocks
 from zoo.inputs.teacher import ABOUT, COMPLETE, check_kept
@@ -97,11 +97,11 @@ def _told(teacher: Any, blocks: Blocks, rows: slice, k: int, heat: float, precis
     autocast = precision == "fp32-master-bf16-autocast"
     with torch.autocast(teacher.device.type, torch.bfloat16, enabled=autocast):
         hidden = teacher.get_decoder()(use_cache=False, **inputs).last_hidden_state[:, :-1].flatten(0, 1)
-        weight = teacher.get_output_embeddings().weight
+        weight, bend = teacher.get_output_embeddings().weight, bend_of(teacher)
         weight = weight.to(torch.bfloat16) if autocast else weight
         size = max(1, chunk_rows(hidden, weight) // 2)
         parts = [
-            top_k(hidden[start : start + size].to(weight.dtype) @ weight.T, k, heat)
+            top_k(bend.logits(hidden[start : start + size].to(weight.dtype) @ weight.T), k, heat)
             for start in range(0, len(hidden), size)
         ]
     return tuple(torch.cat([getattr(part, name) for part in parts]).cpu().numpy() for name in ("ids", "log_p", "rest"))

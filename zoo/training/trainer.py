@@ -33,7 +33,7 @@ from zoo.estimate.memory import state_bytes
 from zoo.evaluation.next_token import as_inputs, next_token_nll
 from zoo.files import disk
 from zoo.inputs.packing import Blocks
-from zoo.recipe.spec import SCHEDULES, TrainSpec
+from zoo.recipe.spec import SCHEDULES, WSD, WSD_DECAY, TrainSpec
 from zoo.training import autotune
 from zoo.training.adam8bit import AdamW8bit
 from zoo.training.distill import PLAIN, next_token_kl
@@ -306,7 +306,7 @@ def _arguments(spec: TrainSpec, blocks: int, folder: Path, team: Team) -> SFTCon
         train_sampling_strategy="sequential",
         learning_rate=spec.lr_peak,
         lr_scheduler_type=SCHEDULES[spec.schedule][0],
-        lr_scheduler_kwargs=SCHEDULES[spec.schedule][1],
+        lr_scheduler_kwargs=_settings(spec, blocks // per_step),
         warmup_steps=-(-spec.warmup_tokens // spec.batch_tokens),
         optim="adamw_torch_fused",
         adam_beta2=ADAM_BETA2,
@@ -334,6 +334,12 @@ def _arguments(spec: TrainSpec, blocks: int, folder: Path, team: Team) -> SFTCon
             arguments.n_gpu, 1
         )  # several GPUs are for a launch; DataParallel would count tokens wrong
     return arguments
+
+
+def _settings(spec: TrainSpec, steps: int) -> dict[str, Any]:
+    """What transformers wants to know of the schedule."""
+    settings: dict[str, Any] = dict(SCHEDULES[spec.schedule][1])
+    return settings | {"num_decay_steps": max(1, round(WSD_DECAY * steps))} if spec.schedule == WSD else settings
 
 
 def _check_master(model: PreTrainedModel, spec: TrainSpec) -> None:

@@ -2,10 +2,11 @@
 
 Each component says what curve to expect and how curves depart from it. There are two kinds:
 
-    law:    L = law(E) + s u(E),   u smooth in x = ln(E / middle of the law's tokens), fading by FADE, and a tilt
-    alone:  L = l + k (r^-b - 1) / b + s v(r),   r = E / the last row's E
+    law:    L = law(E) + s u(E) + t x,   u smooth in x = ln(E / middle of the law's tokens), fading by FADE
+    alone:  L = l + k (r^-b - 1) / b + s v(r),   r = E / the last row's E, less what the warm-up did not teach
 
-with E the tokens at full learning rate (decay.py), l the loss now, k the gain an e-fold now and b how fast that gain
+with E the tokens at full learning rate (decay.py), t what a law's slope may be wrong by, little where it was measured
+and more with every e-fold of size outside (TREND), l the loss now, k the gain an e-fold now and b how fast that gain
 fades. All add what coming to rest wins, and noise of scale a: white at each evaluation, and a wander over some hundred
 steps, which runs share that saw the same batches. Given rows, a component is one linear solve; s, a, b and the law are
 summed over grids. The constants are nats and e-folds; python -m leaderboard.studies.forecasts says how they do.
@@ -27,6 +28,7 @@ SCALES, SCALE_SPREAD = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0), 0.4
 NOISES, NOISE_WEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0), (0.5, 1.0, 0.6, 0.3, 0.15, 0.1)
 WHITE, WANDER = 0.0035, 0.004
 KNOWN_WANDER = 0.003  # where other runs saw the same batches: what they do not tell of it
+TREND = 0.004  # nats an e-fold of tokens, an e-fold of size outside those measured
 FLAT, GAIN = 0.5, 0.2
 FADINGS, FADING_CENTRE, FADING_SPREAD = (-0.1, 0.001, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.1), 0.3, 0.15
 ALONE_SMOOTH, ALONE_FADE, ALONE_CORRELATION = 0.004, 0.5, 2.0
@@ -62,18 +64,20 @@ class Laws:
 
     curves: Callable[[Array], Array]
     middle: float
+    trend: float
     law: Index
     scale: Array
     noise: Array
 
     @staticmethod
-    def grid(curves: Callable[[Array], Array], middle: float, prior: Array, widen: float) -> "tuple[Laws, Array]":
-        """All components and their log prior; `prior` (laws,) weighs the laws, `widen` multiplies departures."""
+    def grid(curves: Callable[[Array], Array], middle: float, prior: Array, far: float) -> "tuple[Laws, Array]":
+        """All components and their log prior; `prior` (laws,) weighs the laws. A base `far` times outside the sizes
+        measured, 1 inside, departs more."""
         scale, noise = np.array(SCALES), np.array(NOISES)
         i, j, law = (a.ravel() for a in np.meshgrid(range(len(scale)), range(len(noise)), range(len(prior))))
         bell = np.exp(-0.5 * (np.log(scale) / SCALE_SPREAD) ** 2)
         weight = (bell / bell.sum())[i] * _shares(NOISE_WEIGHTS)[j] * (prior / prior.sum())[law]
-        return Laws(curves, middle, law, widen * scale[i], noise[j]), np.log(weight)
+        return Laws(curves, middle, TREND * np.log(far), law, np.sqrt(far) * scale[i], noise[j]), np.log(weight)
 
     def mean(self, a: Points) -> Array:
         """Expected losses, shape (k, n)."""
@@ -83,32 +87,38 @@ class Laws:
         """Covariance of departures at effective tokens that broadcast together, shape (k, ...)."""
         x, y = np.log(a / self.middle), np.log(b / self.middle)
         shape = (LEVEL**2 + SMOOTH**2 * _matern((x - y) / CORRELATION)) * np.exp(-FADE * (x + y)) + TILT**2 * x * y
-        return np.asarray(_each(self.scale, shape) ** 2 * shape)
+        return np.asarray(_each(self.scale, shape) ** 2 * shape + self.trend**2 * x * y)
 
     def take(self, kept: Index) -> "Laws":
         """Some of the components."""
-        return Laws(self.curves, self.middle, self.law[kept], self.scale[kept], self.noise[kept])
+        return Laws(self.curves, self.middle, self.trend, self.law[kept], self.scale[kept], self.noise[kept])
 
 
 @dataclass(frozen=True)
 class Alone:
-    """Components that know no law: a curve through `loss` at `last` effective tokens; arrays (k,) one a component."""
+    """Components that know no law: a curve through `loss` at `last` effective tokens; arrays (k,) one a component.
+
+    `warm` tokens of the warm-up taught nothing, or none did: the rows say.
+    """
 
     last: float
     loss: float
+    warm: Array
     fading: Array
     scale: Array
     noise: Array
 
     @staticmethod
-    def grid(last: float, loss: float) -> "tuple[Alone, Array]":
+    def grid(last: float, loss: float, warm: float) -> "tuple[Alone, Array]":
         """All components and their log prior."""
         fading, scale, noise = np.array(FADINGS), np.array(ALONE_SCALES), np.array(NOISES)
-        i, j, k = (a.ravel() for a in np.meshgrid(range(len(fading)), range(len(scale)), range(len(noise))))
+        begins = np.array([0.0, warm] if warm else [0.0])
+        axes = (range(len(values)) for values in (fading, scale, noise, begins))
+        i, j, k, m = (a.ravel() for a in np.meshgrid(*axes))
         bend = np.exp(-0.5 * ((fading - FADING_CENTRE) / FADING_SPREAD) ** 2)
         bell = np.exp(-0.5 * (np.log(scale) / ALONE_SPREAD) ** 2)
-        weight = (bend / bend.sum())[i] * (bell / bell.sum())[j] * _shares(NOISE_WEIGHTS)[k]
-        return Alone(last, loss, fading[i], scale[j], noise[k]), np.log(weight)
+        weight = (bend / bend.sum())[i] * (bell / bell.sum())[j] * _shares(NOISE_WEIGHTS)[k] / len(begins)
+        return Alone(last, loss, begins[m], fading[i], scale[j], noise[k]), np.log(weight)
 
     def mean(self, a: Points) -> Array:
         """Expected losses, shape (k, n)."""
@@ -116,15 +126,15 @@ class Alone:
 
     def departure(self, a: Array, b: Array) -> Array:
         """Covariance of level, gain and departures at effective tokens that broadcast together, shape (k, ...)."""
-        x, y = np.log(a / self.last), np.log(b / self.last)
+        warm, fading, scale = (_each(values, a * b) for values in (self.warm, self.fading, self.scale))
+        x, y = (np.log(np.maximum(e - warm, 1) / (self.last - warm)) for e in (a, b))
         smooth = ALONE_SMOOTH**2 * _matern((x - y) / ALONE_CORRELATION) * np.exp(-ALONE_FADE * (x + y))
-        fading = _each(self.fading, smooth)
         bend = np.expm1(-fading * x) * np.expm1(-fading * y) / fading**2
-        return np.asarray(FLAT**2 + GAIN**2 * bend + _each(self.scale, smooth) ** 2 * smooth)
+        return np.asarray(FLAT**2 + GAIN**2 * bend + scale**2 * smooth)
 
     def take(self, kept: Index) -> "Alone":
         """Some of the components."""
-        return Alone(self.last, self.loss, self.fading[kept], self.scale[kept], self.noise[kept])
+        return Alone(self.last, self.loss, self.warm[kept], self.fading[kept], self.scale[kept], self.noise[kept])
 
 
 @dataclass(frozen=True)

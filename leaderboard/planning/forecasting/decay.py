@@ -4,12 +4,14 @@ With the learning rate as a share s(D) of its peak, a curve that would be f(D) a
 
     f(E) - C (1 - s),     E(D) = integral of s from 0 to D
 
-after arXiv:2408.11029 (its S1 and S2, momentum left out). C, in nats, is 0.08 on the runs fitted there (peak 2e-4) and
-0.2 to 0.3 on the base models behind the bundled logs (peak 3e-3, decayed to 0): about (peak)^0.35.
+after arXiv:2408.11029 (its S1 and S2, momentum left out). Of a warm-up, in which s rises from 0, half the tokens count:
+E is told in tokens of a run at a constant rate after the same warm-up, `warm` more than that integral. C, in nats, is
+0.08 on the runs fitted there (peak 2e-4) and 0.2 to 0.3 on the base models behind the bundled logs (peak 3e-3, decayed
+to 0): about (peak)^0.35.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,8 @@ class Points:
 class Decay:
     """A schedule on a grid of tokens, and what coming to rest wins in nats: `gain`, give or take `spread`.
 
-    `end` is where the learning stops, None for a rate that does not fall; `words` say what was taken for true.
+    `end` is where the learning stops, None for a rate that does not fall; `words` say what was taken for true, `warm`
+    is what a warm-up did not teach, in tokens, where a run may be from scratch.
     """
 
     tokens: Array
@@ -62,6 +65,7 @@ class Decay:
     spread: float
     end: float | None
     words: str
+    warm: float = 0.0
 
     def at(self, tokens: Array) -> Points:
         """What the schedule makes of token counts (n,)."""
@@ -71,6 +75,11 @@ class Decay:
 
 def decay_of(own: pd.DataFrame, known: Known) -> Decay:
     """The schedule of a run from its columns: `known(name)` gives a run-level value or None, `lr` may stand in rows."""
+    scratch = known("method") is None  # perhaps; what was cut begins at l_pruned, and not as a power of what was taught
+    return replace(_decay_of(own, known), warm=(number(known("warmup_tokens")) or 0.0) / 2 if scratch else 0.0)
+
+
+def _decay_of(own: pd.DataFrame, known: Known) -> Decay:
     name, planned = known("schedule"), known("tokens_planned")
     peak, warm = number(known("lr_peak")), number(known("warmup_tokens")) or 0.0
     rates = own[["tokens", "lr"]].dropna().to_numpy(dtype=float) if "lr" in own else np.empty((0, 2))

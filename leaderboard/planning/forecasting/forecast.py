@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from leaderboard.errors import P2Error
 from leaderboard.laws.law import Array
@@ -32,7 +32,7 @@ from leaderboard.planning.forecasting.conditioning import (
     quantile,
 )
 from leaderboard.planning.forecasting.decay import Decay, Known, decay_of, number
-from leaderboard.planning.forecasting.prior import prior_of, without
+from leaderboard.planning.forecasting.prior import Prior, prior_of, without
 from leaderboard.planning.recipe import Recipe, recipe_of
 
 LEAST_ROWS = 2
@@ -47,6 +47,7 @@ LEVEL = 0.8
 RUN = ("run_id", "family", "method", "rate", "n0", "l0", "l_pruned", "schedule", "lr_peak", "batch_tokens", "precision")
 NO_LAW = "the curve alone"
 GRID = 400
+FAR_BASE = 1.1  # times outside the sizes measured from which it is said
 MOST_LOSS = 30.0  # nats per token
 
 
@@ -150,17 +151,19 @@ def forecast(frame: pd.DataFrame, own: pd.DataFrame) -> Forecast:
     own = _checked(own)
     known = _known(own)
     decay = decay_of(own, known)
-    rows = _rows(own, decay, known)
-    prior = prior_of(without(frame, own), known)
+    use, unused = _used(own, known)
+    rows = _rows(own[use], decay)
+    spoken = prior_of(without(frame, own), known)
+    prior = spoken if isinstance(spoken, Prior) else None
     step = number(known("batch_tokens"))
     length = WANDER_STEPS * step if step else WANDER_SHARE * float(rows.points.tokens[-1])
     ground = Ground(decay, length, KNOWN_WANDER if prior is not None and prior.same_batches else WANDER)
     alone, alone_prior = Alone.grid(
-        float(rows.points.effective[-1]), float(rows.loss[-1] + decay.gain * rows.points.rest[-1])
+        float(rows.points.effective[-1]), float(rows.loss[-1] + decay.gain * rows.points.rest[-1]), decay.warm
     )
     kinds: list[tuple[Laws | Alone, Array]] = [(alone, alone_prior)]
     if prior is not None:
-        laws, laws_prior = Laws.grid(prior.curves, prior.middle, np.ones(len(prior.laws)), np.sqrt(prior.far))
+        laws, laws_prior = Laws.grid(prior.curves, prior.middle, np.ones(len(prior.laws)), prior.far)
         kinds = [(laws, laws_prior + np.log(1 - ALONE_SHARE)), (alone, alone_prior + np.log(ALONE_SHARE))]
     posterior = condition(rows, ground, kinds)
     names = prior.laws if prior is not None else ()
@@ -171,7 +174,7 @@ def forecast(frame: pd.DataFrame, own: pd.DataFrame) -> Forecast:
         rows=int(rows.count.sum()),
         planned=number(known("tokens_planned")) or None,
         weights=_weights(posterior, names),
-        why=_why(decay, names, prior.far if prior is not None else None),
+        why=(f"Taken for true: {decay.words}.", *_prior_words(spoken), *unused),
         run={name: value for name in RUN if (value := known(name)) is not None},
         recipe=recipe_of(known),
     )
@@ -218,27 +221,41 @@ def _known(own: pd.DataFrame) -> Known:
     return values.get
 
 
-def _rows(own: pd.DataFrame, decay: Decay, known: Known) -> Rows:
-    """The rows to condition on: after the warm-up, not the earliest, averaged in bins where they are many."""
-    tokens, loss = own["tokens"].to_numpy(), own["loss"].to_numpy()
+def _used(own: pd.DataFrame, known: Known) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Which rows to condition on, shape (n,): after the warm-up, not the earliest; in words which others there are."""
+    tokens = own["tokens"].to_numpy()
     warm = number(known("warmup_tokens"))
     use = tokens > (warm or 0.0)
     late = use & (tokens >= EARLY * tokens[-1])
-    use = late if warm is None and late.sum() >= ENOUGH_ROWS else use
+    early = warm is None and late.sum() >= ENOUGH_ROWS
+    use = late if early else use
     if use.sum() < LEAST_ROWS:
         raise P2Error(
             f"forecast: {int(use.sum())} usable rows of {len(own)}; {LEAST_ROWS} evaluations after the warm-up "
             f"({warm or 0:,.0f} tokens) are the least. Let the run go on until there are."
         )
-    bins = np.zeros(int(use.sum()), dtype=np.int64)
+    zero = int((tokens == 0).sum())
+    reasons = [
+        (zero, "at 0 tokens, the loss after pruning"),
+        (
+            int((~use).sum()) - zero,
+            f"of the warm-up, {warm:,.0f} tokens" if warm else "of the first tenth, perhaps warm-up",
+        ),
+    ]
+    said = " and ".join(f"{n} {why}" for n, why in reasons if n)
+    return use, (f"Of {len(own)} rows {int(use.sum())} are used; not used: {said}.",) if said else ()
+
+
+def _rows(own: pd.DataFrame, decay: Decay) -> Rows:
+    """Rows to condition on, averaged in bins where they are many."""
+    tokens, loss = own["tokens"].to_numpy(), own["loss"].to_numpy()
+    bins = np.arange(len(tokens))
     if len(bins) > MOST_ROWS:
-        x = np.log(tokens[use])
+        x = np.log(tokens)
         bins = np.minimum(((x - x[0]) / (x[-1] - x[0]) * MOST_ROWS).astype(np.int64), MOST_ROWS - 1)
         bins = np.unique(bins, return_inverse=True)[1]
-    else:
-        bins = np.arange(len(bins))
     count = np.bincount(bins).astype(float)
-    means = [np.bincount(bins, values[use]) / count for values in (tokens, loss)]
+    means = [np.bincount(bins, values) / count for values in (tokens, loss)]
     return Rows(decay.at(means[0]), means[1], count)
 
 
@@ -283,11 +300,9 @@ def _weights(posterior: Posterior, names: tuple[str, ...]) -> dict[str, float]:
     return weights
 
 
-def _why(decay: Decay, names: tuple[str, ...], far: float | None) -> tuple[str, ...]:
-    """What was taken for true."""
-    lines = [f"Taken for true: {decay.words}."]
-    if not names:
-        lines.append("No law speaks about this run, so its own rows alone do: other text, or n0, rate, l0 not known.")
-    elif far is not None and far > 1.1:
-        lines.append(f"The base is {far:.3g} times outside the sizes measured, so laws count for less.")
-    return tuple(lines)
+def _prior_words(spoken: Prior | str) -> tuple[str, ...]:
+    """Why laws do not speak, or for how much they count."""
+    if isinstance(spoken, str):
+        return (f"No law speaks about this run, so its own rows alone do: {spoken}.",)
+    far = f"The base is {spoken.far:.3g} times outside the sizes measured, so laws count for less."
+    return (*([far] if spoken.far > FAR_BASE else []), *spoken.doubts)

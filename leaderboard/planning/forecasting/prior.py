@@ -13,6 +13,7 @@ import pandas as pd
 
 from leaderboard.errors import FitError
 from leaderboard.fitting.pooled import SharedFit, fit_group
+from leaderboard.fitting.robust import trusted
 from leaderboard.laws.catalogue import LAWS
 from leaderboard.laws.law import Array
 from leaderboard.logs.contract import BY_NAME, curve_numbers, usable
@@ -30,7 +31,8 @@ EQUAL_ROWS = 2  # rows of equal tokens and loss by which a run without an id is 
 class Prior:
     """Curves of several laws for one run. `curves` maps tokens (n,) to losses (laws, n); `middle` of their tokens.
 
-    `far` is how many times the base is larger (or smaller) than those measured, 1 inside.
+    `far` is how many times the base is larger (or smaller) than those measured, 1 inside. `doubts` says in words which
+    runs were discounted.
     """
 
     laws: tuple[str, ...]
@@ -38,6 +40,7 @@ class Prior:
     middle: float
     same_batches: bool
     far: float
+    doubts: tuple[str, ...]
 
 
 def without(frame: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
@@ -54,20 +57,32 @@ def without(frame: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     return frame[~mine]
 
 
-def prior_of(frame: pd.DataFrame, known: Known) -> Prior | None:
-    """What laws say of a run, `known(name)` being its run-level values; None where they cannot speak."""
-    text = _same_text(frame, known)
+def prior_of(frame: pd.DataFrame, known: Known) -> Prior | str:
+    """What laws say of a run, `known(name)` being its run-level values; in words what keeps them from speaking.
+
+    Laws are fitted to the runs that robust.py trusts.
+    """
+    if known("method") == "none":
+        return "it is a control, and laws are about pruned runs"
+    text, nowhere = _same_text(frame, known)
+    if nowhere:
+        return nowhere
     inputs = {name: v for name in INPUTS if (v := number(known(name))) is not None}
     if "rate" in inputs and "n0" in inputs:
         inputs.setdefault("n_pruned", inputs["n0"] * (1 - inputs["rate"]))
-    if text["n0"].dropna().empty or known("method") == "none" or "n0" not in inputs:
-        return None
+    least = min((set(LAWS[name].inputs) - {"tokens", *inputs} for name in ASKED), key=len)
+    if least:
+        return f"{', '.join(name for name in INPUTS if name in least)} not known"
+    judged = trusted(text)
+    text = judged.rows
     sizes = text["n0"].dropna().to_numpy(dtype=float)
     far = max(1.0, inputs["n0"] / sizes.max(), sizes.min() / inputs["n0"])
+    if far > FAR:
+        return f"its base is {far:.3g} times outside the sizes measured; up to {FAR:g} times they are asked"
     group = {name: str(v) for name in ("family", "method") if (v := known(name)) is not None}
-    fits = _fits(text, inputs, group) if far <= FAR else []
+    fits = _fits(text, inputs, group)
     if not fits:
-        return None
+        return "none can be fitted to the runs on its text"
     alike = {id(f): _shared_batches(f, known) for f in fits}
     tokens = text["tokens"].to_numpy(dtype=float)
 
@@ -77,7 +92,7 @@ def prior_of(frame: pd.DataFrame, known: Known) -> Prior | None:
 
     middle = float(np.sqrt(tokens.min() * tokens.max()))
     same = all(len(a.tokens) for a in alike.values())
-    return Prior(tuple(f.fit.law.name for f in fits), curves, middle, same, far)
+    return Prior(tuple(f.fit.law.name for f in fits), curves, middle, same, far, judged.words)
 
 
 @dataclass(frozen=True)
@@ -110,21 +125,26 @@ def _shared_batches(shared: SharedFit, known: Known) -> _Batches:
     return _Batches(means.index.to_numpy(dtype=float), shrunk.to_numpy())
 
 
-def _same_text(frame: pd.DataFrame, known: Known) -> pd.DataFrame:
+def _same_text(frame: pd.DataFrame, known: Known) -> tuple[pd.DataFrame, str]:
     """Usable rows on the run's held-out text and objective, measured as it is; where it names none, as most rows are.
 
-    Runs that trained some parameters only speak of such runs alone.
+    Runs that trained some parameters only speak of such runs alone. Where none is left, the words say why.
     """
     rows = usable(frame)
-    rows = standard(rows) if known("trainable_params") is None else rows[origin(rows) == LORA]
-    for name in ("eval_data", "objective"):
-        if len(rows) and name in rows:
-            value = known(name)
-            value = rows[name].astype(str).value_counts().index[0] if value is None else value
-            rows = rows[(rows[name] == value).to_numpy()]
-    for name in (name for name in WORDS if name in rows and known(name) is not None):
-        rows = rows[((rows[name] == known(name)) | (rows[name].isna() & BY_NAME[name].later)).to_numpy()]
-    return usual_protocol(rows)[0] if len(rows) else rows
+    if "n0" in rows and rows["n0"].notna().any():
+        rows = standard(rows) if known("trainable_params") is None else rows[origin(rows) == LORA]
+        nowhere = "" if len(rows) else "it trained some parameters only (trainable_params), as no measured run did"
+    else:
+        rows, nowhere = rows.iloc[:0], "the logs hold no usable run"
+    for name in (name for name in ("eval_data", "objective", *WORDS) if len(rows) and name in rows):
+        value = known(name)
+        if value is None and name in WORDS:
+            continue
+        value = rows[name].astype(str).value_counts().index[0] if value is None else value
+        alike = (rows[name] == value) | (rows[name].isna() & BY_NAME[name].later)
+        rows = rows[alike.to_numpy()]
+        nowhere = "" if len(rows) else f"no run that could speak of it has its {name}, {value}"
+    return (usual_protocol(rows)[0] if len(rows) else rows), nowhere
 
 
 def _fits(text: pd.DataFrame, inputs: dict[str, float], group: dict[str, str]) -> list[SharedFit]:

@@ -15,7 +15,7 @@ from leaderboard.planning.mixture import Mixture
 from leaderboard.planning.outlook import nearest_runs, outlook
 from leaderboard.planning.plan import UNPRUNED
 from leaderboard.planning.rivals import OWN
-from leaderboard.planning.too_far import expected_words, pilot
+from leaderboard.planning.too_far import expected_words, pilot, same_cut_words
 from leaderboard.serving.board import Board
 from space.pages.budget.form import Form, base_of, question, read_off
 from space.parts import figures, look
@@ -66,8 +66,8 @@ def sentence(answer: Answer) -> str:
     amount, does = budget.sentence()
     told = _missing(answer) if answer.too_far else _numbers(answer)
     return (
-        f'<div aria-live="polite"><p class="state {budget.state}">{STATES[budget.state]}</p>'
-        f'<p class="sentence"><strong>{amount}</strong> {words.text(does)}</p></div>{told}{DOORS}'
+        f'<p class="state {budget.state}">{STATES[budget.state]}</p>'
+        f'<p class="sentence"><strong>{amount}</strong> {words.text(does)}</p>{told}{DOORS}'
     )
 
 
@@ -102,9 +102,13 @@ def _missing(answer: Answer) -> str:
         f'<p class="warning" role="note">{words.text(budget.warning)}</p>'
         f"<h3>What would answer it</h3><p>{words.text(cost)}. {words.text(then)}</p>"
         f"<pre tabindex=0><code>{words.text(command)}</code></pre>"
-        f"{_published(budget)}{''.join(f'<p>{words.text(line)}</p>' for line in expected_words(answer.question))}"
+        f"{_lines(same_cut_words(answer.question))}{_published(budget)}{_lines(expected_words(answer.question))}"
         f"<details><summary>Which laws were asked</summary>{_list(predictor.why)}</details>"
     )
+
+
+def _lines(lines: tuple[str, ...]) -> str:
+    return "".join(f"<p>{words.text(line)}</p>" for line in lines)
 
 
 def _list(lines: tuple[str, ...]) -> str:

@@ -97,7 +97,7 @@ def test_budget_intervals_hold_the_answer_and_widen_with_the_level(seed):
         answer = ask(**goal)
         (low_80, high_80), (low_95, high_95) = answer.tokens_80, answer.tokens_95
         assert low_95 <= low_80 <= answer.tokens <= high_80 <= high_95
-    assert ask(excess=-3.0).tokens_80 is None  # no band of it reaches that
+    assert ask(target_loss=0.1).tokens_80 is None  # no band of it reaches that
 
 
 def test_too_few_runs_have_no_interval_and_that_is_said(seed):

@@ -8,8 +8,10 @@ import zipfile
 
 import pytest
 
+from leaderboard.child import Limits
 from leaderboard.errors import P2Error
 from leaderboard.importing import import_log, read_runs
+from leaderboard.importing.apart import read_apart
 from leaderboard.importing.readers import MAX_BYTES
 from leaderboard.logs.contract import write_log
 from tests.leaderboard.importing.conftest import history, loss, state, steps
@@ -100,3 +102,19 @@ def test_a_run_named_by_a_lone_surrogate_is_told_in_plain_text():
 def test_long_lines_do_not_hold_it_up(line, facts):
     data = "\n".join([*(f"step={s} val_loss={loss(s)}" for s in steps()), *[line] * 3]).encode()
     assert len(import_log(data, "out.log", **facts()).frame) == len(steps())
+
+
+def test_a_file_is_read_alike_in_a_child_and_ends_only_that(tmp_path, facts):
+    path = tmp_path / "runs.json"
+    path.write_text(json.dumps({"a": history(), "b\ud800": [*history(), {"step": 1, "eval_loss": float("nan")}]}))
+    apart, here = read_apart(path), read_runs(path)
+    assert [one.name for one in apart] == [one.name for one in here]
+    a, b = (import_log(runs[0], **facts()) for runs in (apart, here))
+    assert a.table.drop(["created_at"]).equals(b.table.drop(["created_at"]))
+    assert [n.code for n in a.notes] == [n.code for n in b.notes]
+    path.write_bytes(b"[" + b'{"step": 1, "eval_loss": 2.5},' * 200_000 + b"{}]")
+    with pytest.raises(P2Error, match="takes more memory"):
+        read_apart(path, Limits(memory=20_000_000))
+    path.write_bytes(DATA[: len(DATA) // 2])
+    with pytest.raises(P2Error, match="is cut off"):
+        read_apart(path)

@@ -2,12 +2,16 @@
 
 import shutil
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from leaderboard.logs.apart import KEPT, few_rows
 from leaderboard.logs.check import check_files
 from leaderboard.logs.load import SEED
-from tests.hostile import encrypted
+from tests.bench.bench_check import check
+from tests.hostile import encrypted, long_log
 
 
 def test_a_file_that_ends_its_reader_is_a_finding_and_the_others_are_read(tmp_path):
@@ -37,3 +41,28 @@ def test_rows_come_in_parts_and_are_the_same(tmp_path, monkeypatch):
     here = check_files(files)
     assert reports == here.reports
     assert apart_frame.equals(here.frame)
+
+
+def test_of_long_logs_some_rows_are_kept_which_say_the_same(tmp_path):
+    whole = check_files([long_log(tmp_path / "a.parquet", 0, rows=2_000)]).frame
+    shutil.copy(tmp_path / "a.parquet", tmp_path / "b.parquet")
+    one, copy = (checked := check_files([tmp_path / "a.parquet", tmp_path / "b.parquet"], few=2)).reports
+    assert (one.findings, [f.code for f in copy.findings]) == ((), ["duplicate"])
+    assert KEPT <= len(checked.frame) <= KEPT + 6
+    assert set(checked.frame["length"]) == {2_000}
+    assert checked.frame["tokens"].max() == whole["tokens"].max()
+
+
+def test_what_stands_out_in_a_long_log_is_kept():
+    tokens, loss = np.arange(5_000) * 1024, np.linspace(3, 2, 5_000)
+    loss[3_333], tokens[4_000:] = 2.9, tokens[4_000:] - 1000
+    keep = few_rows(tokens, loss, np.zeros(5_000, dtype=np.int64))
+    climb = [np.max(curve - np.minimum.accumulate(curve)) for curve in (loss, loss[keep])]
+    assert climb[0] == climb[1]
+    assert np.diff(tokens[keep]).min() == np.diff(tokens).min()
+
+
+@pytest.mark.slow
+def test_memory_of_a_check_does_not_grow_with_long_logs(tmp_path):
+    few, many = (check("long", n, tmp_path)[0] for n in (4, 12))
+    assert many < few + 100_000_000

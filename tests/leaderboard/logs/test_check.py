@@ -16,7 +16,8 @@ from leaderboard.logs.apart import deadly
 from leaderboard.logs.check import MAX_BYTES, check_files, read_log, read_table
 from leaderboard.logs.contract import BY_NAME, COLUMNS, run_id, schema, write_log
 from leaderboard.logs.findings import ERROR, WARNING, Report
-from leaderboard.logs.rules import MAX_TEXT, RULES
+from leaderboard.logs.rules import RULES
+from leaderboard.logs.rules.texts import longest
 from tests.hostile import encrypted
 
 
@@ -41,11 +42,14 @@ def _other(column):
 
 
 RANGED = [c for c in COLUMNS if c.kind in ("int", "float") and (c.low is not None or c.high is not None)]
+TEXTS = [c.name for c in COLUMNS if c.kind == "text"]
 CASES = {
     **{("not_finite", c.name): put(3, **{c.name: np.inf}) for c in COLUMNS if c.kind == "float"},
     **{("percent_rate", c.name): put_all(**{c.name: 25.0}) for c in COLUMNS if c.unit == "share"},
     **{("out_of_range", c.name): put_all(**{c.name: (c.low or 0) - 1}) for c in RANGED},
-    **{("text_too_long", c.name): put_all(**{c.name: "x" * (MAX_TEXT + 1)}) for c in COLUMNS if c.kind == "text"},
+    **{
+        ("text_too_long", c.name): put_all(**{c.name: "x" * (longest(c.name) + 1)}) for c in COLUMNS if c.kind == "text"
+    },
     **{("odd_text", c.name): put_all(**{c.name: "two\nlines"}) for c in COLUMNS if c.kind == "text"},
     **{
         ("varies", c.name): put(-1, **{c.name: _other(c)})
@@ -53,6 +57,7 @@ CASES = {
         if not c.curve and c.name not in ("created_at", "tokens_per_second", "mfu")
     },
     **{("no_repo_id", name): put_all(**{name: "ada/m;curl evil"}) for name in ("base_model", "model_repo")},
+    ("no_hub_name", "contributor"): put_all(contributor="ada lovelace"),
     ("unknown_method", "method"): put_all(method="dept"),
     ("unknown_provenance", "provenance"): put_all(provenance="p2zoo"),
     ("rate_range", "rate"): put_all(rate=0.0, n_pruned=1_000_000),
@@ -129,6 +134,16 @@ def test_no_case_is_left_without_a_rule():
             for name in ("a/b/c", "/a", "../x", "-a", "a\n", "$(a)")
         ),
         (put_all(software="[1]"), ("software_not_json", "software")),
+        (put_all(lr=1e308), ("out_of_range", "lr")),
+        *(
+            (put_all(**{c: 2**63 - 1}), ("out_of_range", c))
+            for c in ("n0", "eval_tokens", "vocab_size", "batch_tokens")
+        ),
+        *(
+            (put_all(**{c: text}), ("odd_text", c))
+            for c in ("contributor", "hardware", "base_revision", "eval_data")
+            for text in ("\x1b[2J", "<img src=x>", "[x](javascript:alert(1))", "a\u202eb")
+        ),
     ],
 )
 def test_bad_values(edit, expected, log_file):
@@ -268,13 +283,33 @@ def test_a_file_that_unpacks_to_too_much(log_file, monkeypatch):
     assert [f.code for f in report.findings] == ["too_large"]
 
 
-def test_one_run_twice_is_an_error_and_somebody_elses_a_warning(log_file):
+def test_one_run_twice_is_an_error_and_somebody_elses_confirms_or_repeats_it(log_file):
+    """Equal losses count once; losses of one's own are a second measurement."""
+    lift = lambda rows: _lift(rows, 1)  # noqa: E731
     files = [log_file("a.parquet"), log_file("b.parquet"), log_file("c.parquet", contributor="bob")]
-    first, own, others = check_files(files).reports
-    assert first.findings == ()
-    assert [(f.code, f.severity) for f in own.findings] == [("duplicate", ERROR)]
-    assert [(f.code, f.severity) for f in others.findings] == [("replicate", WARNING)]
-    assert len(check_files(files).frame) == 26
+    checked = check_files([*files, log_file("d.parquet", lift, contributor="cy")])
+    found = [[(f.code, f.severity) for f in report.findings] for report in checked.reports]
+    assert found == [[], [("duplicate", ERROR)], [("confirmation", WARNING)], [("replicate", WARNING)]]
+    assert "ada/" in checked.reports[2].findings[0].got
+    assert checked.frame["contributor"].unique().tolist() == ["ada", "cy"]
+    assert checked.heads["contributor"].tolist() == ["ada", "ada", "bob", "cy"]
+
+
+def test_known_runs_came_before(log_file):
+    """A run that was read before is the original: of a confirmation, a copy, and a run that goes on from it."""
+    known = check_files([log_file("a.parquet")]).frame.drop(columns="file")
+    run, end = known["run_id"].iloc[0], 13 * 2048
+    longer = lambda rows: rows.append(rows[-1] | {"tokens": end})  # noqa: E731
+    files = [
+        log_file("b.parquet", contributor="bob"),
+        log_file("c.parquet", seed=1),
+        log_file("d.parquet", longer, extends=run, tokens_planned=end),
+    ]
+    checked = check_files(files, known=known)
+    assert [[f.code for f in r.findings] for r in checked.reports] == [["confirmation"], ["near_duplicate"], []]
+    assert f"ada/{run}" in checked.reports[1].findings[0].got
+    assert checked.frame["file"].unique().tolist() == [2]
+    assert check_files([log_file("a.parquet")], known=known).reports[0].findings == ()  # the same file again
 
 
 def test_the_same_losses_under_another_run_are_an_error(log_file):
@@ -360,9 +395,6 @@ def test_every_code_of_the_checker_is_tested_here():
         "unreadable",
         "too_large",
         "not_finite",
-        "duplicate",
-        "replicate",
-        "near_duplicate",
     }
 
 

@@ -14,14 +14,14 @@ DEFINING = {
     "base_model", "base_revision", "method", "importance", "rate_requested", "calibration_sha256", "objective",
     "train_data", "packing", "seq_len", "batch_tokens", "optimizer", "schedule", "lr_peak", "warmup_tokens",
     "tokens_planned", "precision", "seed", "eval_data", "base_tokens", "provenance", "import_sha256",
-    "trainable_params", "extends", "pruned_from",
+    "trainable_params", "extends", "pruned_from", "trunk",
 }  # fmt: skip
 NULLABLE = {
     "base_revision", "model_repo", "model_revision", "recipe_sha256", "calibration_sha256", "train_data_revision",
     "eval_data_revision", "rate_requested", "train_loss", "lr", "wall_s", "tokens_per_second", "mfu", "software",
     "pruned_from", "base_run",
     "hardware", "eval_tokens", "base_tokens", "eval_bytes", "heldout_in_train", "provenance", "import_sha256",
-    "trainable_params", "tokenizer_sha256", "yardstick_l0", "yardstick_l_pruned", "yardstick_loss", "extends",
+    "trainable_params", "tokenizer_sha256", "yardstick_l0", "yardstick_l_pruned", "yardstick_loss", "extends", "trunk",
 }  # fmt: skip
 ARROW = {"int": "int64", "float": "double", "text": "string", "time": "timestamp[us, tz=UTC]"}
 

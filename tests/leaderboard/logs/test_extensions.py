@@ -111,3 +111,22 @@ def test_an_extension_without_the_run_it_extends_stands_by_itself(write):
     longer, _ = write("b", 13, "0123456789abcdef")
     checked = check_files([longer])
     assert (codes(checked.reports[0]), len(checked.frame)) == ([], 13)
+
+
+def test_branches_share_the_rows_of_their_own_trunk_and_of_no_other(write):
+    def decayed(by):
+        return lambda points: [point.update(loss=point["loss"] - by, lr=1e-4) for point in points[7:]]
+
+    trunk, trunk_id = write("a", 7)
+    longer, _ = write("b", 9, trunk_id)
+    of_wsd = {"schedule": "wsd", "trunk": trunk_id}
+    one, _ = write("c", 9, None, decayed(0.1), **of_wsd)
+    two, _ = write("d", 11, None, decayed(0.2), **of_wsd)
+    checked = check_files([trunk, one, longer, two])
+    assert [codes(report) for report in checked.reports] == [["extended"], [], [], []]
+    stolen, _ = write("e", 10, None, decayed(0.3), **of_wsd, contributor="mallory")
+    without, _ = write("f", 12, None, decayed(0.4), schedule="wsd", trunk="0123456789abcdef")
+    checked = check_files([trunk, one, stolen, without])
+    assert [codes(report) for report in checked.reports] == [[], [], ["near_duplicate"], ["near_duplicate"]]
+    other, _ = write("g", 9, None, lambda points: [p.update(loss=p["loss"] + 0.1) for p in points[1:]], **of_wsd)
+    assert [codes(report) for report in check_files([trunk, other]).reports] == [[], ["not_a_branch"]]

@@ -60,9 +60,10 @@ def test_only_bad_files_give_an_empty_frame(tmp_path):
 
 def test_the_revision_follows_the_rows_and_not_their_files(tmp_path, log_file):
     log_file("x/a.parquet")
-    log_file("x/b.parquet", contributor="bob")
+    lift = lambda rows: [row.update(loss=row["loss"] + 0.01) for row in rows[1:]]  # noqa: E731
+    log_file("x/b.parquet", lift, contributor="bob")
     log_file("y/2.parquet")
-    log_file("y/1.parquet", contributor="bob")
+    log_file("y/1.parquet", lift, contributor="bob")
     one, other = load_logs(tmp_path / "x"), load_logs(tmp_path / "y")
     assert one.revision == other.revision == data_hash(one.frame.sample(frac=1, random_state=0))
     assert len(one.revision) == 12

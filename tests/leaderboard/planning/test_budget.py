@@ -156,6 +156,8 @@ def test_a_pooled_law_answers_for_a_new_family_and_says_so(seed):
         ({"n0": float("inf")}, "n0 is inf"),
         ({"l0": -1}, "l0 is -1"),
         ({"l_pruned": 0}, "l_pruned is 0"),
+        ({"l_pruned": 2.5}, "l_pruned is 2.5, below l0"),
+        ({"excess": -0.1}, "excess is -0.1; it must be 0 or more"),
         ({"gain": 0}, "gain is 0"),
         ({"excess": float("inf")}, "excess is inf"),
         ({"target_loss": -2}, "target_loss is -2"),
@@ -235,3 +237,11 @@ def test_no_answer_is_less_than_what_was_measured_to_be_too_little(seed):
 def test_a_gpu_is_known_as_people_write_it(name, key):
     assert check_offer(name, None) == key
     assert gpu_hours(1e9, 1e9, 0.25, "depth", name) == gpu_hours(1e9, 1e9, 0.25, "depth", key)
+
+
+def test_a_goal_that_only_the_bases_own_progress_meets_is_told(seed):
+    """Over l0, and below what the laws leave at any number of tokens once their drift is taken out."""
+    below, above = (ask(seed, law="capacity", excess=excess) for excess in (0.0, 0.1))
+    assert below.status == above.status == "reached"
+    assert any("still improving" in line and "a control" in line for line in below.why)
+    assert not any("still improving" in line for line in above.why)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leaderboard.ranking.tracks import TRACKS, groups, split
+from leaderboard.ranking.tracks import TRACKS, alone, groups, split
 
 
 def _runs(*runs: tuple[float, float, int]) -> pd.DataFrame:
@@ -93,3 +93,12 @@ def test_without_group_columns_all_rows_are_one_group():
     ((key, rows),) = groups(frame)
     assert key == {}
     assert rows is frame
+
+
+def test_a_run_alone_in_its_group_is_told(seed):
+    depth = seed[(seed["method"] == "depth") & (seed["family"] == "llama-3")]
+    first = depth["run_id"].iloc[0]
+    other = depth.assign(eval_data="other")[depth["run_id"] == first]
+    assert alone(depth) == []
+    (sentence,) = alone(pd.concat([depth[depth["run_id"] != first], other], ignore_index=True))
+    assert sentence.startswith(f"{first} stands alone (llama-3, depth, on other)")

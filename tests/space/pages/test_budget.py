@@ -86,6 +86,15 @@ def test_headline_and_its_row_are_one_number_with_ones_own_losses(url, visit, bo
     expect(row).to_contain_text(words.loss(budget.loss))
     expect(row).to_contain_text("measured")
     expect(page.locator("#answer .state")).to_have_text(re.compile("what was measured"))
+    expect(page.locator("#live[aria-live=polite]")).to_contain_text(page.locator("#answer .sentence").inner_text())
+
+
+def test_what_pruning_cannot_do_is_refused_in_words(url, visit):
+    page = visit(f"{url}/?n0=34e6&l0=2.65&family=llama-3&rate=0.2&l_pruned=2.4&value=0.1")
+    expect(page.locator("#answer [role=alert]")).to_contain_text("l_pruned is 2.4, below l0")
+    fill(page, "l_pruned", "3.3")
+    fill(page, "value", "-0.1")
+    expect(page.locator("#answer [role=alert]")).to_contain_text("excess is -0.1")
 
 
 def test_too_far_shows_what_is_missing_and_no_empty_plot(url, visit):

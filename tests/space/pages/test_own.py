@@ -1,6 +1,7 @@
 """A training log dropped on the page: asked for what it lacks, then answered; bad files are told, and none is kept."""
 
 import json
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ from leaderboard.serving.board import Board
 from space.server import uploads
 from space.server.store import Store
 from tests.hostile import encrypted
-from tests.space.conftest import PHONE, choose, fill
+from tests.space.conftest import PHONE, assert_accessible, choose, fill
 from tests.space.serving import serving
 
 pytestmark = [
@@ -59,6 +60,12 @@ def test_a_trainer_state_is_asked_about_and_forecast(url, visit, trainer_state):
     expect(page.locator("#own-log")).to_have_attribute("download", "log.parquet")
     page.locator("#own-plot .main-svg").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE
+    fill(page, "own-l0", "2.5")
+    fill(page, "own-l_pruned", "3.9")
+    page.locator("#own-ask").click()
+    plot = page.locator("#own-over .js-plotly-plot")
+    expect(plot).to_have_attribute("aria-label", re.compile("runs of depth .* share of the damage"))
+    assert_accessible(page)
 
 
 def test_bad_files_are_told_and_none_is_kept(url, visit, tmp_path, few_runs, log_file, trainer_state):

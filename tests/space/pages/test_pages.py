@@ -1,21 +1,25 @@
 """The pages in Chromium over the bundled runs: what they show, filter, link to, and say to those who cannot see."""
 
 import html
+import io
+import json
 import re
+from pathlib import Path
 
 import httpx
+import pandas as pd
 import pytest
 
 pytest.importorskip("gradio")
 pytest.importorskip("playwright")
 
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from leaderboard import load_logs, recommend_tokens, words
 from space import pages
+from space.pages.laws import COVERED
 from space.server.store import Store
-from tests.space.conftest import PHONE, choose, fill
+from tests.space.conftest import PHONE, WIDE, assert_accessible, choose, fill
 from tests.space.serving import serving
 
 pytestmark = [
@@ -39,14 +43,8 @@ def url(seed_board):
         yield address
 
 
-def assert_accessible(page: Page) -> None:
-    """axe-core's WCAG 2 A and AA rules, nothing left out."""
-    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response["violations"]
-    assert [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found] == []
-
-
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_on_a_phone_in_light_and_dark(path, url, visit, seed_board):
+def test_a_page_on_a_phone_and_a_desktop_in_light_and_dark(path, url, visit, seed_board):
     page = visit(f"{url}/{path}", width=PHONE)
     page.locator(PAGES[path]).first.wait_for()
     expect(page.locator("#menu [aria-current]")).to_have_count(1)
@@ -58,6 +56,8 @@ def test_a_page_on_a_phone_in_light_and_dark(path, url, visit, seed_board):
     page.locator(".dark-switch").click()
     expect(page.locator("body")).to_have_class(re.compile("dark"))
     assert_accessible(page)
+    page.set_viewport_size({"width": WIDE, "height": 900})
+    assert_accessible(page)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -65,11 +65,21 @@ def test_a_page_arrives_with_its_menu_and_title_in_it(path, url):
     sent = httpx.get(f"{url}/{path}")
     page = next(page for page in pages.PAGES if page.path == path)
     assert f"<title>{page.name} · p2zoo</title>" in sent.text
+    assert sent.text.count('"og:title"') == sent.text.count('"twitter:card"') == 1  # the page's own, none of Gradio's
+    assert f'"og:title" content="{html.escape(page.heading)} · p2zoo"' in sent.text
     shell = sent.text[sent.text.index('<div id="shell">') : sent.text.index("<gradio-app")]
     assert f"<h1>{page.heading}</h1>" in shell
     assert shell.count("aria-current=page") == 1
     assert sent.headers["content-encoding"] == "gzip"
     assert sent.headers["content-security-policy"].startswith("default-src 'self'")
+
+
+def test_an_address_without_a_page_says_so_in_words(url):
+    lost = httpx.get(f"{url}/no-such-page", headers={"Accept": "text/html"})
+    assert lost.status_code == 404
+    assert "There is no such page" in lost.text
+    assert all(f'href="/{path}"' in lost.text for path in PAGES)
+    assert httpx.get(f"{url}/download/none.csv").json()["error"].startswith("download: unknown file")
 
 
 def test_what_a_page_arrived_with_makes_way_for_the_page(url, visit):
@@ -90,13 +100,17 @@ def test_pages_are_filled_without_a_queue(url, visit):
     assert not any("/queue/" in address for address in asked)
 
 
-def test_wide_tables_and_plots_scroll_inside_on_a_phone(url, visit):
-    page = visit(f"{url}/curves", width=PHONE)
+def test_on_a_phone_a_wide_table_scrolls_inside_and_panels_stand_below_one_another(url, visit):
+    page = visit(f"{url}/curves?second=p2&by=n0", width=PHONE)
     page.locator(PAGES["curves"]).wait_for()
-    for inside in (page.locator("#runs .table-frame"), page.locator(".figure.wide")):
-        own, shown = inside.evaluate("box => [box.scrollWidth, box.clientWidth]")
-        assert own > shown
-        assert shown <= PHONE
+    own, shown = page.locator("#runs .table-frame").evaluate("box => [box.scrollWidth, box.clientWidth]")
+    assert own > shown
+    assert shown <= PHONE
+    plot = page.locator("#curves-plot .js-plotly-plot")
+    expect(plot).to_have_attribute("aria-label", re.compile("by capacity-damage and p2, coloured by parameters"))
+    lefts = plot.locator(".subplot").evaluate_all("all => all.map(one => one.getBoundingClientRect().left)")
+    assert max(lefts) < PHONE / 2
+    expect(plot.locator(".legendtext")).to_have_text(["measured", "capacity-damage", "p2"])
 
 
 def test_a_budget_is_what_recommend_tokens_says_and_its_link_asks_it_again(url, visit):
@@ -155,7 +169,12 @@ def test_an_address_that_is_wrong_gets_an_answer_or_a_sentence(query, url, visit
 
 def test_laws_in_a_cell_by_link(url, visit, seed_board):
     page = visit(f"{url}/laws")
-    expect(page.locator("#ranking tbody tr.marked")).to_contain_text("predicts best")
+    expect(page.locator("#ranking tbody tr.marked")).to_contain_text("errs least")
+    ranked = page.locator("#ranking table").first
+    expect(ranked.locator("tbody tr").first).to_have_class("marked")  # by error on new models
+    expect(page.locator("#ranking")).to_contain_text("laws answer together")
+    expect(page.locator("#ranking")).to_contain_text("laws share the first rank")
+    expect(page.locator("#ranking")).to_contain_text("Noise floor")
     choose(page, "track", "largest size")
     choose(page, "group", "llama-3 · depth · p2lab/docs-heldout")
     page.wait_for_url("**/laws?track=size&group=*")
@@ -193,6 +212,43 @@ def test_runs_are_filtered_linked_to_and_opened(url, visit):
     assert f"run=p2lab%2F{run_id}" in again.url
 
 
+def test_a_table_is_sorted_and_its_columns_chosen_by_keyboard_and_kept_through_a_visit_to_a_run(url, visit):
+    page = visit(f"{url}/curves?method=depth&runs.sort=-rate")
+    rates = page.locator("#runs tbody td:nth-child(4)")
+    expect(page.locator("#runs th[aria-sort=descending]")).to_have_text("Rate")
+    shown = [float(cell) for cell in rates.evaluate_all("cells => cells.map(cell => cell.dataset.value)")]
+    assert shown == sorted(shown, reverse=True)
+    page.locator("#runs thead button", has_text="Last").press("Enter")
+    expect(page.locator("#runs th[aria-sort=ascending]")).to_have_text("Last")
+    page.locator("#runs summary").press("Enter")
+    page.locator("#runs").get_by_label("Seed").press("Space")
+    expect(page.locator("#runs thead")).to_contain_text("Seed")
+    page.wait_for_url("**/curves?method=depth&runs.sort=loss&runs.columns=*seed")
+    first = page.locator("#runs tbody tr").first.inner_text()
+    page.locator("#runs tbody a").first.click()
+    expect(page.locator("#run h2")).to_contain_text(first.split()[0])
+    page.get_by_role("link", name="Back to all runs").click()
+    expect(page.locator("#run h2")).to_have_count(0)
+    expect(page.locator("#method input")).to_have_value("depth")
+    expect(page.locator("#runs th[aria-sort=ascending]")).to_have_text("Last")
+    assert page.locator("#runs tbody tr").first.inner_text() == first
+
+
+def test_what_a_table_shows_is_saved(url, visit, seed_board):
+    page = visit(f"{url}/contribute")
+    page.locator("#wanted tbody tr").first.wait_for()
+    saved = {}
+    for kind in ("CSV", "JSON"):
+        with page.expect_download() as file:
+            page.get_by_role("button", name=f"Most wanted runs as {kind}").click()
+        saved[kind] = file.value.path().read_text()
+    table, rows = pd.read_csv(io.StringIO(saved["CSV"])), json.loads(saved["JSON"])
+    assert list(table) == list(rows[0])
+    wanted = seed_board.wanted.head(len(rows))
+    assert [row["Narrower"] for row in rows] == pytest.approx(wanted["narrower"].tolist())
+    assert table["Tokens"].tolist() == pytest.approx(wanted["tokens"].tolist())
+
+
 def test_a_filter_that_empties_the_table_is_named(url, visit):
     page = visit(f"{url}/curves?method=2:4&rate_from=0.9")
     expect(page.locator("#runs .empty")).to_contain_text("rate")
@@ -200,7 +256,16 @@ def test_a_filter_that_empties_the_table_is_named(url, visit):
     expect(page.locator("#runs .empty")).to_contain_text("without search 37 are left")
 
 
-STOPS = [".skip", "nav a", "#search *", "#method *", ".table-frame", "#runs a"]
+STOPS = [
+    ".skip",
+    "nav a",
+    "#search *",
+    "#method *",
+    "#runs summary",
+    ".table-frame",
+    "#runs th button",
+    "#runs tbody a",
+]
 FOCUS = f"{STOPS}.find(stop => document.activeElement.matches(stop)) ?? null"
 
 
@@ -208,12 +273,13 @@ def test_the_keyboard_reaches_menu_form_table_and_link(url, visit):
     page = visit(f"{url}/curves")
     page.locator("#runs .table-frame").wait_for()
     reached = []
-    for _ in range(40):
+    for _ in range(60):
         page.keyboard.press("Tab")
         reached.append(page.evaluate(FOCUS))
-        if reached[-1] == "#runs a":
+        if reached[-1] == "#runs tbody a":
             break
     assert list(dict.fromkeys(stop for stop in reached if stop)) == STOPS
+    expect(page.get_by_role("listbox")).to_have_count(0)  # a list that opened on the way has closed
     page.keyboard.press("Enter")
     page.locator("#run h2").wait_for()
 
@@ -243,3 +309,11 @@ def test_a_hostile_log_is_shown_as_text(url, visit, log_file):
     expect(findings).to_contain_text("<img src=x onerror=")
     assert findings.locator("img, script").count() == 0
     assert html.escape("<img") in findings.inner_html()
+
+
+def test_what_the_calibration_table_says_is_what_the_command_printed():
+    printed = (Path(__file__).parents[3] / "leaderboard" / "README.md").read_text(encoding="utf-8")
+    for where, curves, losses, tokens in COVERED:
+        name = where.replace("all", "all, l_pruned") if where == "all" else f"{where},"
+        row = rf"\| {name} known \| {curves} \| \S+ \| {losses * 100:.0f} % \| \d+ % \| {tokens * 100:.0f} % \|"
+        assert re.search(row, printed), where

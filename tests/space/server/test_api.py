@@ -24,7 +24,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
 from leaderboard import load_logs, recommend_tokens
-from leaderboard.logs.check import MAX_BYTES
+from leaderboard.logs.check import MAX_BYTES, check_files
 from leaderboard.logs.frame import Logs, as_logs
 from leaderboard.logs.load import SEED
 from leaderboard.serving.board import Board
@@ -318,10 +318,29 @@ def test_downloads_are_the_tables(http, store):
     read = pd.read_csv(io.StringIO(http.get("/download/runs.csv").text))
     assert list(read["run_id"]) == list(store.board.runs["run_id"])
     assert list(read["loss"]) == pytest.approx(list(store.board.runs["loss"]))
+    wanted = http.get("/download/wanted.json").json()
+    assert "cannot be had" in wanted["said"]
+    assert all(run["commands"][-1].startswith("p2zoo run ladder/") for run in wanted["runs"])
     ranking = http.get("/download/ranking.json")
     assert ranking.headers["content-type"] == "application/json"
     assert [law["law"] for law in ranking.json()["laws"]] == list(store.board.ranking[0]["law"])
     assert http.get("/download/secrets.csv").status_code == 404
+    few = http.get("/download/runs.json", params={"rate_to": 0.2, "search": "s3"}).json()
+    assert [run["run_id"] for run in few] == list(store.board.runs.query("rate <= 0.2 and n0 > 3e7")["run_id"])
+    for wrong in ({"rate_to": "x"}, {"method": "nobody's"}, {"colour": "red"}):
+        assert http.get("/download/runs.csv", params=wrong).status_code == 422
+
+
+def test_the_log_of_a_bundled_run_is_a_log(http, store, tmp_path):
+    run = store.board.runs["name"].iloc[0]
+    (tmp_path / "log.parquet").write_bytes(http.get(f"/download/log/{run}.parquet").content)
+    checked = check_files([tmp_path / "log.parquet"])
+    assert checked.reports[0].ok
+    assert checked.frame["loss"].tolist() == store.board.run(run)["loss"].tolist()
+    read = pd.read_csv(io.StringIO(http.get(f"/download/log/{run}.csv").text))
+    assert read["loss"].tolist() == pytest.approx(checked.frame["loss"].tolist())
+    for name in ("p2lab/none.parquet", f"{run}.exe", f"nobody/{run.rpartition('/')[2]}.csv"):
+        assert http.get(f"/download/log/{name}").status_code == 404
 
 
 # -- the documented examples ---------------------------------------------------------------------------------------

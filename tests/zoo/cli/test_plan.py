@@ -94,18 +94,21 @@ def test_wanted_as_json(p2zoo):
     code, out, _ = p2zoo("wanted", "--law", "p2", "--gpu", "a100", "--json")
     answer = json.loads(out, parse_constant=pytest.fail)
     assert code == 0
-    assert set(answer) == {"data", "gpu", "recipe", "runs"}
+    assert set(answer) == {"data", "gpu", "recipe", "said", "runs"}
     assert answer["gpu"] == "a100"
-    assert all(set(row) == {*WANTED, "command"} for row in answer["runs"])
+    assert "p2lab/docs-heldout, cannot be had" in answer["said"]
+    assert all(set(row) == {*WANTED, "base", "commands", "group", "joins"} for row in answer["runs"])
+    assert all(row["commands"] and row["base"].startswith("ladder/bases/") for row in answer["runs"])
     assert all(row["gpu_hours"] > 0 for row in answer["runs"])
 
 
 def test_wanted_as_a_table(p2zoo):
     code, out, _ = p2zoo("wanted", "--law", "p2", "--base", "meta-llama/Llama-3.2-1B=2.4")
     assert code == 0
-    assert max(map(len, out.split("In the order")[0].splitlines())) <= 80
+    assert max(map(len, out.split("In the order")[0].splitlines()[1:])) <= 80
     assert "Most for a GPU-hour" in out
     assert "p2zoo run llama-3.2-1b/" in out
+    assert out.index("p2zoo pretrain ladder/bases/llama-3-s1") < out.index("p2zoo run ladder/llama-3-s1-")
     assert p2zoo("wanted", "--gpu", "h1000")[0] == 2
 
 

@@ -24,10 +24,13 @@ def test_serves_and_says_what_it_is_and_keeps_the_token_to_itself(tmp_path: Path
         assert process.stdout
         lines = [process.stdout.readline() for _ in range(3)]
         said = "".join(lines)
-        url = re.search(
-            r"^export HF_ENDPOINT=(http://127\.0\.0\.1:\d+) HF_HUB_DISABLE_XET=1 HF_TOKEN=\.\.\.$", said, re.M
-        )
+        url = re.search(r"^export HF_ENDPOINT=(http://127\.0\.0\.1:\d+) HF_HUB_DISABLE_XET=1 && read", said, re.M)
         assert url
+        pasted = subprocess.run(
+            ["bash", "-c", f"{lines[2]} echo $HF_ENDPOINT $HF_TOKEN"],
+            input="hf_very_secret\n", capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert pasted.stdout == f"{url[1]} hf_very_secret\n"
         answer = httpx.get(f"{url[1]}/api/whoami-v2", headers={"Authorization": "Bearer hf_very_secret"})
         httpx.get(f"{url[1]}/api/whoami-v2", headers={"Authorization": "Bearer hf_other_secret"})
         process.terminate()
@@ -38,15 +41,17 @@ def test_serves_and_says_what_it_is_and_keeps_the_token_to_itself(tmp_path: Path
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hf_very_secret" in path.read_bytes()]
 
 
-def test_on_a_terminal_its_only_user_can_copy_the_line_that_signs_in(tmp_path: Path):
+def test_on_a_terminal_each_user_can_copy_the_line_that_signs_in(tmp_path: Path):
     screen, terminal = os.openpty()
-    command = [sys.executable, "-m", "zoo", "hub", "serve", str(tmp_path), "--port", "0", "--user", "me:hf_me"]
+    command = [sys.executable, "-m", "zoo", "hub", "serve", str(tmp_path), "--port", "0"]
+    command += ["--user", "me:hf_me", "--user", "you:hf_you"]
     with subprocess.Popen(command, stdout=terminal, stderr=subprocess.DEVNULL) as process, os.fdopen(screen) as said:
-        lines = [said.readline() for _ in range(3)]
+        lines = [said.readline() for _ in range(5)]
         process.terminate()
     os.close(terminal)
     assert "sign in as me" in lines[1]
     assert re.fullmatch(r"export HF_ENDPOINT=http://127\S+ HF_HUB_DISABLE_XET=1 HF_TOKEN=hf_me\n", lines[2])
+    assert lines[4].endswith("HF_TOKEN=hf_you\n")
 
 
 @pytest.mark.parametrize(

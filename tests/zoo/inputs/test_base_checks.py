@@ -13,6 +13,7 @@ from zoo.estimate.dry_run import estimate
 from zoo.inputs import base_model, weights
 from zoo.inputs.tokenizer import check_ids, load_tokenizer
 from zoo.recipe.files import load_recipe
+from zoo.run.finished import portable
 from zoo.run.pipeline import run
 
 TENSOR = "model.layers.1.mlp.down_proj.weight"
@@ -224,4 +225,45 @@ def test_what_is_read_is_every_number_once(base):
 def test_what_a_config_cannot_say_is_refused_at_once(base, bench_folder, key, value, said):
     change_json(base, lambda config: config.update({key: value}))
     with pytest.raises(P2Error, match=said):
+        estimate(recipe_of(base, bench_folder))
+
+
+def test_a_folder_declares_the_hub_model_that_it_is(base, bench_folder):
+    folder, hub = recipe_of(base, bench_folder), [f"model.name={base}", "model.base=me/mine"]
+    named = load_recipe(bench_folder / "recipe.yaml", hub)
+    assert estimate(named).source.label == "me/mine"
+    assert named.sha256 == load_recipe(bench_folder / "recipe.yaml", ["model.name=me/mine"]).sha256 != folder.sha256
+    shown = portable(named)
+    assert (shown.model.name, shown.model.base, shown.sha256) == ("me/mine", None, named.sha256)
+    with pytest.raises(P2Error, match=r"is not Qwen/Qwen2\.5-0\.5B: model_type is llama, there qwen2"):
+        estimate(load_recipe(bench_folder / "recipe.yaml", [hub[0], "model.base=Qwen/Qwen2.5-0.5B"]))
+    with pytest.raises(P2Error, match=r"model\.base: says which Hub model a folder is"):
+        load_recipe(bench_folder / "recipe.yaml", ["model.name=me/mine", "model.base=me/mine"])
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("config.json", {"hidden_act": "swiglu"}, "hidden_act is 'swiglu'"),
+        ("config.json", {"dtype": "float8_e4m3fn"}, "dtype is 'float8_e4m3fn', allowed is float32"),
+        ("config.json", {"rope_parameters": {"rope_type": "mrope", "rope_theta": 1e4}}, "rope_type is 'mrope'"),
+        ("config.json", {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "low_freq_factor is None"),
+        ("config.json", {"rope_theta": "10000"}, "rope_theta is '10000'"),
+        ("config.json", {"eos_token_id": [256, 260]}, r"eos_token_id is \[256, 260\], allowed is a token"),
+        ("config.json", {"pad_token_id": 300}, "pad_token_id is 300"),
+        ("generation_config.json", {"bos_token_id": 1000}, r"generation_config\.json: bos_token_id is 1000"),
+        ("tokenizer_config.json", {"eos_token": None}, "no end-of-text token"),
+        ("tokenizer_config.json", {"eos_token": "<other>"}, "'<other>', is none of tokenizer"),
+        ("tokenizer.json", {"model": {"type": "none"}}, "no usable tokenizer"),
+    ],
+)
+def test_the_dry_run_refuses_settings_that_the_run_would(base, bench_folder, file, change, said):
+    change_json(base, lambda settings: settings.update(change), file)
+    with pytest.raises(P2Error, match=said):
+        estimate(recipe_of(base, bench_folder))
+
+
+def test_the_dry_run_refuses_a_tokenizer_of_another_vocabulary(base, bench_folder, quickstart):
+    shutil.copy(quickstart / "tiny-llama-3" / "tokenizer.json", base)
+    with pytest.raises(P2Error, match=r"has 16,384 tokens, the model 260 \(vocab_size\)"):
         estimate(recipe_of(base, bench_folder))

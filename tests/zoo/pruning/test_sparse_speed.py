@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from leaderboard.errors import P2Error, RunFailed
 from leaderboard.shapes import bundled_config, parameters_nonembedding, shape_of
 from zoo.cli import app
-from zoo.cli.bench import timing_table
+from zoo.cli.model import timing_table
 from zoo.pruning.sparse_speed import Matrix, Timing, advice, as_dict, matrices, measure, seconds, time_matrix, why_not
 
 CPU = torch.device("cpu")

@@ -22,6 +22,11 @@ ROOT = Path(__file__).parents[3]
         ("Qwen/Qwen2.5-7B", "apache-2.0"),
         ("Qwen/Qwen2.5-3B", "qwen-research"),
         ("Qwen/Qwen2.5-72B", "qwen"),
+        ("Qwen/Qwen3-4B-Base", "apache-2.0"),
+        ("HuggingFaceTB/SmolLM3-3B-Base", "apache-2.0"),
+        ("allenai/OLMo-2-0425-1B", "apache-2.0"),
+        ("EleutherAI/pythia-1.4b", "apache-2.0"),
+        ("google/gemma-3-270m", "gemma"),
     ],
 )
 def test_bases_that_are_known(base, key):

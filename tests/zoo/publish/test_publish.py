@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from huggingface_hub import EvalResultEntry, HfApi, ModelCard
-from huggingface_hub._eval_results import parse_eval_result_entries
+from huggingface_hub import HfApi, ModelCard
 
 from leaderboard.errors import P2Error
 from leaderboard.logs.check import check_files
@@ -63,7 +62,6 @@ def test_what_arrives(published, as_user, runs, tmp_path):
     api, run = as_user("owner"), read_run(runs())
     assert done.model == planned.repo == "ann/model-2of4-0.39"
     assert files(api, done.model) == [
-        ".eval_results/heldout-loss.yaml",
         ".gitattributes",
         "LICENSE",
         "README.md",
@@ -117,6 +115,7 @@ def test_the_card(published, as_user, runs, tmp_path):
     data = card.data
     assert (data.base_model, data.license, data.library_name) == ("model", "apache-2.0", "transformers")
     assert data.to_dict()["base_model_relation"] == "finetune"
+    assert "arxiv:2411.10272" in data.tags
     (result,) = data.eval_results
     assert (result.metric_type, result.metric_value) == ("loss", run.loss)
     assert numbers_of(card.content, done.model) == planned.claimed
@@ -141,14 +140,6 @@ def test_the_card_shows_losses_by_source_where_the_run_measured_them(copy):
     before, now = ({"web | x`": {"loss": loss, "tokens": 1200}} for loss in (2.5, 2.75))
     edit_json(folder / "run.json", l0_by_source=before, loss_by_source=now)
     assert "| `web / x'` | 1,200 | 2.5000 | 2.7500 |" in plan(folder, "ann", **APACHE).card().decode()
-
-
-def test_eval_results_are_the_hubs_own(published, as_user, runs, tmp_path):
-    _, done = published
-    path = as_user("bob").hf_hub_download(done.model, ".eval_results/heldout-loss.yaml", cache_dir=tmp_path)
-    (entry,) = parse_eval_result_entries(yaml.safe_load(Path(path).read_text()))
-    assert isinstance(entry, EvalResultEntry)
-    assert (entry.dataset_id, entry.task_id, entry.value) == (LOGS, "heldout_loss", read_run(runs()).loss)
 
 
 def test_neither_machine_nor_a_base_that_was_never_pruned_is_told_of(copy):

@@ -70,6 +70,7 @@ def test_the_front_matter_and_the_requirements(tmp_path: Path):
     assert (front["sdk"], front["sdk_version"], front["app_file"]) == ("gradio", gradio.__version__, "app.py")
     assert front["hf_oauth"] is True
     assert front["datasets"] == [LOGS]
+    assert {"leaderboard", "arxiv:2411.10272"} <= set(front["tags"])
     names = {Requirement(line).name for line in files["requirements.txt"].decode().splitlines()}
     assert {"gradio", "pandas", "scipy", "pyarrow", "huggingface_hub", "plotly"} <= names
     assert not {"torch", "transformers", "trl", "datasets", "typer"} & names

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from leaderboard.errors import P2Error
-from leaderboard.planning.bases import BASES
+from leaderboard.planning.bases import base_at_hand
 from leaderboard.shapes import parameters
 from zoo.estimate.dry_run import estimate, report
 from zoo.inputs.base_model import describe
@@ -25,12 +25,12 @@ DEPTH = recipes_folder() / "quickstart" / "depth.yaml"
     ("override", "message"),
     [
         ("prune.method=[2]", r"prune.method: unknown pruning method '\[2\]'"),
-        ("train.tokens='1e9'", r"train\.tokens: got '1e9' \(text\), allowed is a whole number\. Write 1_000_000_000\."),
+        ("train.tokens=1e-9B", r"train\.tokens: got '1e-9B' \(text\), allowed is a whole number"),
         ("train.tokens=1.5e-3", r"train\.tokens: got 0\.0015 \(float\), allowed is a whole number"),
         ("train.tokens=100.5", r"train\.tokens: got 100\.5 \(float\), allowed is a whole number"),
         ("train.gradient_checkpointing=1", r"gradient_checkpointing: got 1 \(int\), allowed is true or false"),
         ("prune.rate=25", r"prune\.rate: got 25\.0, allowed is a share in \(0, 1\); 0\.25 removes a quarter"),
-        ("prune.layers=8", r"prune\.layers: got 8 \(int\), allowed is a list, e\.g\. \[8, 9\]"),
+        ("prune.layers={a: 8}", r"prune\.layers\[0\]: got .* \(a mapping\), allowed is a whole number"),
         ("prune.layers=[a]", r"--set: prune\.layers\[0\]: got 'a' \(text\), allowed is a whole number"),
         ("prune.method=dept", r"prune\.method: unknown pruning method 'dept'\. Did you mean 'depth'\?"),
         ("prune.methd=depth", r"prune\.methd: unknown key 'methd'\. Did you mean 'method'\?"),
@@ -84,8 +84,15 @@ def test_numbers_and_names_are_read_as_they_are_meant(tmp_path):
     assert load_recipe(tmp_path / "bare.yaml").prune.method == "2:4"
 
 
+def test_set_reads_counts_and_lists_as_people_write_them():
+    recipe = load_recipe(DEPTH, ["train.tokens=1B", "train.batch_tokens=4096", "evaluate.tokens='32,768'"])
+    assert (recipe.train.tokens, recipe.evaluate.tokens) == (10**9, 32_768)
+    assert load_recipe(DEPTH, ["prune.layers=8,9, 10"]).prune.layers == (8, 9, 10)
+    assert load_recipe(DEPTH, ["prune.layers=8"]).prune.layers == (8,)
+
+
 def test_the_message_names_the_file_that_set_the_value(tmp_path):
-    (tmp_path / "base.yaml").write_text("train: {tokens: many}\n")
+    (tmp_path / "base.yaml").write_text("train: {tokens: '1e9'}\n")
     (tmp_path / "child.yaml").write_text("extends: base.yaml\nmodel: {name: a/b}\nprune: {method: '2:4'}\n")
     with pytest.raises(P2Error, match=r"child\.yaml: data: missing"):
         load_recipe(tmp_path / "child.yaml")
@@ -94,7 +101,7 @@ def test_the_message_names_the_file_that_set_the_value(tmp_path):
     (tmp_path / "child.yaml").write_text(
         text + "train: {batch_tokens: 8, seq_len: 8, lr_peak: 0.1, checkpoint_tokens: 8}\n"
     )
-    with pytest.raises(P2Error, match=r"^\S+/base\.yaml: train\.tokens: got 'many'"):
+    with pytest.raises(P2Error, match=r"^\S+/base\.yaml: train\.tokens: got '1e9' \(text\).* Write 1_000_000_000"):
         load_recipe(tmp_path / "child.yaml")
 
 
@@ -177,7 +184,7 @@ def test_the_recipe_files_are_what_their_script_makes():
     by_script = {
         name: path
         for name, path in paths.items()
-        if not name.startswith(("quickstart/", "recovery/")) and name not in by_hand
+        if not name.startswith(("quickstart/", "recovery/", "smollm2/")) and name not in by_hand
     }
     assert {name: path.read_text() for name, path in by_script.items()} == made
 
@@ -189,11 +196,11 @@ def test_every_shipped_recipe_passes_a_dry_run_from_what_ships(name, monkeypatch
     found = estimate(recipe)
     assert found.plan is not None
     if recipe.prune.rate is not None:
-        assert found.plan.rate == pytest.approx(recipe.prune.rate, abs=0.02)
+        assert found.plan.rate == pytest.approx(recipe.prune.rate, abs=0.022)  # OLMo 2 loses a layer in 4.5 %
     per_parameter = 4 if recipe.train.lora else 6 if recipe.train.optimizer == "adamw-8bit" else 16
     assert per_parameter * 0.99 * parameters(found.plan.target) < found.least_bytes < ONE_GPU
     if not recipe.model.local:
-        assert found.plan.n0 == BASES[recipe.model.name].n0
+        assert found.plan.n0 == base_at_hand(recipe.model.name).n0
     shown = report(found)
     assert found.plan.summary in shown
     assert f"{found.tokens:,} in {found.steps:,} steps" in shown

@@ -36,7 +36,7 @@ def test_a_good_run_is_commented_merged_and_read_back(owner, ann, log, send, tmp
     verdict = check_pull_request(owner, DATASET, num, comment=True, merge_if_clean=True)
     assert verdict.ok
     assert verdict.merged == owner.dataset_info(DATASET).sha
-    assert next(e.what for e in verdict.effects) == "recommended law on ann/heldout"
+    assert next(e.what for e in verdict.effects) == "laws that answer on ann/heldout, best first"
     (text,) = comments(owner, num)
     assert "**p2zoo check: clean**" in text
     assert f"| `{path}` | added, ok |" in text
@@ -116,6 +116,19 @@ def test_the_same_run_twice_in_one_pull_request_and_a_replicate(owner, ann, bob,
     replicate = check(send(bob, {again: other}), merge_if_clean=True)
     assert codes(replicate) == ["replicate"]
     assert replicate.merged
+
+
+def test_a_confirmation_is_merged_counts_once_and_is_of_whoever_sends_it(owner, ann, bob, log, send, check):
+    path, data = log()
+    assert check(send(ann, {path: data}), merge_if_clean=True).merged
+    again, same = log(contributor="bob")
+    forged = check(send(ann, {again.replace("/bob/", "/ann/").replace("a", "b"): same}))
+    assert not forged.ok
+    confirmed = check(send(bob, {again: same}), merge_if_clean=True)
+    assert codes(confirmed) == ["confirmation"]
+    assert confirmed.merged
+    assert not confirmed.effects
+    assert len(read_dataset(DATASET, api=owner).frame) == 13
 
 
 def test_an_unusual_log_waits_for_a_person(owner, ann, log, send, check):

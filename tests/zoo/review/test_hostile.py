@@ -18,7 +18,7 @@ from leaderboard.logs.check import MAX_ROWS, MAX_UNPACKED, check_files, log_file
 from leaderboard.logs.contract import COLUMNS, VOLATILE, run_id
 from leaderboard.logs.hub import read_dataset
 from leaderboard.logs.load import SEED, load_logs
-from leaderboard.logs.rules import MAX_TEXT
+from leaderboard.logs.rules.texts import longest
 from tests.zoo.review import hostile
 from zoo.devhub import serve
 
@@ -54,7 +54,7 @@ def _value_breach(column, value) -> str | None:
     if type(value) is not kinds[column.kind]:
         return f"is a {type(value).__name__}"
     if column.kind == "text":
-        return None if 0 < len(value) <= MAX_TEXT and value.isprintable() else "text"
+        return None if 0 < len(value) <= longest(column.name) and value.isprintable() else "text"
     if column.kind == "time":
         return None if 2020 <= value.astimezone(UTC).year <= 2100 else "time"
     if not math.isfinite(value):

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from leaderboard.errors import P2Error, RunFailed
-from leaderboard.shapes import shape_of
+from leaderboard.shapes import ARCHITECTURES, shape_of
 from zoo import fresh
-from zoo.inputs.base_model import cast_weights, load_model
+from zoo.inputs.base_model import cast_weights, load_model, save_model
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import prune
 from zoo.pruning.spec import PruneSpec
@@ -74,6 +74,19 @@ def _check(model, folder, tokens, method="2:4", zeros=0):
     """The gate without its process start."""
     loaded, logits = load_and_report(folder, tokens, "cpu")
     return judge(model, folder, method, loaded, logits, logits_of(model, tokens), zeros)
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_every_family_passes_by_every_method_it_allows(build, batches, tmp_path, model_type):
+    for method, (_, _, spec) in SPECS.items():
+        if method in ARCHITECTURES[model_type].without:
+            continue
+        model = build(model_type, True)
+        planned = plan(shape_of(model.config.to_dict()), spec)
+        pruned = prune(model, planned, batches).model
+        save_model(pruned, tmp_path / method)
+        report = _check(pruned, tmp_path / method, batches[0], method, planned.zeros)
+        assert report.logits_difference == report.logits_tolerance == 0
 
 
 def _tamper(folder, change):

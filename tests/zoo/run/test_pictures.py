@@ -53,7 +53,7 @@ def test_a_gallery_has_a_panel_a_group_with_a_law_where_runs_allow_one(tmp_path)
     frame = frame[frame["family"] == "llama-3"]
     one = frame[frame["run_id"] == frame.loc[frame["method"] == "width", "run_id"].iloc[0]]
     frame = pd.concat([frame[frame["method"] == "depth"], one.assign(eval_data="other")], ignore_index=True)
-    titles = draw_gallery(tmp_path / "gallery.png", frame, "damage")
+    titles = draw_gallery(tmp_path / "gallery.png", frame, ["damage", "p2-no-nc"])
     assert titles == ["llama-3 depth on p2lab/docs-heldout", "llama-3 width on other"]
     runs = drawn(tmp_path / "gallery.png")
     middle = runs.shape[1] // 2

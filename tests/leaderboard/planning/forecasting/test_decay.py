@@ -57,6 +57,17 @@ def test_a_rate_that_does_not_fall_is_constant_and_none_is_unknown():
     assert "not known" in unknown.words
 
 
+def test_of_a_warm_up_half_the_tokens_count():
+    """A power of what was taught, 1 at a warm-up of 0.1 of the rows so far, is met by a known warm-up only."""
+    tokens = np.linspace(2e8, 1e9, 30)
+    own = pd.DataFrame({"tokens": tokens, "loss": 2 + 0.3 * ((tokens - 1e8) / 1e9) ** -0.4, "schedule": "constant"})
+    misses = [
+        abs(forecast(NO_LOGS, own.assign(warmup_tokens=warm)).predict(4e9) - 2 - 0.3 * 3.9**-0.4)
+        for warm in (2e8, None)
+    ]
+    assert misses[0] < 0.01 < misses[1]
+
+
 def test_after_the_end_of_a_decay_nothing_is_learned(seed):
     begin = decayed("linear").iloc[:12].assign(schedule="linear", tokens_planned=END)
     ahead = forecast(seed, begin)
@@ -99,13 +110,13 @@ def at_the_end(gains: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_decayed_curves_of_another_form_from_their_first_quarter():
-    """What coming to rest wins cannot be seen by then: where it is as expected the median error is 0.03 at most."""
+    """What coming to rest wins cannot be seen by then: where it is as expected the median error is 0.02 at most."""
     errors, inside = at_the_end((0.14, 0.141))
-    assert np.median(abs(errors)) <= 0.03
+    assert np.median(abs(errors)) <= 0.02
     assert inside.all()
 
 
 def test_the_band_holds_what_coming_to_rest_may_win():
     errors, inside = at_the_end((0.1, 0.2))
-    assert np.median(abs(errors)) <= 0.05
+    assert np.median(abs(errors)) <= 0.03
     assert inside.mean() >= 0.9

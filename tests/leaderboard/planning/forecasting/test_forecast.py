@@ -107,10 +107,47 @@ def test_each_column_of_the_recipe_may_be_missing(seed):
         lacks(own, frame, [name])
 
 
-def test_a_run_of_another_protocol_or_of_lora_has_no_law_of_these(seed):
+SILENT = {
+    "it trained some parameters only": {"trainable_params": 1e6},
+    "has its eval_data, mine": {"eval_data": "mine"},
+    "has its seq_len, 1024": {"seq_len": 1024},
+    "has its vocab_size, 32000": {"vocab_size": 32_000},
+    "has its eval_tokens, 4096": {"eval_tokens": 4096},
+    "it is a control": {"method": "none"},
+    ": l0 not known": {"l0": None},
+    ": n0, l0 not known": {"l0": None, "n0": None, "rate": None},
+    "236 times outside": {"n0": 8e9},
+}
+
+
+@pytest.mark.parametrize("words", SILENT)
+def test_what_keeps_laws_from_speaking_is_named(seed, words):
+    """A run of another protocol, text or kind, or one that lacks what they need."""
+    own = beginning(run_of(seed)).astype({"l0": object, "n0": object, "rate": object})
+    ahead = forecast(seed, own.assign(**SILENT[words]))
+    assert ahead.weights == {NO_LAW: pytest.approx(1)}
+    (line,) = [line for line in ahead.why if line.startswith("No law speaks")]
+    assert words in line
+
+
+def test_rows_that_are_not_used_are_told_and_why(seed):
+    own = beginning(run_of(seed), 0.4)
+    ahead = forecast(seed, own.assign(l0=None))
+    warm = int((own["tokens"] <= own["warmup_tokens"].iloc[0]).sum()) - 1
+    assert ahead.rows == len(own) - 1 - warm
+    assert f"1 at 0 tokens, the loss after pruning and {warm} of the warm-up" in ahead.why[-1]
+
+
+def test_laws_are_fitted_to_trusted_runs_only(seed):
+    """A run whose loss climbs shapes no prior, and is named."""
     own = beginning(run_of(seed))
-    for other in ({"seq_len": 1024}, {"vocab_size": 32_000}, {"trainable_params": 1e6}, {"eval_tokens": 4096}):
-        assert forecast(seed, own.assign(**other)).weights == {NO_LAW: pytest.approx(1)}
+    other = seed[(seed["method"] == "depth") & (seed["run_id"] != own["run_id"].iloc[0])]
+    bad = other[other["run_id"] == other["run_id"].iloc[0]].copy()
+    bad["loss"] += bad["tokens"] / 1e7
+    spoiled = pd.concat([seed, bad.assign(run_id="c" * 16)], ignore_index=True)
+    plain, ahead = forecast(seed, own), forecast(spoiled, own)
+    assert any("climbs" in line for line in ahead.why)
+    assert ahead.predict(9e6) == pytest.approx(plain.predict(9e6), abs=1e-6)
 
 
 @pytest.mark.parametrize("fading", [0.2, 0.5])

@@ -1,98 +1,27 @@
 """The sense a run log must make, as data: every rule marks the rows that break it.
 
-Rules look at whole columns of many logs at once. `Rows` gives them the columns as arrays and knows where each file
-begins. What is the same in all rows of a run is judged once a run (`every_row`). Schema and files are check.py's.
+Rules look at whole columns of many logs at once (rows.py); those about texts are in texts.py. What is the same in all
+rows of a run is judged once a run (`every_row`). Schema and files are check.py's.
 """
 
-import json
 import re
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from leaderboard.logs.contract import BY_NAME, COLUMNS, IMPORTED, VOLATILE, WRAPPED, run_id
-from leaderboard.logs.findings import ERROR, WARNING
+from leaderboard.logs.contract import COLUMNS, IMPORTED, VOLATILE, WRAPPED, run_id
+from leaderboard.logs.findings import WARNING
 from leaderboard.logs.methods import CONTROL, METHODS, is_known, takes_rate
+from leaderboard.logs.rules.rows import Mask, Rows, Rule
+from leaderboard.logs.rules.texts import TEXT_RULES
 
-MAX_TEXT = 2_000
-REPOS = ("base_model", "model_repo")
-HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")  # of a user; a folder may be called so too
 _FILE = re.compile(r"[0-9a-f]{64}")  # the revision of a file is its hash; that of a data set a commit of 40 digits
-_REPO = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)  # owner/name or name
-PLAIN = ("contributor", "family", "method", "objective")  # names that must not have look-alikes
 FINISHED = 0.9  # share of the planned tokens from which a curve counts as whole
 YEARS = (2020, 2100)  # of a log's making
 RATE_TOLERANCE = 1e-6
 LOSS_TOLERANCE = 1e-6
-Mask = NDArray[np.bool_]
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of many logs, file after file: `file` (n,) numbers them and `first` (n,) points at each file's first row."""
-
-    frame: pd.DataFrame
-    file: NDArray[np.int64]
-    first: NDArray[np.int64]
-
-    def number(self, name: str) -> Array:
-        """A numeric column as floats, null as NaN."""
-        return self.frame[name].to_numpy(dtype=float, na_value=np.nan)
-
-    def text(self, name: str, judge: Callable[[str], bool]) -> Mask:
-        """Rows whose text `judge` says yes to; each different text is judged once, null never."""
-        column = self.frame[name].astype("category")
-        verdict: Mask = np.array([judge(str(v)) for v in column.cat.categories] + [False])
-        judged: Mask = verdict[column.cat.codes]
-        return judged
-
-    @property
-    def starts(self) -> Mask:
-        """Rows that open a file."""
-        opens: Mask = self.first == np.arange(len(self.first))
-        return opens
-
-    def differs(self, name: str) -> Mask:
-        """Rows whose value in a column is not that of their file's first row; null equals null."""
-        column = self.frame[name]
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            values = column.cat.codes.to_numpy()
-        else:
-            values = column.to_numpy(dtype="datetime64[us]" if BY_NAME[name].kind == "time" else None)
-        head = values[self.first]
-        other: Mask = (values != head) & ~(pd.isna(values) & pd.isna(head))
-        return other
-
-    def heads(self) -> tuple["Rows", NDArray[np.int64]]:
-        """Each file's first row and those that differ from it outside the curve, and their places among all rows."""
-        kept = self.starts
-        for column in COLUMNS:
-            if not column.curve:
-                kept = kept | self.differs(column.name)
-        at = np.flatnonzero(kept)
-        return Rows(self.frame.iloc[at], self.file[at], np.searchsorted(at, self.first[at])), at
-
-
-@dataclass(frozen=True)
-class Rule:
-    """`broken` marks rows; the first one in a file becomes that file's finding, with the value at `where`."""
-
-    code: str
-    where: str
-    broken: Callable[[Rows], Mask]
-    allowed: str
-    fix: str
-    severity: str = ERROR
-
-    @property
-    def every_row(self) -> bool:
-        """Whether it looks at what changes within a run; else a run's first row, and any unlike it, will do."""
-        return BY_NAME[self.where].curve or self.code in ("varies", "unfinished")
 
 
 def _control(rows: Rows) -> Mask:
@@ -111,13 +40,6 @@ def _unknown_method(rows: Rows) -> Mask:
 def _rate_outside(rows: Rows) -> Mask:
     rate = rows.number("rate")
     return ~np.where(_control(rows), rate == 0, (rate > 0) & (rate < 1))
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _foreign_run_id(rows: Rows) -> Mask:
@@ -160,22 +82,6 @@ def _unfinished(rows: Rows) -> Mask:
     last = pd.Series(rows.number("tokens")).groupby(rows.file).transform("max").to_numpy(dtype=float)
     short: Mask = last < FINISHED * rows.number("tokens_planned")
     return rows.starts & short
-
-
-def _too_long(name: str) -> Callable[[Rows], Mask]:
-    return lambda rows: rows.text(name, lambda text: len(text) > MAX_TEXT)
-
-
-def _odd(name: str) -> Callable[[Rows], Mask]:
-    def odd(text: str) -> bool:
-        plain = text.isascii() or name not in PLAIN
-        return not text or text != text.strip() or not text.isprintable() or not plain
-
-    return lambda rows: rows.text(name, odd)
-
-
-def _no_repo(name: str) -> Callable[[Rows], Mask]:
-    return lambda rows: rows.text(name, lambda text: _REPO.fullmatch(text) is None)
 
 
 def _not_positive(name: str) -> Callable[[Rows], Mask]:
@@ -277,36 +183,11 @@ _CONSTANT = [
     for c in COLUMNS
     if not c.curve and c.name not in VOLATILE
 ]
-_TEXT_COLUMNS = [c.name for c in COLUMNS if c.kind == "text"]
-_TEXT = [
-    *(Rule("text_too_long", name, _too_long(name), f"{MAX_TEXT} characters", "Shorten it.") for name in _TEXT_COLUMNS),
-    *(
-        Rule(
-            "odd_text",
-            name,
-            _odd(name),
-            f"{'ASCII' if name in PLAIN else 'printable'} text without space around it",
-            "Drop control, direction and look-alike characters; null, where allowed, means not known.",
-        )
-        for name in _TEXT_COLUMNS
-    ),
-    *(
-        Rule(
-            "no_repo_id",
-            name,
-            _no_repo(name),
-            "owner/name, or name alone: letters, digits and - _ . with none of - . in front",
-            "Name it as the Hub does; it stands in links and commands that people copy.",
-        )
-        for name in REPOS
-    ),
-]
-
 RULES: tuple[Rule, ...] = (
     *_FINITE,
     *_PERCENT,
     *_RANGES,
-    *_TEXT,
+    *TEXT_RULES,
     *_CONSTANT,
     Rule(
         "unknown_method",
@@ -399,13 +280,6 @@ RULES: tuple[Rule, ...] = (
         _measured_on_training_text,
         "text that the run was not trained on",
         "Measure on other documents: another file or split, or slices (skip, take) that are apart.",
-    ),
-    Rule(
-        "software_not_json",
-        "software",
-        lambda rows: rows.text("software", lambda v: not _is_json_object(v)),
-        "a JSON object of package versions",
-        'Write e.g. {"torch": "2.13.0"}.',
     ),
     Rule(
         "odd_time",

@@ -1,6 +1,7 @@
-"""`p2zoo bench-sparse`: whether the 2:4 kernels of this GPU pay for a model."""
+"""`p2zoo check-load` and `bench-sparse`: whether a model loads elsewhere, and whether this GPU's 2:4 kernels pay."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,61 @@ from leaderboard.errors import P2Error, RunFailed
 
 if TYPE_CHECKING:
     from zoo.pruning.sparse_speed import Matrix, Timing
+
+
+class Program(StrEnum):
+    """What else may load a model."""
+
+    TRANSFORMERS_4 = "transformers-4"
+    GGUF = "gguf"
+    VLLM = "vllm"
+
+
+def check_load(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, or a model on the Hub.")],
+    programs: Annotated[
+        list[Program] | None, typer.Option("--for", help="What is to load it; may be given again. Default: all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Whether MODEL loads in other programs: transformers 4 is tried, gguf (llama.cpp) and vllm are judged by rule.
+
+    transformers 4 is installed into a folder of the cache at first, without its dependencies. Exit code 1 where one
+    of them would not load it.
+
+    Examples: `p2zoo check-load runs/mine --for vllm`, `p2zoo check-load me/model --for transformers-4 --json`
+    """
+    try:
+        from zoo.inputs.base_model import resolve
+        from zoo.loads.check import PROGRAMS, TRIED, check, note
+    except ModuleNotFoundError as error:
+        raise P2Error(f"p2zoo check-load: {error.name} is not installed; pip install 'p2zoo[train]'.") from error
+    from zoo.recipe.spec import ModelSpec
+
+    source = resolve(ModelSpec(name=_named(model)), Path())
+    assert source.folder is not None
+    answers = [check(source.folder, name) for name in (programs or list(Program))]
+    if (Path(model) / "run.json").is_file():
+        for answer in answers:
+            if answer.program == TRIED:
+                note(Path(model), answer)
+    if as_json:
+        print(json.dumps({"model": model, "programs": [answer.as_dict() for answer in answers]}, indent=2))
+    else:
+        for answer in answers:
+            by = "by rule" if answer.by_rule else "tried"
+            print(f"{PROGRAMS[answer.program]} ({by}): {'loads' if answer.ok else 'does not load'}")
+            for finding in answer.findings:
+                mark = {True: "yes", False: "no ", None: "?  "}[finding.ok]
+                print(f"  {mark} {finding.what}: {finding.said}" if finding.said else f"  {mark} {finding.what}")
+    if bad := [PROGRAMS[answer.program] for answer in answers if not answer.ok]:
+        raise RunFailed(f"check-load: {model} does not load in {' or '.join(bad)}.")
+
+
+def _named(model: str) -> str:
+    """A folder as recipes write it."""
+    local = Path(model).is_dir() and not model.startswith((".", "/"))
+    return f"./{model}" if local else model
 
 
 def bench_sparse(
@@ -33,8 +89,7 @@ def bench_sparse(
         raise P2Error(f"p2zoo bench-sparse: {error.name} is not installed; pip install 'p2zoo[train]'.") from error
     from zoo.recipe.spec import ModelSpec
 
-    local = Path(model).is_dir() and not model.startswith((".", "/"))
-    shapes = sparse_speed.matrices(look_up(ModelSpec(name=f"./{model}" if local else model), Path()).shape)
+    shapes = sparse_speed.matrices(look_up(ModelSpec(name=_named(model)), Path()).shape)
     why_not = sparse_speed.why_not()
     timings = [] if why_not else sparse_speed.measure(shapes)
     advice = sparse_speed.advice(timings)

@@ -1,0 +1,1 @@
+"""Where else a model loads: tried in transformers 4, and by written rules for what reads it by other code."""
