@@ -299,8 +299,9 @@ def test_a_call_that_cannot_be_read_is_refused_in_words(http):
 
 def test_refusals_are_no_fault_of_the_server_and_a_body_has_a_bound(http):
     """Gradio and its MCP server answer the first two with 500."""
-    refused = http.post("/gradio_api/run/rank", json={"data": [1, 2]})
-    deep = http.post("/gradio_api/mcp/", content="[" * 100_000, headers={"Content-Type": "application/json"})
+    refused = http.post("/gradio_api/run/predict", json={"data": ["llama-3"]})
+    accept = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    deep = http.post("/gradio_api/mcp/", content="[" * 100_000, headers=accept)
     large = http.post("/gradio_api/call/v2/check_log", content=b"A" * (MOST_SENT + 1))
     assert [answer.status_code for answer in (refused, deep, large)] == [422, 422, 413]
     assert all(answer.json()["error"] for answer in (refused, deep, large))
