@@ -119,13 +119,13 @@ def offers(table: pd.DataFrame) -> list[dict[str, Any]]:
     one that the run would narrow, or would begin."""
     text, joins = str(table.attrs["text"]), bool(table.attrs["joins"])
     out: list[dict[str, Any]] = []
-    for row in table.to_dict("records"):
+    for record in table.to_dict("records"):
+        row = {str(key): value for key, value in record.items()}
         base, lines = named(row), commands(row, text if joins else "")
         where = text if joins else "a new text"
         if lines and not any(lines == other["commands"] for other in out):
             group = f"{row['family']}, {row['method']} on {where}"
-            known = {str(key): value for key, value in row.items()}
-            out.append(known | {"base": base, "commands": lines, "group": group, "joins": joins})
+            out.append(row | {"base": base, "commands": lines, "group": group, "joins": joins})
     return out
 
 

@@ -318,7 +318,7 @@ def _lacking(**needed: object) -> P2Error:
     from leaderboard.logs.methods import takes_rate
 
     missing = [f"--{name}" for name, value in needed.items() if value is None]
-    by_model = [name for name in ("--family", "--n0") if name in missing]
+    by_model = [name for name in missing if name in ("--family", "--n0")]
     pattern = needed["method"] is not None and not takes_rate(str(needed["method"]))
     by_model += ["--rate"] * (pattern and "--rate" in missing)
     known = f" --model, a Hub id or a folder with its config.json, gives {' and '.join(by_model)}." if by_model else ""

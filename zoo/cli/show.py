@@ -47,8 +47,8 @@ def plot(
     if over_control:
         from leaderboard.logs.controls import over_control as over
 
-        frame, controls = over(frame)
-        print(controls)
+        frame, said = over(frame)
+        print(said)
     try:
         titles = draw_gallery(out, frame, laws, "control" if over_control else "l0")
     except OSError as error:
