@@ -135,7 +135,7 @@ COLUMNS: tuple[Column, ...] = (
     _c("wall_s", _K, "float", "training time so far", "s", 0, 1e10, "null"),
     _c("provenance", _P, "text", "null for a run of p2zoo, imported for one read from another log", "", *_LATER),
     _c("import_sha256", _P, "text", "hash of an imported curve, which its few facts do not tell apart", "", *_LATER),
-    _c("trainable_params", _T, "int", "parameters trained where not all were (LoRA)", "parameters", 1, 1e14, *_NEW),
+    _c("trainable_params", _T, "int", "parameters trained where not all were", "parameters", 1, 1e14, *_LATER[2:]),
     _c("pruned_from", _R, "text", "the model pruned elsewhere that was taken as it is, and its hash", "", *_LATER),
     _c("base_run", _P, "text", "run_id of the run that pruned the base before: staged pruning", "", None, None, *_NEW),
     _c("tokenizer_sha256", _H, "text", "hash of the token ids of the yardstick", "", None, None, *_NEW),

@@ -84,7 +84,7 @@ def _places(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
         yield frame[can]
     if f"{YARDSTICK}_loss" in frame and frame[f"{YARDSTICK}_loss"].notna().any():
         yield on_yardstick(frame)
-    if not can.all():
+    if not can.all() or frame.empty:
         yield frame
 
 

@@ -113,6 +113,7 @@ def stormed(count: int, seed: int = 3) -> dict[str, object]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=3_600,
     )
     if done.returncode:
         raise AssertionError(f"the process that judges ended with {done.returncode}: {done.stderr[-2000:]}")

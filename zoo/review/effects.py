@@ -135,7 +135,7 @@ def _usual_texts(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Effect]:
                 texts.append(same_text(frame, family, method, None, None)[1]["eval_data"])
             except P2Error:
                 texts.append(NONE)
-        if texts[0] != texts[1]:
+        if texts[0] != texts[1] and NONE not in texts:
             yield Effect(f"text on which {family} {method} answers", texts[0], texts[1], factor=None, most=1.0)
 
 

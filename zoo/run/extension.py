@@ -20,6 +20,7 @@ from zoo.files import disk, new_folder, write_atomic
 from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import Recipe, as_data
 from zoo.run.folder import FINISHED, RunFolder, read_state, refuse_other
+from zoo.training.checkpoints import complete
 
 _FINISHED = "finished.json"  # in .work: run.json as it was before the extension
 KEPT = "checkpoint"  # in a run folder: weights and optimiser as they were at the end
@@ -190,6 +191,8 @@ def branch(out: Path, recipe: Recipe) -> bool:
         for name in ("run.json", "log.parquet", "recipe.yaml"):
             shutil.copy2(trunk / name, new / name)
         _from_the_peak(new / KEPT / "scheduler.pt")
+        if (marker := kept_marker(new)) is not None:
+            complete(new / KEPT, marker)  # the sums of its files as they are now
         _reopen(RunFolder(new), recipe, read_state(new), extension)
         shutil.rmtree(new / "model")
         for name in ("log.parquet", "recipe.yaml"):

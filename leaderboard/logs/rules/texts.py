@@ -14,6 +14,7 @@ from leaderboard.logs.rules.rows import Mask, Rows, Rule
 MAX_TEXT = 2_000  # characters of a label of texts, which may name several, or of `software`
 MAX_NAME = 200  # of any other
 LABELS = ("train_data", "eval_data", "pruned_from", "software")  # hold file names, which may be of any script
+MADE_OF = (*LABELS, "hardware")  # may hold letters of any script, as 1 × H100
 REPOS = ("base_model", "model_repo")
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")  # of a user; a folder may be called so too
 _REPO = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)  # owner/name or name
@@ -32,7 +33,7 @@ def _too_long(name: str) -> Callable[[Rows], Mask]:
 
 def _odd(name: str) -> Callable[[Rows], Mask]:
     def odd(text: str) -> bool:
-        plain = text.isascii() or name in LABELS
+        plain = text.isascii() or name in MADE_OF
         shown = text.isprintable() and not _MARKUP.search(text[:MAX_TEXT])
         return not text or text != text.strip() or not shown or not plain
 
@@ -57,7 +58,7 @@ TEXT_RULES: tuple[Rule, ...] = (
             "odd_text",
             name,
             _odd(name),
-            f"{'printable' if name in LABELS else 'ASCII'} text without space around it or markup (< > ` |)",
+            f"{'printable' if name in MADE_OF else 'ASCII'} text without space around it or markup (< > ` |)",
             "Drop control, direction and look-alike characters; null, where allowed, means not known.",
         )
         for name in _TEXTS

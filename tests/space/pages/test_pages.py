@@ -16,6 +16,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
 from leaderboard import load_logs, recommend_tokens, words
+from leaderboard.planning.wanted import offers
 from space import pages
 from space.pages.laws import COVERED
 from space.server.store import Store
@@ -244,7 +245,7 @@ def test_what_a_table_shows_is_saved(url, visit, seed_board):
         saved[kind] = file.value.path().read_text()
     table, rows = pd.read_csv(io.StringIO(saved["CSV"])), json.loads(saved["JSON"])
     assert list(table) == list(rows[0])
-    wanted = seed_board.wanted.head(len(rows))
+    wanted = pd.DataFrame(offers(seed_board.wanted)).head(len(rows))
     assert [row["Narrower"] for row in rows] == pytest.approx(wanted["narrower"].tolist())
     assert table["Tokens"].tolist() == pytest.approx(wanted["tokens"].tolist())
 

@@ -205,4 +205,4 @@ def test_words_of_others_are_text_on_the_page():
     frame = frame[frame["run_id"] == frame["run_id"].iloc[0]].assign(base_model=evil)
     text = page(gather_report(frame, evil, failed={evil: evil}))
     assert "<script" not in text
-    assert text.count("&lt;script&gt;alert(&#39;&amp;&#39;)") == 6  # title 2, base, failed 2, next run
+    assert text.count("&lt;script&gt;alert(&#39;&amp;&#39;)") == 7  # title 2, base, failed 2, next run and its command
