@@ -59,6 +59,7 @@ def test_models_are_searched_sorted_linked_and_loaded(visit, few_runs):
         expect(page.locator("#models .empty")).to_contain_text("nothing like it")
 
 
+@pytest.mark.slow
 def test_what_logs_say_is_text_on_every_page(visit, few_runs):
     """The check refuses most of these; the pages do not rely on it."""
     plain = ("run_id", "method", "objective")

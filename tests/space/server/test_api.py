@@ -166,6 +166,7 @@ def test_runs_say_which_filter_leaves_nothing(call, store):
     assert "without search" in none["note"]
 
 
+@pytest.mark.slow
 def test_rank_is_the_command_line_s_json(call, tmp_path):
     """Of the same files; the subset is written as a folder for the command."""
     runs = few_runs().frame["run_id"].unique()

@@ -143,6 +143,7 @@ def test_a_gated_model_names_its_page(gated, ask, token):
     assert fetched == []
 
 
+@pytest.mark.slow
 def test_nobody_answers(ask):
     wanted = ("model", {"name": "owner/any"}), ("data", {"dataset": "owner/any"})
     said, _ = ask("http://127.0.0.1:9", TOKEN, *wanted)

@@ -309,6 +309,7 @@ def test_the_token_itself_is_looked_for(runs, as_user):
         publish(as_user("ann"), leaky)
 
 
+@pytest.mark.slow
 def test_the_command_and_that_no_token_is_left_anywhere(runs, hub_url, tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     environment |= {"HF_TOKEN": USERS["bob"], "HF_HOME": str(tmp_path / "home")}

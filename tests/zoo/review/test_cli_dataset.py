@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from zoo.devhub import client_env
 
 DATASET = "owner/logs"
 
 
+@pytest.mark.slow
 def test_the_owner_checks_and_merges_from_the_command_line(hub_url, own_cache, owner, ann, log, send):
     env = os.environ | client_env(hub_url, "hf_owner_token")
 

@@ -27,6 +27,7 @@ def asked(bench_folder, trunk, tokens, *more):
     return load_recipe(bench_folder / "recipe.yaml", own)
 
 
+@pytest.mark.slow
 def test_a_branch_has_the_rows_of_its_trunk_and_decays_from_there(trunk, bench_folder, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in trunk.rglob("*")}
     state = run(asked(bench_folder, trunk, 1024), tmp_path / "branch", console=QUIET)

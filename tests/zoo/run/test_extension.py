@@ -187,6 +187,7 @@ def test_changed_text_or_weights_stop_it(copy, asked, bench_folder, tmp_path):
         run(asked(1024), other, resume=True, console=QUIET)
 
 
+@pytest.mark.slow
 def test_the_command_shows_what_it_would_extend(short, bench_folder):
     sets = [word for item in [*FEW, "train.tokens=1024"] for word in ("--set", item)]
     words = ("run", bench_folder / "recipe.yaml", "--out", short["kept"], *sets, "--resume", "--dry-run")

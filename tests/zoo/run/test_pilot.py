@@ -70,6 +70,7 @@ def test_a_recipe_of_few_steps_has_no_pilot(bench_folder):
         pilot_tokens(few, 128.0, "1")
 
 
+@pytest.mark.slow
 def test_the_dry_run_says_where_it_stops_and_jobs_take_none(bench_folder):
     words = ("run", bench_folder / "recipe.yaml", "--pilot", "2%", "--dry-run")
     assert "stops after 384 of 1,536 tokens (25.0 %; 3 steps" in p2zoo(*words).stdout

@@ -209,6 +209,7 @@ def test_killed_again_and_again_it_ends_the_same_to_the_last_bit(finished, recip
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_the_command_tells_on_stderr_what_takes_a_while(bench_folder, tmp_path):
     done = p2zoo("run", bench_folder / "recipe.yaml", "--out", tmp_path / "run", "--json")
     assert json.loads(done.stdout)["status"] == "finished"
