@@ -19,10 +19,10 @@ from healing import LAYERS, curves, report
 
 PIXELS, PATCH, BATCH = 8, 2, 32
 PATCHES = (PIXELS // PATCH) ** 2
-SIZES = (32, 64)
+SIZES = (16, 32)
 
 
-def main(out: Path, steps: tuple[int, int] = (300, 200), sizes: tuple[int, ...] = SIZES) -> pd.DataFrame:
+def main(out: Path, steps: tuple[int, int] = (400, 100), sizes: tuple[int, ...] = SIZES) -> pd.DataFrame:
     """Log rows of all runs; prints how well laws describe them."""
     set_verbosity_error()
     digits = load_digits()

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from leaderboard import child, load_logs
 from leaderboard.errors import P2Error
 from leaderboard.logs.contract import GROUP, usable, write_log
-from leaderboard.logs.findings import CLEAN, WRONG, printable
+from leaderboard.logs.findings import CLEAN, UNUSUAL, WRONG, printable
 from leaderboard.logs.origin import standard
 from leaderboard.planning.budget import Question
 from leaderboard.planning.recommend import predictor
@@ -30,6 +30,7 @@ from leaderboard.serving.judge import judged
 from leaderboard.studies.influence import question_of, tokens_of
 from tests.redteam.poison import WHO, Poison, sets
 from tests.zoo.review import hostile
+from zoo.review.effects import effects
 
 HERE = Path(__file__).parents[2]
 
@@ -49,7 +50,8 @@ class Moved:
 
 
 def poisoned(poisons: Iterable[Poison]) -> Iterator[Moved]:
-    """Judge each set beside the bundled runs; what is clean is merged, and every standard budget is answered again."""
+    """Judge each set beside the bundled runs as a pull request is; what merges by itself is merged, and every standard
+    budget is answered again."""
     known = load_logs().frame
     asked = {tuple(key[name] for name in GROUP): question_of(rows) for key, rows in groups(standard(usable(known)))}
     before: dict[tuple[str, ...], float] = {}
@@ -74,6 +76,9 @@ def _merged(
         return Moved(poison.name, len(paths), worst, {}, {})
     new = pd.concat([pq.read_table(path).to_pandas() for path in paths], ignore_index=True)
     frame = pd.concat([known.astype(dict.fromkeys(GROUP, object)), new], ignore_index=True)
+    author = str(new["contributor"].iloc[0])
+    if any(effect.finding is not None for effect in effects(known, frame, author)):
+        return Moved(poison.name, len(paths), UNUSUAL, {}, {})
     before |= {} if before else _budgets(known, asked)
     after = _budgets(frame, asked)
     touched = set(new[list(GROUP)].astype(str).itertuples(index=False, name=None))

@@ -181,11 +181,12 @@ def _pilot_tokens(recipe: "Recipe", text: str) -> int:
 
 def _extension(folder: Path, recipe: "Recipe", resume: bool) -> "Extension | None":
     """How the finished run in a folder would go on; None where none would. Refuses what the run would."""
+    begun = (folder / "run.json").is_file()
+    if not begun and recipe.train.trunk is None:
+        return None
     from zoo.run.extension import look, look_at_trunk
 
-    if not (folder / "run.json").is_file():
-        return look_at_trunk(recipe)
-    return look(folder, recipe, resume)
+    return look(folder, recipe, resume) if begun else look_at_trunk(recipe)
 
 
 def _keep_state(recipe: "Recipe", folder: Path, state: str, send: dict[str, str | None], as_json: bool) -> None:

@@ -20,7 +20,6 @@ from zoo.files import disk, new_folder, write_atomic
 from zoo.recipe.files import load_recipe
 from zoo.recipe.spec import Recipe, as_data
 from zoo.run.folder import FINISHED, RunFolder, read_state, refuse_other
-from zoo.training.checkpoints import complete
 
 _FINISHED = "finished.json"  # in .work: run.json as it was before the extension
 KEPT = "checkpoint"  # in a run folder: weights and optimiser as they were at the end
@@ -180,6 +179,8 @@ def branch(out: Path, recipe: Recipe) -> bool:
     """Begin the decay branch that `recipe` means in a new folder, if it means one; the trunk stays as it is."""
     if recipe.train.trunk is None or (out / "run.json").is_file():
         return False
+    from zoo.training.checkpoints import complete
+
     extension = look_at_trunk(recipe)
     assert extension is not None
     refuse_other(out)
