@@ -16,7 +16,7 @@ from leaderboard.child import Died, Limits
 from leaderboard.errors import P2Error, RunFailed
 
 HERE = f"{__name__}:"
-SMALL = Limits(memory=60_000_000, cpu_s=0.5, clock_s=3.0)
+SMALL = Limits(memory=60_000_000, cpu_s=0.5, clock_s=6.0)
 
 
 def crash() -> Iterator[child.Answer]:
