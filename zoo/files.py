@@ -22,7 +22,11 @@ def new_folder(path: Path) -> Iterator[Path]:
     with disk(path):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        yield temporary
+        try:
+            yield temporary
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         shutil.rmtree(before, ignore_errors=True)
         if path.exists():
             path.replace(before)

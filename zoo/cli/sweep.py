@@ -136,7 +136,7 @@ class View:
                 self._line(f"{item.name}: {'goes on' if item.status == 'unfinished' else 'starts'}")
             return
         if known:
-            self.progress.remove_task(self.tasks[item.name])
+            self.progress.remove_task(self.tasks.pop(item.name))  # a tuning lets it run again
         self.ended[item.name] = status
         bad = sum(one != "finished" for one in self.ended.values())
         of = f" of {len(self.items)}" if self.items else ""  # a tuning learns on its way how many there are

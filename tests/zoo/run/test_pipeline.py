@@ -139,7 +139,7 @@ def test_the_resolved_recipe_in_the_folder_is_the_same_experiment(finished, reci
 KILLS = """
 import os, pathlib, signal, sys
 import torch
-import zoo.training.callback, zoo.run.record, zoo.run.pipeline
+import zoo.training.checkpoints, zoo.run.record, zoo.run.pipeline
 from zoo.recipe.files import load_recipe
 from zoo.run.folder import RunFolder
 
@@ -161,7 +161,7 @@ def die_at(moment):
     elif moment == "in the middle of a save":
         torch.save = die
     elif moment == "after the save, before its marker":
-        zoo.training.callback.write_atomic = die
+        zoo.training.checkpoints.write_atomic = die
     elif moment == "after the last step":
         zoo.run.record.write_log = die
 
